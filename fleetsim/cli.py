@@ -1,0 +1,385 @@
+"""The command line. A command parses, makes one call of the library, prints, and sets the exit code.
+
+Only click is imported here; what a command needs is imported when it runs, so that `--help` is at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetsim import __version__
+from fleetsim.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from fleetsim.progress import Progress
+
+EXIT_FAILED, EXIT_UNUSABLE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class _InOrder(click.Group):
+    """A group that lists its commands in the order a user meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+_out = click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="What to write; must be new.")
+_pairs = click.option(
+    "--pairs", type=click.Path(path_type=Path), help="CSV region,paired_region that replaces the built-in pairs."
+)
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Number all draws are addressed by.")
+_fleet = click.argument("fleet", type=click.Path(path_type=Path))
+_run_folder = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fleetsim")
+def cli() -> None:
+    """Simulate planned maintenance on a cloud fleet, before it is started.
+
+    \b
+    A first look:        fleetsim demo
+    Your own fleet:      fleetsim fleet check FLEET.csv
+                         fleetsim run FLEET.csv SCENARIO.toml -o RUN
+                         fleetsim verify RUN
+                         fleetsim report RUN --by size
+
+    A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
+    needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
+
+    Exit codes: 0 fine, 1 a rule is broken or the run failed, 2 unusable input, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("fleetsim-demo"), show_default=True,
+    help="Folder of the run; must be new.",
+)  # fmt: skip
+@_json
+def demo(out: Path, as_json: bool) -> None:
+    """Run a freeze campaign over the shipped Azure trace: import, run, verify, report."""
+    from fleetsim.first_run import demo as call
+
+    with _watched() as progress:
+        done = call(out, progress=progress)
+    if as_json:
+        _print_json(
+            {
+                "imported": done.imported.to_dict(),
+                "run": done.run.to_dict(),
+                "verify": done.verdict.to_dict(),
+                "report": done.report.to_dict(),
+            }
+        )
+    else:
+        console = _console()
+        done.imported.render(console)
+        done.verdict.render(console, brief=True)
+        done.report.render(console)
+        console.print(f"\nThe run is in {out}. Look further:", highlight=False)
+        console.print(f"  fleetsim report {out} --by size\n  fleetsim verify {out}", highlight=False)
+        console.print(f"digest: {done.run.digest}", highlight=False, soft_wrap=True)
+    _exit_unless(done.verdict.ok)
+
+
+@cli.group(cls=_InOrder)
+def fleet() -> None:
+    """Make, import, check and prepare fleets."""
+
+
+@fleet.command()
+@_out
+@click.option("--vms", type=int, required=True, help="How many VMs.")
+@click.option("--regions", help="Names, comma-separated; default: ten regions in five pairs.")
+@click.option("--set-size", type=int, default=20, show_default=True, help="VMs of a set; 1: singles only.")
+@click.option("--update-domains", type=int, default=5, show_default=True, help="Update domains of a set.")
+@_seed
+@_json
+def generate(
+    out: Path, vms: int, regions: str | None, set_size: int, update_domains: int, seed: int, as_json: bool
+) -> None:
+    """Generate plain sets: any number of VMs, in bounded memory.
+
+    OUT ending in .parquet is one file; else it is a folder with a file or more a region.
+    """
+    from fleetsim.fleet import generate as call
+
+    listed = [name.strip() for name in regions.split(",")] if regions else None
+    with _watched() as progress:
+        made = call(
+            out, vms, regions=listed, set_size=set_size, update_domains=update_domains, seed=seed, progress=progress
+        )
+    _print(made, as_json)
+
+
+@fleet.group("import", cls=_InOrder)
+def import_() -> None:
+    """Import fleets from what others wrote."""
+
+
+@import_.command("azure-trace")
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@_out
+@_seed
+@_json
+def azure_trace(source: Path | None, out: Path, seed: int, as_json: bool) -> None:
+    """Import the Azure 2017 public trace (SOURCE; default: the one shipped), everybody present.
+
+    The trace has neither regions nor sets: what is invented is printed, and recorded in the file.
+    """
+    from fleetsim.fleet import import_trace as call
+
+    with _watched() as progress:
+        made = call(out, source, seed=seed, progress=progress)
+    _print(made, as_json)
+
+
+@fleet.command()
+@_fleet
+@_out
+@_pairs
+@_json
+def prepare(fleet: Path, out: Path, pairs: Path | None, as_json: bool) -> None:
+    """Check FLEET and sort it once, so that runs start at once.
+
+    Preparing is a fact of the fleet and the pairs, not of a scenario: one prepared fleet serves any number of runs.
+    """
+    from fleetsim.fleet import prepare as call
+
+    with _watched() as progress:
+        made = call(fleet, out, pairs, progress=progress)
+    _print(made, as_json)
+
+
+@fleet.command()
+@_fleet
+@_pairs
+@_json
+def check(fleet: Path, pairs: Path | None, as_json: bool) -> None:
+    """Check FLEET and say what is in it; nothing is written."""
+    from fleetsim.fleet import check as call
+
+    with _watched() as progress:
+        found = call(fleet, pairs, progress=progress)
+    _print(found, as_json)
+
+
+@cli.command()
+@_fleet
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; must be new.")
+@_pairs
+@click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
+@click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in OUT.")
+@_json
+def run(
+    fleet: Path,
+    scenario: Path,
+    out: Path,
+    pairs: Path | None,
+    threads: int | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO.toml over FLEET into a run folder."""
+    from fleetsim.runner import run as call
+
+    with _watched() as progress:
+        finished = call(
+            fleet, scenario, out, pairs=pairs, threads=threads, overrides=overrides, resume=resume, progress=progress
+        )
+    for warning in finished.warnings:
+        click.echo(f"fleetsim: warning: {warning}", err=True)
+    if as_json:
+        _print_json(finished.to_dict())
+    else:
+        counts = finished.manifest["counts"]
+        click.echo(
+            f"{counts['vms']:,} VMs, {counts['stages']:,} stages, {counts['events']:,} events"
+            f" in {finished.seconds:.1f} s: {out}"
+        )
+        click.echo(f"digest: {finished.digest}")
+
+
+@cli.command()
+@_run_folder
+@_json
+def verify(run_folder: Path, as_json: bool) -> None:
+    """Check every rule of the plan from the files of RUN alone.
+
+    Shares no code with the engine. Exit code 1 if a rule is broken.
+    """
+    from fleetsim.verifier import verify as call
+
+    with _watched() as progress:
+        verdict = call(run_folder, progress=progress)
+    _print(verdict, as_json)
+    _exit_unless(verdict.ok)
+
+
+@cli.command()
+@_run_folder
+@click.option("--by", multiple=True, metavar="COLUMN", help="Split by region, size or any fleet column; repeatable.")
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "parquet"]), default="table", show_default=True,
+    help="What to print, or to write to --out.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; Parquet needs one.")
+@_json
+def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None, as_json: bool) -> None:
+    """Say how long RUN takes, whom it hits, how hard, and what bounds it.
+
+    COLUMNs joined by commas split by all of them at once: --by region,size.
+    """
+    from fleetsim.reporting import report as call
+
+    if format_ == "parquet" and out is None:
+        raise click.UsageError("--format parquet needs --out FILE")
+    made = call(run_folder, by=[column.split(",") for column in by])
+    if out is not None:
+        made.write(out, format_)
+        click.echo(f"fleetsim: report written to {out}", err=True)
+        if as_json:
+            _print_json({"report": str(out)})
+    else:
+        _print(made, as_json or format_ == "json")
+
+
+@cli.command()
+@click.argument("table", required=False)
+@_json
+def schema(table: str | None, as_json: bool) -> None:
+    """Describe the columns of TABLE, or list the tables; `figures` lists the figures of reports."""
+    from fleetsim.reference import described
+
+    _print(described(table), as_json)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_json
+def presets(name: str | None, as_json: bool) -> None:
+    """Print preset NAME in full, as a scenario to start from; without NAME, list them."""
+    from fleetsim.scenario import preset_toml
+    from fleetsim.scenario import presets as known
+
+    if name is not None:
+        text = preset_toml(name)
+        if as_json:
+            _print_json(known()[name])
+        else:
+            click.echo(text, nl=not text.endswith("\n"))
+    elif as_json:
+        _print_json({"presets": list(known())})
+    else:
+        click.echo("\n".join(known()))
+
+
+@cli.command()
+@_json
+def warmup(as_json: bool) -> None:
+    """Compile the kernels now instead of during the first run."""
+    from fleetsim.first_run import warmup as call
+
+    folder = call()
+    if as_json:
+        _print_json({"cache": str(folder) if folder else None})
+    else:
+        click.echo(f"kernels are compiled, in {folder}" if folder else "kernels compile, but cannot be kept")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print(made: Any, as_json: bool) -> None:
+    """Print what a call made: its dict as JSON, or its table."""
+    if as_json:
+        _print_json(made.to_dict())
+    else:
+        made.render(_console())
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _exit_unless(ok: bool) -> None:
+    if not ok:
+        raise SystemExit(EXIT_FAILED)
+
+
+@contextmanager
+def _watched() -> Iterator["Progress"]:
+    """Progress on stderr: a bar with rate and time left on a terminal, else a line for each stage that ended."""
+    if not sys.stderr.isatty():
+        yield _say
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        TextColumn("{task.completed:>13,} of {task.total:,} VMs"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total_count, rate="")
+            speed = bars.tasks[tasks[step]].speed
+            rate = f"{speed / 1e6:.1f} M/s" if speed else ""
+            bars.update(tasks[step], completed=done_count, total=total_count, rate=rate)
+
+        yield show
+
+
+def _say(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
+    if sentence:
+        click.echo(f"fleetsim: {step}: {sentence} ({done_count:,} of {total_count:,})", err=True)
+
+
+def main() -> None:
+    """Run the command line; the two families of expected errors end here, anything else is a bug."""
+    sys.exit(_guarded(lambda: cli.main(prog_name="fleetsim", standalone_mode=False)))
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except InputError as error:
+        for problem in error.problems:
+            click.echo(f"fleetsim: {problem}", err=True)
+        return EXIT_UNUSABLE
+    except RunError as error:
+        click.echo(f"fleetsim: {error}", err=True)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("fleetsim: interrupted; finished parts stay, --resume goes on", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody to tell
+        return 0
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0

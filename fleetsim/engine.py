@@ -1,0 +1,234 @@
+"""The engine: takes the cells of one block through a stage, and keeps the sums the summary is made of.
+
+A block is one part of a prepared fleet: whole sets, then singles, of one region. Nothing in one cell can affect
+another, so blocks run on any thread, in any order. Without hosts and caps every cell is one set or single, which
+`walk` takes in one pass; cells that share hosts or a cap will go through the gate here, in `advance`.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from fleetsim.fleet.prepare import PreparedPart
+from fleetsim.kernels import impact, walk
+from fleetsim.scenario import Campaign
+from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, Stream
+from fleetsim.tables import to_numpy
+
+ITERATION = 1
+"""Campaigns without windows have one iteration (semantics.md 25)."""
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One part of a prepared fleet as arrays; V VMs, U units, S sets. Rows count from the part's first."""
+
+    vm_key: Int64s  # [V]
+    set_offsets: Int64s  # [S+1] units of each set
+    set_key: Int64s  # [U]
+    update_domain: npt.NDArray[np.uint8]  # [U]
+    unit_offsets: Int64s  # [U+1] VM rows of each unit; singles are the rows after the last
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a stage adds up over its blocks: the single figures of `summary`, and its bins."""
+
+    first_start_ms: int = NEVER_MS
+    end_ms: int = 0
+    longest_ms: int = 0
+    vm_hit_count: int = 0
+    unavailable_ms: int = 0
+    set_count: int = 0
+    single_count: int = 0
+    down_count: int = 0  # the fullest domain: down_count of down_of_count VMs of its set
+    down_of_count: int = 1
+    set_out_ms: int = 0
+    last_vm_row: int = 0
+    last_spread_ms: int = 0
+    last_work_ms: int = 0
+    last_gap_ms: int = 0
+    last_domain_count: int = 0
+    hourly: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour -> starts, VM-ms unavailable
+    histogram: Int64s = field(default_factory=lambda: np.zeros(impact.HISTOGRAM_BIN_COUNT, np.int64))
+
+    def add(self, other: "Sums") -> None:
+        """Take in the sums of the next block in row order: of two that end last together, the first is kept."""
+        if other.end_ms > self.end_ms:
+            self.end_ms = other.end_ms
+            self.last_vm_row = other.last_vm_row
+            self.last_spread_ms = other.last_spread_ms
+            self.last_work_ms = other.last_work_ms
+            self.last_gap_ms = other.last_gap_ms
+            self.last_domain_count = other.last_domain_count
+        if other.down_count * self.down_of_count > self.down_count * other.down_of_count:
+            self.down_count, self.down_of_count = other.down_count, other.down_of_count
+        self.first_start_ms = min(self.first_start_ms, other.first_start_ms)
+        self.longest_ms = max(self.longest_ms, other.longest_ms)
+        self.vm_hit_count += other.vm_hit_count
+        self.unavailable_ms += other.unavailable_ms
+        self.set_count += other.set_count
+        self.single_count += other.single_count
+        self.set_out_ms += other.set_out_ms
+        for hour, (start_count, unavailable_ms) in other.hourly.items():
+            starts, sum_ms = self.hourly.get(hour, (0, 0))
+            self.hourly[hour] = (starts + start_count, sum_ms + unavailable_ms)
+        self.histogram += other.histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Impacts:
+    """What happens to the VMs of a block, in row order."""
+
+    start_ms: Int64s  # [V] since scenario.start
+    duration_ms: npt.NDArray[np.uint32]  # [V]
+    sums: Sums
+
+
+def campaign_key(seed: int, name: str) -> int:
+    """Key of a campaign's draws: the seed mixed with a digest of the name, so that other campaigns change nothing."""
+    digest = hashlib.sha256(seed.to_bytes(8, "little") + name.encode())
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+def load_block(part: PreparedPart) -> Block:
+    """Read what kernels need of *part*: the keys of its VMs, and its units."""
+    columns = pq.read_schema(part.path).names
+    key_name = "vm_key" if "vm_key" in columns else "vm"
+    vm_key = to_numpy(pq.read_table(part.path, columns=[key_name], use_threads=False, partitioning=None)[key_name])
+    units = pq.read_table(part.units_path, use_threads=False, partitioning=None)
+    set_row = to_numpy(units["set_row"])
+    unit_offsets = np.zeros(len(units) + 1, np.int64)
+    np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
+    first_units = np.flatnonzero(np.diff(set_row, prepend=set_row[:1] + 1))
+    set_offsets = np.append(first_units, len(units)).astype(np.int64)
+    return Block(
+        vm_key=_frozen(vm_key),
+        set_offsets=_frozen(set_offsets),
+        set_key=_frozen(to_numpy(units["set_key"])),
+        update_domain=_frozen(to_numpy(units["update_domain"])),
+        unit_offsets=_frozen(unit_offsets),
+    )
+
+
+def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    # Arrow's arrays are read-only; ours as well, so that each kernel is compiled once and not once a mixture.
+    array.flags.writeable = False
+    return array
+
+
+def _address(stream: Stream, iteration: int) -> np.uint64:
+    return np.uint64(int(stream) << 26 | iteration << 18)
+
+
+def advance(
+    block: Block, campaign: Campaign, *, key: int, start_ms: int, vm_row_start: int, iteration: int = ITERATION, replica: int = 0
+) -> Impacts:
+    """Take the VMs of *block* through a stage of *campaign* that starts at *start_ms* since scenario.start.
+
+    key           the campaign's key for draws (`campaign_key`)
+    vm_row_start  vm_row of the block's first VM
+    """
+    assert 0 < iteration < 1 << 8
+    philox_key, replica_word = np.uint64(key), np.uint64(replica)
+    vm_count, unit_count = len(block.vm_key), len(block.set_key)
+    single_row = int(block.unit_offsets[-1])
+    sums = Sums(
+        end_ms=start_ms,
+        vm_hit_count=vm_count,
+        set_count=len(block.set_offsets) - 1,
+        single_count=vm_count - single_row,
+    )
+    duration_ms = _lengths(block, campaign, philox_key, iteration, replica_word)
+
+    unit_ms, unit_unavailable_ms = np.empty(unit_count, np.int64), np.empty(unit_count, np.int64)
+    impact.measure_units(block.unit_offsets, duration_ms, unit_ms, unit_unavailable_ms)
+    unit_draw = np.empty(unit_count, np.uint64)
+    if campaign.update_domain_order == DomainOrder.RANDOM:
+        order_address = _address(Stream.UPDATE_DOMAIN_ORDER, iteration)
+        walk.draw_units(philox_key, order_address, replica_word, block.set_key, block.update_domain, unit_draw)
+
+    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
+    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
+    unit_start_ms = np.empty(unit_count, np.int64)
+    walk.walk_sets(
+        start_ms, campaign.work_ms, campaign.update_domain_gap_ms, int(campaign.update_domain_order),
+        campaign.spread_ms, philox_key, _address(Stream.SET_SPREAD, iteration), replica_word,
+        block.set_offsets, block.set_key,
+        block.unit_offsets, unit_draw, unit_ms, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64),
+        unit_start_ms,
+        totals,
+    )  # fmt: skip
+    vm_start_ms = np.empty(vm_count, np.int64)
+    walk.start_vms(0, block.unit_offsets, unit_start_ms, vm_start_ms)
+    walk.walk_singles(
+        start_ms, campaign.work_ms,
+        campaign.spread_ms, philox_key, _address(Stream.SINGLE_SPREAD, iteration), replica_word,
+        single_row, block.vm_key, duration_ms, vm_start_ms,
+        totals,
+    )  # fmt: skip
+
+    sums.first_start_ms = int(totals[walk.FIRST_START_MS])
+    sums.end_ms = int(totals[walk.END_MS])
+    sums.longest_ms = int(totals[walk.LONGEST_MS])
+    sums.down_count, sums.down_of_count = int(totals[walk.DOWN_COUNT]), int(totals[walk.DOWN_OF_COUNT])
+    sums.set_out_ms = int(walk.sets_out_ms(block.set_offsets, block.unit_offsets, duration_ms))
+    sums.last_vm_row = vm_row_start + int(totals[walk.LAST_ROW])
+    sums.last_spread_ms = int(totals[walk.LAST_SPREAD_MS])
+    sums.last_work_ms = int(totals[walk.LAST_WORK_MS])
+    sums.last_gap_ms = int(totals[walk.LAST_GAP_MS])
+    sums.last_domain_count = int(totals[walk.LAST_DOMAIN_COUNT])
+    _tally(sums, block, start_ms, unit_start_ms, unit_unavailable_ms, vm_start_ms, duration_ms)
+    return Impacts(vm_start_ms, duration_ms, sums)
+
+
+def _lengths(
+    block: Block, campaign: Campaign, key: np.uint64, iteration: int, replica: np.uint64
+) -> npt.NDArray[np.uint32]:
+    if campaign.length.is_constant:
+        return np.full(len(block.vm_key), campaign.length.length_ms_min, np.uint32)
+    duration_ms = np.empty(len(block.vm_key), np.uint32)
+    address = _address(Stream.LENGTH, iteration)
+    impact.draw_lengths(key, address, replica, _frozen(campaign.length.table), block.vm_key, duration_ms)
+    return duration_ms
+
+
+def _tally(
+    sums: Sums,
+    block: Block,
+    stage_start_ms: int,
+    unit_start_ms: Int64s,
+    unit_unavailable_ms: Int64s,
+    start_ms: Int64s,
+    duration_ms: npt.NDArray[np.uint32],
+) -> None:
+    """Fill the bins of *sums*, and with them the time lost in all."""
+    first_hour = stage_start_ms // impact.HOUR_MS
+    hour_count = sums.end_ms // impact.HOUR_MS - first_hour + 1
+    starts, unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
+    single_row = int(block.unit_offsets[-1])
+    impact.tally_unit_hours(
+        first_hour, unit_start_ms, block.unit_offsets, unit_unavailable_ms, starts, unavailable_ms
+    )
+    impact.tally_single_hours(
+        first_hour, start_ms[single_row:], duration_ms[single_row:], starts, unavailable_ms
+    )
+    impact.tally_lengths(duration_ms, sums.histogram)
+    sums.unavailable_ms = int(unavailable_ms.sum())
+    sums.hourly = {
+        first_hour + int(hour): (int(starts[hour]), int(unavailable_ms[hour])) for hour in np.flatnonzero(starts)
+    }
+
+
+@cache
+def histogram_bin_starts_ms() -> Int64s:
+    """Lower bounds of the bins of `Sums.histogram`."""
+    bounds = np.empty(impact.HISTOGRAM_BIN_COUNT, np.int64)
+    impact.bin_starts_ms(bounds)
+    return bounds

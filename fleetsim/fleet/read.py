@@ -1,0 +1,520 @@
+"""The border of fleets: any file, folder or Arrow object, as a stream of batches with one normalised schema.
+
+Every field is judged here, once, with file, column and row; what needs more than one row (duplicates, sets) is judged
+by `prepare`. Types are settled before the first batch, so that a fleet is the same whether it comes as CSV, Parquet or
+from Polars. Memory is bounded by a batch.
+"""
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fleetsim.errors import InputError, nearest
+from fleetsim.regions import Relation
+from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column
+from fleetsim.tables import arrow_type
+
+BATCH_ROWS = 1 << 20
+"""Rows of a batch, at most: what bounds the memory of a reader."""
+INVENTED_KEY = b"fleetsim.invented"
+"""Metadata of a fleet's file: JSON list of sentences on what its source did not say and an importer made up."""
+SET_KINDS = ("availability_set", "scale_set")
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_NOT_SIMULATED = {
+    "host": "campaigns over hosts are not simulated by this version",
+    "created": "lifetimes of VMs are not simulated by this version",
+    "deleted": "lifetimes of VMs are not simulated by this version",
+}
+_SUBJECTS_MAX = 20
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+class Progress(Protocol):
+    """Told now and then what is being done, with VMs done and VMs in all (0 where not known yet)."""
+
+    def __call__(self, step: str, done_count: int, vm_count: int, /) -> None: ...
+
+
+class Findings:
+    """Faults of a fleet: each kind of fault once, with its first place in words and how many rows have it."""
+
+    def __init__(self) -> None:
+        self._sentences: dict[tuple[Hashable, Hashable], str] = {}
+        self._counts: dict[tuple[Hashable, Hashable], int] = {}
+        self._subjects: dict[Hashable, int] = {}
+
+    def add(self, kind: Hashable, subject: Hashable, sentence: str, count: int = 1) -> None:
+        """Note that *count* rows have a fault; *sentence* tells the first of its (*kind*, *subject*)."""
+        fault = (kind, subject)
+        if fault not in self._sentences:
+            self._sentences[fault] = sentence
+            self._counts[fault] = 0
+            self._subjects[kind] = self._subjects.get(kind, 0) + 1
+        self._counts[fault] += count
+
+    def sentences(self) -> list[str]:
+        """One line a fault; of one kind, twenty."""
+        lines: list[str] = []
+        told: dict[Hashable, int] = {}
+        for (kind, subject), sentence in self._sentences.items():
+            told[kind] = told.get(kind, 0) + 1
+            if told[kind] <= _SUBJECTS_MAX:
+                count = self._counts[kind, subject]
+                lines.append(f"{sentence} ({count:,} rows)" if count > 1 else sentence)
+            elif told[kind] == self._subjects[kind]:
+                lines.append(f"{sentence}, like {told[kind] - _SUBJECTS_MAX - 1:,} more not listed here")
+        return lines
+
+    def raise_any(self) -> None:
+        if self._sentences:
+            raise InputError(self.sentences())
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One file, or one object: its raw schema, what its path says of all its rows, and its raw batches."""
+
+    name: str
+    schema: pa.Schema
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+    constants: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class FleetSource:
+    """A fleet about to be read. `schema` is normalised: known columns in the order of `schema.FLEET`, others by name.
+
+    `vm` and `set` are int64 or large_string, text is dictionary-encoded, unknown integers and floats are 64 bits wide.
+    """
+
+    def __init__(self, name: str, pieces: list[_Piece], relation: Relation) -> None:
+        self.name = name
+        self.warnings: list[str] = []
+        self.invented: list[str] = []
+        self._pieces = pieces
+        self._relation = relation
+        findings = Findings()
+        self.schema = self._settle(findings)
+        findings.raise_any()
+
+    def _settle(self, findings: Findings) -> pa.Schema:
+        """The normalised schema, from what each piece has."""
+        raw: dict[str, dict[str, pa.DataType]] = {}
+        for piece in self._pieces:
+            own = {part.name: part.type for part in piece.schema}
+            for name in own:
+                if piece.schema.names.count(name) > 1:
+                    findings.add("twice", name, f"{piece.name}: column '{name}' must be there once, got it twice")
+            for name, data_type in {**dict.fromkeys(piece.constants, pa.string()), **own}.items():
+                if name not in PREPARED.names() and not name.startswith("__index_level_"):
+                    raw.setdefault(name, {})[piece.name] = data_type
+            for sentence in json.loads((piece.schema.metadata or {}).get(INVENTED_KEY, b"[]")):
+                if sentence not in self.invented:
+                    self.invented.append(sentence)
+        unknown = sorted(set(raw) - set(FLEET.names()))
+        for column in FLEET.columns:
+            lacking = [piece.name for piece in self._pieces if piece.name not in raw.get(column.name, {})]
+            if column.is_required and lacking:
+                there = ", ".join(f"'{name}'" for name in raw) or "none"
+                findings.add(
+                    "missing",
+                    column.name,
+                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{_near(column.name, unknown)}",
+                )
+        for name in unknown:
+            if hint := _near(name, [known for known in FLEET.names() if known not in raw]):
+                self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
+        fields = []
+        for name in [known for known in FLEET.names() if known in raw] + unknown:
+            data_type = self._settled_type(name, raw[name], findings)
+            if data_type is not None and name not in _NOT_SIMULATED:
+                fields.append(pa.field(name, data_type))
+        return pa.schema(fields)
+
+    def _settled_type(
+        self, name: str, found: Mapping[str, pa.DataType], findings: Findings
+    ) -> pa.DataType | None:
+        """Normalised type of column *name*, found as (type by piece); None for one that cannot be kept."""
+        known = next((column for column in FLEET.columns if column.name == name), None)
+        if known is not None and known.dtype != "identity":
+            return arrow_type(known)
+        kinds: dict[pa.DataType, str] = {}
+        for piece, data_type in found.items():
+            settled = _kept_type(data_type)
+            if settled is None and known is None:
+                self.warnings.append(
+                    f"{piece}: column '{name}' must hold numbers, text, booleans, dates or instants to be kept,"
+                    f" got {data_type}; it is left out"
+                )
+                return None
+            if settled is not None:
+                kinds.setdefault(settled, piece)
+            if known is not None and not (settled is None or settled in (pa.int64(), _TEXT, pa.null())):
+                hint = "; a column of integers with gaps must not become floats" if settled == pa.float64() else ""
+                findings.add(
+                    "identity",
+                    name,
+                    f"{piece}: column '{name}' must be integers or strings, got {data_type}{hint}",
+                )
+                return None
+        kinds.pop(pa.null(), None)
+        if set(kinds) == {pa.int64(), pa.float64()}:
+            return pa.float64()
+        if len(kinds) > 1:
+            told = " and ".join(f"{_type_word(data_type)} in {piece}" for data_type, piece in kinds.items())
+            findings.add("mixed", name, f"{self.name}: column '{name}' must have one type, got {told}")
+        settled = next(iter(kinds), _TEXT if known is None else pa.int64())
+        return pa.large_string() if known is not None and settled == _TEXT else settled
+
+    def batches(self, findings: Findings) -> Iterator[pa.RecordBatch]:
+        """Normalised batches of at most BATCH_ROWS rows; rows with a faulty key are left out and found."""
+        for piece in self._pieces:
+            row_start = 0
+            for raw in _evenly(_guarded(piece)):
+                yield self._normalised(piece, raw, row_start, findings)
+                row_start += raw.num_rows
+
+    def _normalised(
+        self, piece: _Piece, raw: pa.RecordBatch, row_start: int, findings: Findings
+    ) -> pa.RecordBatch:
+        judge = _Judge(piece.name, row_start, findings)
+        arrays = []
+        for name in _NOT_SIMULATED:
+            if name in raw.schema.names:
+                judge.must_be_empty(name, raw.column(name))
+        for part in self.schema:
+            if part.name in raw.schema.names:
+                array = judge.converted(part.name, raw.column(part.name), part.type)
+            else:
+                word = piece.constants.get(part.name)
+                array = judge.converted(part.name, pa.repeat(pa.scalar(word, pa.string()), raw.num_rows), part.type)
+            arrays.append(array)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        keep = judge.known_regions(batch.column("region"), self._relation)
+        if "set_kind" in self.schema.names:
+            judge.must_be_one_of("set_kind", batch.column("set_kind"), SET_KINDS)
+        keep &= judge.present("vm", batch.column("vm"))
+        return batch if keep.all() else batch.filter(pa.array(keep))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Converts and judges the columns of one batch; places are rows of its piece, counted from 1."""
+
+    piece: str
+    row_start: int
+    findings: Findings
+
+    def _place(self, name: str, row: int) -> str:
+        return f"{self.piece}: column '{name}', row {self.row_start + row + 1}"
+
+    def converted(self, name: str, array: pa.Array, target: pa.DataType) -> pa.Array:
+        """*array* as *target*; values that are none become null, found. Empty text and NaN identities are null."""
+        if pa.types.is_null(array.type):
+            return pa.nulls(len(array), target)
+        if target == _TEXT:
+            return _as_text(array)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if _is_text(array.type):
+            array = _without_empty(array.cast(pa.large_string()))
+        elif pa.types.is_floating(array.type) and not pa.types.is_floating(target):
+            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+        if target != pa.uint8():
+            return self._cast(name, array, target)
+        return self._small(name, self._cast(name, array, pa.int64()), UPDATE_DOMAIN_COUNT_MAX)
+
+    def _cast(self, name: str, array: pa.Array, target: pa.DataType) -> pa.Array:
+        if array.type == target:
+            return array
+        try:
+            return array.cast(target)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+        faulty = []
+        for value in pc.unique(array).drop_null():
+            try:
+                pa.array([value.as_py()], array.type).cast(target)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                faulty.append(value.as_py())
+        is_faulty = pc.is_in(array, value_set=pa.array(faulty, array.type))
+        row = pc.index(is_faulty, True).as_py()
+        self.findings.add(
+            "cast",
+            (self.piece, name),
+            f"{self._place(name, row)}: must be {_type_word(target)}, got '{array[row].as_py()}'",
+            pc.sum(is_faulty).as_py(),
+        )
+        return pc.if_else(is_faulty, pa.scalar(None, array.type), array).cast(target)
+
+    def _small(self, name: str, array: pa.Array, bound: int) -> pa.Array:
+        """int64 *array* as uint8; what is not in [0, bound) is found."""
+        is_faulty = pc.or_(pc.less(array, 0), pc.greater_equal(array, bound)).fill_null(False)
+        if row_count := pc.sum(is_faulty).as_py():
+            row = pc.index(is_faulty, True).as_py()
+            self.findings.add(
+                "range",
+                (self.piece, name),
+                f"{self._place(name, row)}: must be a whole number from 0 to {bound - 1}, got {array[row].as_py()}",
+                row_count,
+            )
+            array = pc.if_else(is_faulty, pa.scalar(None, array.type), array)
+        return array.cast(pa.uint8())
+
+    def present(self, name: str, array: pa.Array) -> npt.NDArray[np.bool_]:
+        """Which rows have a value; those that have none are found."""
+        if not array.null_count:
+            return np.ones(len(array), np.bool_)
+        is_there: npt.NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
+        row = int(np.argmin(is_there))
+        self.findings.add(
+            "null", (self.piece, name), f"{self._place(name, row)}: must not be empty", array.null_count
+        )
+        return is_there
+
+    def known_regions(self, array: pa.DictionaryArray, relation: Relation) -> npt.NDArray[np.bool_]:
+        """Which rows are in a region of *relation*; others are found, each region once."""
+        keep = self.present("region", array)
+        indices = array.indices.fill_null(-1)
+        for code, word in enumerate(array.dictionary.to_pylist()):
+            if word not in relation.paired:
+                is_faulty = indices.to_numpy() == code
+                if count := int(is_faulty.sum()):
+                    hint = nearest(word, relation.regions)
+                    self.findings.add(
+                        "region",
+                        word,
+                        f"{self._place('region', int(np.argmax(is_faulty)))}: must be a known region, got '{word}'"
+                        f"{hint or '; list it in the region pairs, with an empty paired_region if it has none'}",
+                        count,
+                    )
+                    keep &= ~is_faulty
+        return keep
+
+    def must_be_one_of(self, name: str, array: pa.DictionaryArray, known: Iterable[str]) -> None:
+        indices = array.indices.fill_null(-1).to_numpy()
+        for code, word in enumerate(array.dictionary.to_pylist()):
+            is_faulty = indices == code
+            if word not in known and is_faulty.any():
+                self.findings.add(
+                    name,
+                    word,
+                    f"{self._place(name, int(np.argmax(is_faulty)))}: must be {' or '.join(known)}, got '{word}'"
+                    f"{nearest(word, known)}",
+                    int(is_faulty.sum()),
+                )
+
+    def must_be_empty(self, name: str, array: pa.Array) -> None:
+        if pa.types.is_null(array.type):
+            return
+        if _is_text(array.type) or pa.types.is_dictionary(array.type):
+            array = _as_text(array).indices
+        elif pa.types.is_floating(array.type):
+            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+        if filled_count := len(array) - array.null_count:
+            row = pc.index(array.is_valid(), True).as_py()
+            self.findings.add(
+                "not simulated",
+                (self.piece, name),
+                f"{self._place(name, row)}: must be empty: {_NOT_SIMULATED[name]}; drop the column",
+                filled_count,
+            )
+
+
+def open_fleet(fleet: object, relation: Relation) -> FleetSource:
+    """*fleet* ready to be read: a path, or an object that speaks Arrow. `InputError` names what cannot be read."""
+    if isinstance(fleet, str | Path):
+        path = Path(fleet)
+        return FleetSource(str(path), list(_pieces_of_path(path)), relation)
+    kind = type(fleet)
+    name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    if hasattr(fleet, "__arrow_c_stream__"):
+        reader = pa.RecordBatchReader.from_stream(fleet)
+        return FleetSource(name, [_Piece(name, reader.schema, lambda: iter(reader))], relation)
+    if hasattr(fleet, "__arrow_c_array__"):
+        batch = pa.record_batch(fleet)
+        return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]))], relation)
+    hint = "; collect() it first" if hasattr(fleet, "collect") else ""
+    raise InputError(
+        f"fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}"
+    )
+
+
+def _pieces_of_path(path: Path) -> Iterator[_Piece]:
+    if not path.exists():
+        siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"{path}: must be a file or folder, got nothing there{nearest(path, siblings)}")
+    if path.is_file():
+        yield _piece_of_file(path, {})
+        return
+    invented: list[str] = []
+    if (path / "prepared.json").is_file():
+        invented = json.loads((path / "prepared.json").read_text("utf-8")).get("invented", [])
+        path = path / "fleet"
+    files = sorted(
+        file
+        for file in path.rglob("*.parquet")
+        if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise InputError(f"{path}: must hold Parquet files (*.parquet), got none")
+    for file in files:
+        piece = _piece_of_file(file, _partition_of(file.relative_to(path)))
+        metadata = {**(piece.schema.metadata or {}), INVENTED_KEY: json.dumps(invented)}
+        yield _Piece(
+            piece.name,
+            piece.schema.with_metadata(metadata) if invented else piece.schema,
+            piece.batches,
+            piece.constants,
+        )
+
+
+def _partition_of(relative: Path) -> dict[str, str | None]:
+    """What the folders of a hive-partitioned file say: {"region": "westeurope"} of region=westeurope/a.parquet."""
+    pairs = [part.partition("=") for part in relative.parts[:-1]]
+    return {key: None if value == _HIVE_NULL else unquote(value) for key, mark, value in pairs if mark}
+
+
+def _piece_of_file(path: Path, constants: Mapping[str, str | None]) -> _Piece:
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if not magic:
+        raise InputError(f"{path}: must be a fleet as Parquet, CSV or Arrow, got an empty file")
+    if magic[:4] == b"PAR1":
+        return _parquet_piece(path, constants)
+    if magic == b"ARROW1":
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return _Piece(
+            str(path), reader.schema, lambda: (reader.get_batch(i) for i in range(reader.num_record_batches)), constants
+        )
+    if path.name.endswith((".csv", ".csv.gz")):
+        from fleetsim.fleet.read_csv import open_csv
+
+        return _Piece(str(path), *open_csv(path), constants)
+    raise InputError(f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them")
+
+
+def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
+    known_texts = {column.name for column in FLEET.columns if column.dtype == "text"}
+    try:
+        schema = pq.read_schema(path)
+        # Text comes as a dictionary straight from the pages, instead of as strings to be looked up again.
+        texts = [part.name for part in schema if part.name in known_texts and _is_text(part.type)]
+        file = pq.ParquetFile(path, memory_map=True, pre_buffer=False, read_dictionary=texts)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: must be a whole Parquet file, got one that cannot be read: {_first_line(error)}"
+        ) from error
+    kept = [name for name in file.schema_arrow.names if name not in PREPARED.names()]
+    return _Piece(
+        str(path),
+        file.schema_arrow,
+        lambda: file.iter_batches(batch_size=BATCH_ROWS, columns=kept),
+        constants,
+    )
+
+
+def _guarded(piece: _Piece) -> Iterator[pa.RecordBatch]:
+    """Batches of *piece*, whose trouble in reading is the input's."""
+    try:
+        yield from piece.batches()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{piece.name}: must be readable to its end, got: {_first_line(error)}") from error
+
+
+def _evenly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches near BATCH_ROWS: some sources hand out two thousand rows at a time."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            part = batch.slice(start, BATCH_ROWS)
+            if sum(held.num_rows for held in waiting) + part.num_rows > BATCH_ROWS:
+                yield _joined(waiting)
+                waiting = []
+            waiting.append(part)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return pa.RecordBatch.from_arrays(
+        [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns],
+        schema=table.schema,
+    )
+
+
+def _as_text(array: pa.Array) -> pa.DictionaryArray:
+    """*array* as distinct words and indices into them; empty words are null."""
+    if not pa.types.is_dictionary(array.type):
+        array = (array if _is_text(array.type) else array.cast(pa.string())).dictionary_encode()
+    words = array.dictionary.cast(pa.string())
+    if words.null_count or pc.any(pc.equal(words, "")).as_py() or len(pc.unique(words)) < len(words):
+        words = _without_empty(array.dictionary_decode().cast(pa.string())).dictionary_encode()
+        return words
+    return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), words)
+
+
+def _without_empty(array: pa.Array) -> pa.Array:
+    is_empty = pc.equal(array, "")
+    return pc.if_else(is_empty, pa.scalar(None, array.type), array) if pc.any(is_empty).as_py() else array
+
+
+def _is_text(data_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(data_type) or pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type)
+    )
+
+
+def _kept_type(data_type: pa.DataType) -> pa.DataType | None:
+    """The normalised type of an unknown column; None for what cannot be grouped by."""
+    is_type = pa.types
+    if is_type.is_dictionary(data_type):
+        return _kept_type(data_type.value_type)
+    if is_type.is_integer(data_type):
+        return pa.int64()
+    if is_type.is_floating(data_type):
+        return pa.float64()
+    if _is_text(data_type):
+        return _TEXT
+    if is_type.is_boolean(data_type) or is_type.is_null(data_type):
+        return data_type
+    if is_type.is_temporal(data_type) or is_type.is_decimal(data_type):
+        return data_type
+    return None
+
+
+def _type_word(data_type: pa.DataType) -> str:
+    named = {
+        pa.int64(): "a whole number of 64 bits",
+        pa.uint8(): "a small whole number",
+        pa.float64(): "a number",
+        pa.bool_(): "true or false",
+        _TEXT: "text",
+        pa.large_string(): "text",
+    }
+    return named.get(data_type, str(data_type))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """`nearest`, blind to upper and lower case."""
+    spelled = {word.lower(): word for word in known}
+    hint = nearest(name.lower(), spelled)
+    for lower, word in spelled.items():
+        hint = hint.replace(f"'{lower}'", f"'{word}'")
+    return hint
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,73 @@
+"""The one place that imports numba: compiles every kernel with the same options and a cache that cannot go stale.
+
+Numba's disk cache watches only the file a kernel is written in; a changed callee or enumeration elsewhere would
+silently run old machine code. So the cache folder is named after a digest of all sources a kernel can see. No
+fastmath: equal runs must be equal bytes.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+_PACKAGE = Path(__file__).parent.parent
+_SEEN_BY_KERNELS = (_PACKAGE / "schema.py", *sorted((_PACKAGE / "kernels").glob("*.py")))
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in _SEEN_BY_KERNELS:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_dir() -> Path | None:
+    """Folder of compiled kernels; None, with a warning, where none can be written.
+
+    FLEETSIM_CACHE_DIR, else the user's cache folder (XDG_CACHE_HOME or ~/.cache), each extended by the digest.
+    """
+    chosen = os.environ.get("FLEETSIM_CACHE_DIR")
+    root = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "fleetsim"
+    folder = root.expanduser() / _sources_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        warnings.warn(
+            f"kernels are compiled anew in every process, since {folder} cannot be written ({error.strerror});"
+            " set FLEETSIM_CACHE_DIR to a folder that can",
+            stacklevel=2,
+        )
+        return None
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile *function* on its first call, with the options every kernel of fleetsim shares."""
+    return _compile(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile *function* into each kernel that calls it: for the few lines of a draw, so that loops vectorise."""
+    return _compile(function, inline="always")
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    folder = cache_dir()
+    others_cache_dir = numba.config.CACHE_DIR
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)  # read by njit when it decorates; a global of all libraries
+    try:
+        compiled: Callable[..., Any] = numba.njit(
+            cache=folder is not None, fastmath=False, nogil=True, error_model="numpy", **options
+        )(function)
+        return compiled
+    finally:
+        numba.config.CACHE_DIR = others_cache_dir

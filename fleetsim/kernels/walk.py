@@ -1,0 +1,174 @@
+"""Walk kernels: sets and singles nothing else can affect go through a stage in one pass, without a queue.
+
+A set walks its populated update domains once, one at a time; the next domain starts when the last VM of the former
+is back, its unit was held for `work`, and the gap has passed (semantics.md 13-16, 27). Equal, event for event, to the
+same sets driven tick by tick.
+
+Axes: V = VMs, U = units (populated domains of sets, in (set, domain) order), S = sets, K = most domains of a set.
+Times are int64 ms since scenario.start.
+"""
+
+import numpy as np
+
+from fleetsim.kernels.jit import inlined, kernel
+from fleetsim.kernels.rng import draw64, scaled
+from fleetsim.schema import DomainOrder
+
+# Positions of `totals`, the int64 sums and records a block keeps.
+FIRST_START_MS = 0
+END_MS = 1
+LONGEST_MS = 2
+DOWN_COUNT = 3  # the fullest domain, as DOWN_COUNT of DOWN_OF_COUNT VMs of its set
+DOWN_OF_COUNT = 4
+LAST_ROW = 5
+LAST_SPREAD_MS = 6
+LAST_WORK_MS = 7
+LAST_GAP_MS = 8
+LAST_DOMAIN_COUNT = 9
+TOTAL_COUNT = 10
+
+
+@kernel
+def draw_units(key, address, replica, set_key, update_domain, out):
+    """The draw each domain is ordered by: set_key int64[U], update_domain uint8[U] -> out uint64[U]."""
+    for unit in range(out.shape[0]):
+        number = address + np.uint64(update_domain[unit])
+        out[unit] = draw64(key, np.uint64(set_key[unit]), number, replica)
+
+
+@inlined
+def _goes_before(unit, other, order, unit_draw, unit_offsets):
+    # Units stand in domain order, so "not before" settles ties by domain.
+    if order == DomainOrder.RANDOM:
+        return unit_draw[unit] < unit_draw[other]
+    if order == DomainOrder.LARGEST_FIRST:
+        return (
+            unit_offsets[unit + 1] - unit_offsets[unit] > unit_offsets[other + 1] - unit_offsets[other]
+        )
+    return False
+
+
+@kernel
+def walk_sets(
+    stage_start_ms, work_ms, gap_ms, order, spread_ms, key, spread_address, replica,
+    set_offsets, set_key,
+    unit_offsets, unit_draw, unit_ms, turn,
+    unit_start_ms,
+    totals,
+):  # fmt: skip
+    """Start every unit of the block's sets.
+
+    Reads    set_offsets    int64[S+1]   units of each set, none empty
+             set_key        int64[U]     key of each unit's set
+             unit_offsets   int64[U+1]   VM rows of each unit, none empty
+             unit_draw      uint64[U]    read where order is RANDOM
+             unit_ms        int64[U]     longest impact of each unit
+    Scratch  turn           int64[K]     K >= domains of the largest set
+    Writes   unit_start_ms  int64[U]
+    Updates  totals         int64[TOTAL_COUNT]
+    """
+    # Sums and records stay in registers over the sets; through the array they would cost as much as the walk.
+    first_start_ms, end_ms, longest_ms = totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS]
+    down_count, down_of_count = totals[DOWN_COUNT], totals[DOWN_OF_COUNT]
+    for set_row in range(set_offsets.shape[0] - 1):
+        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
+        domain_count = unit_stop - unit_start
+        for unit in range(unit_start, unit_stop):
+            place = unit - unit_start
+            while place > 0 and _goes_before(unit, turn[place - 1], order, unit_draw, unit_offsets):
+                turn[place] = turn[place - 1]
+                place -= 1
+            turn[place] = unit
+
+        waited_ms = np.int64(0)
+        if spread_ms > 0:
+            draw = draw64(key, np.uint64(set_key[unit_start]), spread_address, replica)
+            waited_ms = np.int64(scaled(draw, np.uint64(spread_ms)))
+        clock_ms = stage_start_ms + waited_ms
+        first_start_ms = min(first_start_ms, clock_ms)
+
+        set_work_ms = np.int64(0)
+        unit_vm_count_max = np.int64(0)
+        for place in range(domain_count):
+            unit = turn[place]
+            unit_start_ms[unit] = clock_ms
+            held_ms = max(unit_ms[unit], work_ms)
+            set_work_ms += held_ms
+            unit_vm_count_max = max(unit_vm_count_max, unit_offsets[unit + 1] - unit_offsets[unit])
+            clock_ms += held_ms + gap_ms
+
+        set_gap_ms = (domain_count - 1) * gap_ms
+        longest_ms = max(longest_ms, set_work_ms + set_gap_ms)
+        vm_count = unit_offsets[unit_stop] - unit_offsets[unit_start]
+        if domain_count > 1 and unit_vm_count_max * down_of_count > down_count * vm_count:
+            down_count, down_of_count = unit_vm_count_max, vm_count
+        if clock_ms - gap_ms > end_ms:
+            end_ms = clock_ms - gap_ms
+            totals[LAST_ROW] = unit_offsets[unit_start]
+            totals[LAST_SPREAD_MS] = waited_ms
+            totals[LAST_WORK_MS] = set_work_ms
+            totals[LAST_GAP_MS] = set_gap_ms
+            totals[LAST_DOMAIN_COUNT] = domain_count
+    totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS] = first_start_ms, end_ms, longest_ms
+    totals[DOWN_COUNT], totals[DOWN_OF_COUNT] = down_count, down_of_count
+
+
+@kernel
+def start_vms(origin_ms, unit_offsets, unit_start_ms, start_ms):
+    """Give each VM of a set the start of its unit, *origin_ms* later: unit_start_ms int64[U] -> start_ms int64[V]."""
+    for unit in range(unit_start_ms.shape[0]):
+        at_ms = origin_ms + unit_start_ms[unit]
+        for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+            start_ms[row] = at_ms
+
+
+@kernel
+def sets_out_ms(set_offsets, unit_offsets, duration_ms):
+    """Milliseconds in which all VMs of a set are out, summed over the sets of one domain: no other set is ever out.
+
+    All VMs of such a set start together: it is out until the first of them is back.
+    """
+    sum_ms = np.int64(0)
+    for set_row in range(set_offsets.shape[0] - 1):
+        unit = set_offsets[set_row]
+        if set_offsets[set_row + 1] - unit == 1:
+            shortest_ms = duration_ms[unit_offsets[unit]]
+            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+                shortest_ms = min(shortest_ms, duration_ms[row])
+            sum_ms += np.int64(shortest_ms)
+    return sum_ms
+
+
+@kernel
+def walk_singles(
+    stage_start_ms, work_ms, spread_ms, key, spread_address, replica,
+    row_start, vm_key, duration_ms, start_ms,
+    totals,
+):  # fmt: skip
+    """Start every single: the VMs from *row_start* on.
+
+    Reads    vm_key       int64[V]
+             duration_ms  uint32[V]
+    Writes   start_ms     int64[V]   from row_start on
+    Updates  totals       int64[TOTAL_COUNT]
+    """
+    for row in range(row_start, vm_key.shape[0]):
+        draw = draw64(key, np.uint64(vm_key[row]), spread_address, replica)
+        start_ms[row] = stage_start_ms + np.int64(scaled(draw, np.uint64(spread_ms)))
+    first_start_ms, end_ms, longest_ms = totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS]
+    for row in range(row_start, vm_key.shape[0]):
+        held_ms = max(np.int64(duration_ms[row]), work_ms)
+        first_start_ms = min(first_start_ms, start_ms[row])
+        longest_ms = max(longest_ms, held_ms)
+        end_ms = max(end_ms, start_ms[row] + held_ms)
+    if end_ms > totals[END_MS]:
+        # Which one ended last is looked up afterwards: kept along, it would stop the loop above from vectorising.
+        row = row_start
+        while start_ms[row] + max(np.int64(duration_ms[row]), work_ms) < end_ms:
+            row += 1
+        totals[LAST_ROW] = row
+        totals[LAST_SPREAD_MS] = start_ms[row] - stage_start_ms
+        totals[LAST_WORK_MS] = end_ms - start_ms[row]
+        totals[LAST_GAP_MS] = 0
+        totals[LAST_DOMAIN_COUNT] = 1
+    totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS] = first_start_ms, end_ms, longest_ms

@@ -1,0 +1,201 @@
+"""What a run writes: the engine's arrays and sums as rows of the declared tables.
+
+Columns that say the same in every row share one buffer of zeros and are dictionary-encoded: they cost a few bytes.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fleetsim import kinds
+from fleetsim.engine import Impacts, Sums, histogram_bin_starts_ms
+from fleetsim.kernels.impact import HOUR_MS
+from fleetsim.scenario import Campaign
+from fleetsim.schema import (
+    EVENTS,
+    NO_GUARANTEE,
+    OUTCOMES,
+    STAGES,
+    SUMMARY,
+    Bottleneck,
+    Kind,
+    Outcome,
+    Phase,
+    Reason,
+    Result,
+    Table,
+    words,
+)
+from fleetsim.stages import Started
+from fleetsim.tables import arrow_schema, coded, constant_text, instants
+
+EVENT_CONSTANTS = ("iteration", "effects")
+"""Columns of `events` that are constant within a part of a campaign without windows."""
+OUTCOME_CONSTANTS = ("iteration", "down_ms", "event_count", "effects")
+
+Provenance = Mapping[str, str]
+
+
+def _vm_rows(start: int, count: int) -> npt.NDArray[np.uint32]:
+    return np.arange(start, start + count, dtype=np.uint32)
+
+
+def events(
+    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, start_ms_epoch: int, provenance: Provenance
+) -> pa.Table:
+    """Rows of `events`, one a VM. Takes over *impacts*: its start_ms become instants in place."""
+    count = len(impacts.start_ms)
+    np.add(impacts.start_ms, start_ms_epoch, out=impacts.start_ms)
+    kind = kinds.KINDS[words(Kind)[campaign.kind]]
+    columns = {
+        "campaign": constant_text(campaign.name, np.zeros(count, np.int32)),
+        "phase": _constant_code(EVENTS, "phase", Phase.PLATFORM, count),
+        "kind": _constant_code(EVENTS, "kind", campaign.kind, count),
+        "result": _constant_code(EVENTS, "result", Result.COMPLETED, count),
+        "iteration": np.full(count, iteration, np.uint8),
+        "vm_row": _vm_rows(vm_row_start, count),
+        "start_at": instants(impacts.start_ms),
+        "duration_ms": impacts.duration_ms,
+        "effects": np.full(count, int(kind.effects), np.uint8),
+    }
+    return _table(EVENTS, columns, provenance)
+
+
+def outcomes(
+    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, provenance: Provenance
+) -> pa.Table:
+    """Rows of `outcomes`, one a VM: without windows everybody in scope is updated."""
+    count = len(impacts.start_ms)
+    kind = kinds.KINDS[words(Kind)[campaign.kind]]
+    columns = {
+        "campaign": constant_text(campaign.name, np.zeros(count, np.int32)),
+        "iteration": np.full(count, iteration, np.uint8),
+        "vm_row": _vm_rows(vm_row_start, count),
+        "outcome": _constant_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
+        "reason": _constant_code(OUTCOMES, "reason", Reason.NONE, count),
+        "paused_ms": impacts.duration_ms,  # a freeze is paused, not down
+        "down_ms": np.zeros(count, np.uint32),
+        "event_count": np.ones(count, np.uint32),
+        "effects": np.full(count, int(kind.effects), np.uint8),
+    }
+    return _table(OUTCOMES, columns, provenance)
+
+
+def stages(
+    sums: Mapping[Started, Sums], campaigns: Sequence[Campaign], start_ms_epoch: int, provenance: Provenance
+) -> pa.Table:
+    """Rows of `stages`, in the order of *sums*."""
+    rows = []
+    for started, total in sums.items():
+        row: dict[str, Any] = dict.fromkeys(STAGES.names())
+        row.update({f"{word}_count": 0 for word in words(Outcome)})
+        row.update(
+            campaign=campaigns[started.stage.place].name,
+            iteration=started.stage.iteration,
+            region=started.stage.region,
+            wave=1,
+            first_start_at=start_ms_epoch + total.first_start_ms,
+            last_end_at=start_ms_epoch + total.end_ms,
+            updated_count=total.vm_hit_count,
+            bottleneck=_bottleneck(started, total).name.lower(),
+        )
+        rows.append(row)
+    return _from_rows(STAGES, rows, provenance)
+
+
+def _bottleneck(started: Started, total: Sums) -> Bottleneck:
+    parts_ms = {
+        Bottleneck.WORK: total.last_work_ms,
+        Bottleneck.GAP: total.last_gap_ms,
+        Bottleneck.SPREAD: total.last_spread_ms,
+        Bottleneck.PAIR: started.start_ms - started.stage.asked_ms,
+    }
+    return max(parts_ms, key=lambda part: parts_ms[part])
+
+
+def summary(sums: Mapping[Started, Sums], campaigns: Sequence[Campaign], provenance: Provenance) -> pa.Table:
+    """Rows of `summary`: single figures of each stage, then its bins."""
+    rows = []
+    for started, total in sums.items():
+        for figure, bin_start_ms, value in _figures(started, total):
+            rows.append(
+                {
+                    "campaign": campaigns[started.stage.place].name,
+                    "iteration": started.stage.iteration,
+                    "region": started.stage.region,
+                    "figure": figure,
+                    "bin_start_ms": bin_start_ms,
+                    "value": float(value),
+                }
+            )
+    return _from_rows(SUMMARY, rows, provenance)
+
+
+def _figures(started: Started, total: Sums) -> list[tuple[str, int | None, float]]:
+    singles: dict[str, float] = {
+        "asked_ms": started.stage.asked_ms,
+        "start_ms": started.start_ms,
+        "end_ms": total.end_ms,
+        "first_start_ms": total.first_start_ms,
+        "vm_hit_count": total.vm_hit_count,
+        "unavailable_ms": total.unavailable_ms,
+        "set_count": total.set_count,
+        "single_count": total.single_count,
+        "set_down_ratio_max": total.down_count / total.down_of_count,
+        "set_out_ms": total.set_out_ms,
+        "longest_ms": total.longest_ms,
+        "last_vm_row": total.last_vm_row,
+        "last_spread_ms": total.last_spread_ms,
+        "last_work_ms": total.last_work_ms,
+        "last_gap_ms": total.last_gap_ms,
+        "last_domain_count": total.last_domain_count,
+    }
+    figures: list[tuple[str, int | None, float]] = [(figure, None, value) for figure, value in singles.items()]
+    hours = sorted(total.hourly.items())
+    figures += [("hourly_start_count", hour * HOUR_MS, counts[0]) for hour, counts in hours]
+    figures += [("hourly_unavailable_ms", hour * HOUR_MS, counts[1]) for hour, counts in hours]
+    bounds_ms = histogram_bin_starts_ms()
+    figures += [
+        ("paused_ms_histogram", int(bounds_ms[position]), int(total.histogram[position]))
+        for position in np.flatnonzero(total.histogram)
+    ]
+    return figures
+
+
+def no_guarantee(path: Path, regions: Collection[str], provenance: Provenance) -> pa.Table:
+    """Rows of `no_guarantee` of the prepared fleet at *path* that are in *regions*."""
+    table = pq.read_table(path, partitioning=None)
+    in_scope = table.filter(pc.is_in(table["region"].cast(pa.string()), pa.array(sorted(regions), pa.string())))
+    return in_scope.cast(arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type))
+
+
+def _constant_code(table: Table, name: str, code: IntEnum, count: int) -> pa.DictionaryArray:
+    return coded(table[name], np.full(count, int(code), np.int8))
+
+
+def _table(table: Table, columns: Mapping[str, Any], provenance: Provenance) -> pa.Table:
+    schema = arrow_schema(table, provenance)
+    return pa.Table.from_arrays([pa.array(columns[name]) for name in schema.names], schema=schema)
+
+
+def _from_rows(table: Table, rows: list[dict[str, Any]], provenance: Provenance) -> pa.Table:
+    schema = arrow_schema(table, provenance)
+    plain = pa.schema(
+        [
+            field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+            for field in schema
+        ]
+    )
+    arrays = [pa.array([row[field.name] for row in rows], field.type) for field in plain]
+    encoded = [
+        array.dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else array
+        for array, field in zip(arrays, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(encoded, schema=schema)

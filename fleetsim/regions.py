@@ -1,0 +1,166 @@
+"""The relation of regions: which regions are known, which are paired, and which must wait for one another.
+
+A pair is listed by one region and binds both: edges are undirected (rules.md R49). The relation is a fact beside the
+fleet, so it has a digest of its own. A user's list replaces the built-in one; the two are never merged.
+"""
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from fleetsim.errors import InputError, nearest
+from fleetsim.schema import PAIRS
+
+_REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
+_SOVEREIGN_GEOGRAPHIES = frozenset({"China", "US Department of Defense", "US Government"})
+_DOCS = "region_pairs_docs.csv"
+_API = "region_pairs_real.csv"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Known regions with their listed pair and geography (`""` where there is none), in order of name."""
+
+    paired: Mapping[str, str]
+    geography: Mapping[str, str]
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the known regions, sorted."""
+        return tuple(self.paired)
+
+    @cached_property
+    def edges(self) -> frozenset[frozenset[str]]:
+        """The pairs as sets of two regions, whichever of the two lists the other."""
+        return frozenset(frozenset((region, other)) for region, other in self.paired.items() if other)
+
+    @cached_property
+    def _neighbours(self) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {region: set() for region in self.paired}
+        for region, other in self.paired.items():
+            if other:
+                found[region].add(other)
+                found[other].add(region)
+        return {region: frozenset(others) for region, others in found.items()}
+
+    @cached_property
+    def _pair_groups(self) -> dict[str, str]:
+        groups: dict[str, str] = {}
+        for region in self.paired:  # in order of name: the first region met of a component is its smallest
+            reached = [] if region in groups else [region]
+            while reached:
+                member = reached.pop()
+                if member not in groups:
+                    groups[member] = region
+                    reached.extend(self._neighbours[member])
+        return groups
+
+    def neighbours(self, region: str) -> frozenset[str]:
+        """Regions that share an edge with *region*."""
+        return self._neighbours[region]
+
+    def pair_group(self, region: str) -> str:
+        """Name of the smallest region of the connected component of *region*."""
+        return self._pair_groups[region]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the relation as CSV, in hex."""
+        return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+    def to_csv(self) -> str:
+        """The relation as `load_relation` reads it: one line a region, sorted."""
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(PAIRS.names())
+        lines.writerows((region, other, self.geography[region]) for region, other in self.paired.items())
+        return text.getvalue()
+
+
+def load_relation(path: str | Path | None = None) -> Relation:
+    """The relation in the CSV file *path* (`region,paired_region[,geography]`), or the built-in one.
+
+    A region that is only ever named as somebody's pair is known too, without a pair of its own. Built in are the
+    documented regions, and from the dump of the locations API those the documentation does not list.
+    """
+    if path is not None:
+        return _relation(_rows(Path(path)))
+    documented = _rows(dataset_path(_DOCS))
+    return _relation({**_rows(dataset_path(_API)), **documented})
+
+
+def public_regions() -> list[str]:
+    """The documented regions of the public cloud, in the order of the list: what the trace's batches are spread over."""
+    rows = _rows(dataset_path(_DOCS))
+    return [region for region, (_, geography) in rows.items() if geography not in _SOVEREIGN_GEOGRAPHIES]
+
+
+def dataset_path(name: str) -> Path:
+    """The data set *name*: inside an installed package, else beside it in the repository."""
+    package = Path(__file__).parent
+    installed = package / "datasets" / name
+    return installed if installed.exists() else package.parent / "datasets" / name
+
+
+def _relation(rows: Mapping[str, tuple[str, str]]) -> Relation:
+    known = sorted(set(rows) | {paired for paired, _ in rows.values() if paired})
+    return Relation(
+        paired={region: rows.get(region, ("", ""))[0] for region in known},
+        geography={region: rows.get(region, ("", ""))[1] for region in known},
+    )
+
+
+def _rows(path: Path) -> dict[str, tuple[str, str]]:
+    """(pair, geography) by region, in file order; `InputError` with every problem of the file."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{path}: the list of region pairs must be a readable CSV file, got: {reason}") from error
+    lines = csv.reader(io.StringIO(text, newline=""))
+    header = [name.strip() for name in next(lines, [])]
+    if missing := [
+        f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}{nearest(name, header)}"
+        for name in ("region", "paired_region")
+        if name not in header
+    ]:
+        raise InputError(missing)
+    problems: list[str] = []
+    rows: dict[str, tuple[str, str]] = {}
+    line_of: dict[str, int] = {}
+    for fields in lines:
+        line = lines.line_num
+        if not any(field.strip() for field in fields):
+            continue
+        if len(fields) != len(header):
+            problems.append(f"{path}: line {line}: must have {len(header)} fields, got {len(fields)}")
+            continue
+        values = dict(zip(header, (field.strip() for field in fields), strict=True))
+        region, paired, geography = values["region"], values["paired_region"], values.get("geography", "")
+        row_problems = [
+            f"{path}: line {line}: column '{column}': a region name must be letters, digits, '-' or '_'"
+            f" with at least one letter, got '{values[column]}'"
+            for column in ("region", "paired_region")
+            if not (_REGION_NAME.fullmatch(values[column]) or (column == "paired_region" and not paired))
+        ]
+        if region and region == paired:
+            row_problems.append(f"{path}: line {line}: region '{region}' must not be paired with itself")
+        if rows.get(region, (paired, geography)) != (paired, geography):
+            row_problems.append(
+                f"{path}: line {line}: region '{region}' must be listed once, got another pair or geography than in"
+                f" line {line_of[region]}"
+            )
+        problems.extend(row_problems)
+        if not row_problems:
+            rows[region] = (paired, geography)
+            line_of.setdefault(region, line)
+    if not (rows or problems):
+        problems.append(f"{path}: must list at least one region, got none")
+    if problems:
+        raise InputError(problems)
+    return rows

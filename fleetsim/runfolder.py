@@ -1,0 +1,142 @@
+"""The run folder: which files a run has, written part by part, with the manifest last.
+
+A folder without a manifest is an unfinished run: its parts are whole, since every file is renamed into place, and
+`--resume` keeps them. What a run was started with stands in `resolved.toml`, so that it can only go on as itself.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetsim import __version__
+from fleetsim.errors import InputError
+from fleetsim.schema import SCHEMA_VERSION
+from fleetsim.tables import file_sha256, write_atomic
+
+MANIFEST = "manifest.json"
+RESOLVED = "resolved.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a run: path in the run folder, rows (None for text), sha256 of its bytes."""
+
+    path: str
+    rows: int | None
+    sha256: str
+
+
+def check_absent(out: Path, *, resume: bool = False) -> None:
+    """Raise `InputError` where *out* holds something a run would overwrite."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: must be a new folder for the run, found a file")
+    is_run = (out / RESOLVED).exists()
+    if resume and is_run:
+        return
+    if resume:
+        raise InputError(f"{out}: must be an unfinished run to resume, found a folder without {RESOLVED}")
+    if (out / MANIFEST).exists():
+        raise InputError(f"{out}: must be a new folder, found a finished run; give another -o, or remove it")
+    if is_run:
+        raise InputError(f"{out}: must be a new folder, found an unfinished run; --resume goes on with it")
+    raise InputError(f"{out}: must be a new or empty folder, found one with files in it")
+
+
+class RunFolder:
+    """Files of one run, as they are written. Safe to use from several threads, each with its own parts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts: dict[str, Part] = {}
+
+    def write(self, name: str, content: Any, rows: int | None = None) -> None:
+        """Write *content* (bytes-like) as file *name*, atomically; a part that is there already is kept as it is."""
+        path = self.path / name
+        sha256 = file_sha256(path) if path.exists() else write_atomic(path, content)
+        self.parts[name] = Part(name, rows, sha256)
+
+    def keep(self, name: str, rows: int) -> bool:
+        """Whether file *name* is there already, from the run this one resumes; if so it is taken over."""
+        path = self.path / name
+        if not path.exists():
+            return False
+        self.parts[name] = Part(name, rows, file_sha256(path))
+        return True
+
+    def link(self, name: str, source: Path, rows: int, sha256: str) -> None:
+        """Take over *source* as file *name*: hard-linked where the file system allows it, else copied."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+            temporary.rename(path)
+        self.parts[name] = Part(name, rows, sha256)
+
+    def run_digest(self) -> str:
+        """sha256 over path and sha256 of the stages, events and outcomes: equal runs have equal digests."""
+        lines = [
+            f"{part.path} {part.sha256}\n"
+            for part in sorted(self.parts.values(), key=lambda part: part.path)
+            if part.path == "stages.parquet" or part.path.startswith(("events/", "outcomes/"))
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def finish(self, facts: Mapping[str, Any], timings: Mapping[str, float]) -> dict[str, Any]:
+        """Write timings and, last of all, the manifest. Returns the manifest."""
+        (self.path / "timings.json").write_text(json.dumps(timings, indent=1) + "\n")
+        manifest = {
+            "fleetsim_version": __version__,
+            "schema_version": SCHEMA_VERSION,
+            **facts,
+            "run_digest": self.run_digest(),
+            "parts": [
+                {"path": part.path, "rows": part.rows, "sha256": part.sha256}
+                for part in sorted(self.parts.values(), key=lambda part: part.path)
+            ],
+        }
+        sync_folders({(self.path / part.path).parent for part in self.parts.values()})
+        write_atomic(self.path / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        sync_folders([self.path])
+        return manifest
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make renames in *folders* outlast a crash of the machine, where the file system can."""
+    for folder in folders:
+        handle = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+        os.close(handle)
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of a finished run. Raises `InputError` where *run* is none."""
+    path = run / MANIFEST
+    if not path.is_file():
+        unfinished = (run / RESOLVED).is_file()
+        found = "an unfinished run; finish it with --resume" if unfinished else "no manifest.json"
+        raise InputError(f"{run}: must be the folder of a finished run, found {found}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        newer = int(manifest["schema_version"]) > SCHEMA_VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: must be the manifest of a run, found something else ({error})") from error
+    if newer:
+        raise InputError(
+            f"{path}: schema_version must be at most {SCHEMA_VERSION}, found {manifest['schema_version']};"
+            " the run was made by a newer fleetsim"
+        )
+    return manifest

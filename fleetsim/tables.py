@@ -1,0 +1,148 @@
+"""The border between declared tables and Arrow, Parquet and NumPy: types, encodings, provenance, atomic writes.
+
+Words are mapped to codes and back here and nowhere else. Columns that cannot be null are declared so in files:
+pyarrow writes them about twice as fast.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fleetsim import __version__
+from fleetsim.schema import EVENTS, OUTCOMES, SCHEMA_VERSION, Column, Table, effect_names, words
+
+_ARROW_TYPES = {
+    "text": pa.dictionary(pa.int32(), pa.string()),
+    "code": pa.dictionary(pa.int8(), pa.string()),
+    "bool": pa.bool_(),
+    "u8": pa.uint8(),
+    "u16": pa.uint16(),
+    "u32": pa.uint32(),
+    "i64": pa.int64(),
+    "f64": pa.float64(),
+    "instant": pa.timestamp("ms", tz="UTC"),
+}
+
+
+def arrow_type(column: Column, identity: pa.DataType | None = None) -> pa.DataType:
+    """Type of *column* in a file. *identity*: what the user's own names are here, int64 or string."""
+    if column.dtype == "identity":
+        return identity if identity is not None else pa.int64()
+    return _ARROW_TYPES[column.dtype]
+
+
+def arrow_field(column: Column, identity: pa.DataType | None = None) -> pa.Field:
+    return pa.field(
+        column.name, arrow_type(column, identity), nullable=column.is_nullable, metadata={"doc": column.doc}
+    )
+
+
+def arrow_schema(table: Table, provenance: Mapping[str, str], identity: pa.DataType | None = None) -> pa.Schema:
+    """Schema of *table*, with *provenance* (from `provenance_of`) as metadata of the file."""
+    fields = [arrow_field(column, identity) for column in table.columns]
+    return pa.schema(fields, metadata={"fleetsim.table": table.name, **_extras(table), **provenance})
+
+
+def _extras(table: Table) -> dict[str, str]:
+    return {"fleetsim.effects": json.dumps(effect_names())} if table in (EVENTS, OUTCOMES) else {}
+
+
+def provenance_of(**facts: object) -> dict[str, str]:
+    """Metadata of every file: versions and *facts* (digests, seed). No wall time, no host: equal runs, equal bytes."""
+    stated = {"version": __version__, "schema_version": SCHEMA_VERSION, **facts}
+    return {f"fleetsim.{name}": str(value) for name, value in stated.items()}
+
+
+def constant_text(word: str, zeros: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+    """A text column that says *word* in every row; *zeros* are its indices, shared among columns."""
+    return pa.DictionaryArray.from_arrays(pa.array(zeros), pa.array([word]))
+
+
+def coded(column: Column, codes: npt.NDArray[np.int8]) -> pa.DictionaryArray:
+    """A coded column from our codes: the dictionary is the enumeration, whole and in code order."""
+    assert column.codes is not None
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(words(column.codes)))
+
+
+def instants(milliseconds: npt.NDArray[np.int64]) -> pa.Array:
+    """Milliseconds since 1970 as timestamp[ms, UTC], without a copy."""
+    return pa.array(milliseconds).view(_ARROW_TYPES["instant"])
+
+
+def to_numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
+    """A read-only NumPy view of an integer column without nulls, copied only where it comes in chunks."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # what combine_chunks leaves of a column without chunks
+        array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
+    return array.to_numpy(zero_copy_only=True)
+
+
+def parquet_bytes(table: pa.Table, *, dictionary: Sequence[str] = ()) -> pa.Buffer:
+    """*table* as one Parquet file in memory.
+
+    Integers, floats and instants are BYTE_STREAM_SPLIT + lz4: three to five times as fast as pyarrow's default
+    and a third smaller. Dictionary-encoded columns stay so; *dictionary* names further columns worth one
+    (constant ones).
+    """
+    split, kept = [], list(dictionary)
+    for field in table.schema:
+        if pa.types.is_dictionary(field.type):
+            kept.append(field.name)
+        elif field.name not in kept and _splits(field.type):
+            split.append(field.name)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="lz4",
+        use_dictionary=kept or False,
+        column_encoding=dict.fromkeys(split, "BYTE_STREAM_SPLIT") or None,
+        write_statistics=[field.name for field in table.schema if field.name not in kept],
+    ) as writer:
+        writer.write_table(table, row_group_size=1 << 20)
+    return sink.getvalue()
+
+
+def _splits(data_type: pa.DataType) -> bool:
+    # One byte has nothing to split, and Parquet keeps small integers as INT32: those split well all the same.
+    return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_timestamp(data_type))
+
+
+def write_atomic(path: Path, content: pa.Buffer | bytes) -> str:
+    """Write *content* under a temporary name, fsync, rename to *path*. Returns its sha256.
+
+    A file under its own name is therefore always whole. Raises OSError (disk full), leaving nothing behind.
+    """
+    view = memoryview(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(view)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).rename(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return hashlib.sha256(view).hexdigest()
+
+
+def write_parquet(path: Path, table: pa.Table, *, dictionary: Sequence[str] = ()) -> str:
+    """Write *table* to *path* atomically. Returns the file's sha256."""
+    return write_atomic(path, parquet_bytes(table, dictionary=dictionary))
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
