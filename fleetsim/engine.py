@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from fleetsim.fleet.prepare import PreparedPart
+from fleetsim.fleet.prepared import PreparedPart
 from fleetsim.kernels import impact, walk
 from fleetsim.scenario import Campaign
-from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, Stream
+from fleetsim.schema import NEVER_MS, NO_ROW, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, Stream
 from fleetsim.tables import to_numpy
 
 ITERATION = 1
@@ -99,15 +99,16 @@ def campaign_key(seed: int, name: str) -> int:
 
 def load_block(part: PreparedPart) -> Block:
     """Read what kernels need of *part*: the keys of its VMs, and its units."""
-    columns = pq.read_schema(part.path).names
-    key_name = "vm_key" if "vm_key" in columns else "vm"
-    vm_key = to_numpy(pq.read_table(part.path, columns=[key_name], use_threads=False, partitioning=None)[key_name])
-    units = pq.read_table(part.units_path, use_threads=False, partitioning=None)
-    set_row = to_numpy(units["set_row"])
+    # ParquetFile and not read_table, which sets up a data set for each file and takes longer than the reading.
+    with pq.ParquetFile(part.path) as vms:
+        key_name = "vm_key" if "vm_key" in vms.schema_arrow.names else "vm"
+        vm_key = to_numpy(vms.read(columns=[key_name], use_threads=False)[key_name])
+    with pq.ParquetFile(part.units_path) as file:
+        units = file.read(use_threads=False)
     unit_offsets = np.zeros(len(units) + 1, np.int64)
     np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
-    first_units = np.flatnonzero(np.diff(set_row, prepend=set_row[:1] + 1))
-    set_offsets = np.append(first_units, len(units)).astype(np.int64)
+    set_row = to_numpy(units["set_row"])
+    set_offsets = np.append(np.flatnonzero(np.diff(set_row, prepend=np.uint32(NO_ROW))), len(units))
     return Block(
         vm_key=_frozen(vm_key),
         set_offsets=_frozen(set_offsets),

@@ -22,6 +22,9 @@ from fleetsim.errors import InputError, nearest
 from fleetsim.schema import Effect, Kind
 
 HOUR_MS = 3_600_000
+PERCENTILES = (50, 99)
+BINS_AN_OCTAVE = 64
+"""Bins in which pauses are counted first: a percentile's bin, about 1 % wide, holds few VMs or few values."""
 PARTS_AT_ONCE = 4
 """Parts read side by side: enough to keep the disk busy, few enough to bound memory."""
 
@@ -241,11 +244,13 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
         if name != "vm_row"
     }
     # Parts of events and fleet match one to one, so that a join never holds more than a part.
+    pieces = [(_scan(part.path), part.fleet_path) for part in files.parts("events")]
+    if not pieces:
+        pieces = [(pl.LazyFrame(schema=_EVENTS_SCHEMA), files.fleet_path)]
     joined = [
-        _scan(part.path).join(_given(part.fleet_path, given), on="vm_row") for part in files.parts("events")
+        events.join(_given(fleet_path, given), on="vm_row", maintain_order="left")
+        for events, fleet_path in pieces
     ]
-    if not joined:
-        joined = [pl.LazyFrame(schema=_EVENTS_SCHEMA).join(_given(files.fleet_path, given), on="vm_row")]
     return pl.concat(joined).select(
         "campaign",
         "phase",
@@ -330,10 +335,12 @@ class Bound:
 
     bound_ms: int
     regions: tuple[str, ...]
+    pair_lag_ms: int
 
     def sentence(self) -> str:
         """The bound in words."""
-        then = "".join(f", then in its pair {region}" for region in self.regions[1:])
+        later = f", {duration(self.pair_lag_ms)} later," if self.pair_lag_ms else ""
+        then = "".join(f", then{later} in its pair {region}" for region in self.regions[1:])
         return (
             f"no order takes less than {duration(self.bound_ms)}:"
             f" the longest set or single in {self.regions[0]}{then}"
@@ -353,10 +360,10 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
         .sort("region")
         .rows()
     )
-    bounds = [Bound(value_ms, (region,)) for region, value_ms in longest_ms.items()]
+    bounds = [Bound(value_ms, (region,), 0) for region, value_ms in longest_ms.items()]
     for edge in sorted(sorted(edge) for edge in files.edges if edge <= longest_ms.keys()):
-        chain_ms = sum(longest_ms[region] for region in edge) + int(campaign["pair_lag_ms"])
-        bounds.append(Bound(chain_ms, tuple(edge)))
+        lag_ms = int(campaign["pair_lag_ms"])
+        bounds.append(Bound(sum(longest_ms[region] for region in edge) + lag_ms, tuple(edge), lag_ms))
     return max(bounds, key=lambda bound: bound.bound_ms, default=None)
 
 
@@ -414,12 +421,15 @@ def hours(files: RunFiles) -> pl.DataFrame:
 # Pauses: percentiles and groups
 
 
-def impacts(files: RunFiles, columns: Mapping[str, str]) -> pl.DataFrame:
-    """VMs in scope counted by stage, fleet *columns* (name here -> name in the fleet) and `paused_ms`.
+def impacts(files: RunFiles, columns: Mapping[str, str], grains: Sequence[Sequence[str]]) -> pl.DataFrame:
+    """VMs in scope counted by what *grains* name and by pause, so that `impact_by` of a grain is exact.
 
-    Columns: STAGE, *columns*, `paused_ms` (null: no event), `vm_count`, `unavailable_ms`; from the outcomes,
-    else the events. It has a row for each pause that occurs in a group, which is what bounds memory. Raise
-    `InputError` where the run kept neither and *columns* need them.
+    A grain names columns of STAGE and of *columns* (name here -> name in the fleet). Also `paused_ms` (null:
+    no event), `paused_ms_max`, `vm_count`, `unavailable_ms`; from the outcomes, else the events.
+
+    Counting each pause that occurs would take memory by the VM. So pauses are counted in narrow bins first,
+    then, one by one, those in the bins that hold a percentile of a grain. Raise `InputError` where the run
+    kept neither table and *columns* need one.
     """
     table = next((table for table in ("outcomes", "events") if files.has(table)), None)
     if table is None:
@@ -428,44 +438,92 @@ def impacts(files: RunFiles, columns: Mapping[str, str]) -> pl.DataFrame:
                 f"{files.path}: groups by '{next(iter(columns.values()))}' need the outcomes or the events,"
                 " got [outputs] with both false; without them only 'region' can be grouped by"
             )
-        return _binned_impacts(files)
-    total = pl.DataFrame(
-        schema={
-            "campaign": pl.String,
-            "iteration": pl.UInt8,
-            "region": pl.String,
-            **{name: _plain(files.fleet_schema[column]) for name, column in columns.items()},
-            "paused_ms": pl.Int64,
-            "vm_count": pl.Int64,
-            "unavailable_ms": pl.Int64,
-        }
+        return _histogram(files)
+    keys = list(dict.fromkeys(key for grain in grains for key in grain))
+    binned = _counted(files, table, columns, [*keys, "bin"])
+    wide = [
+        binned.join(_percentile_bins(binned, grain), on=[*grain, "bin"], how="semi", nulls_equal=True)
+        for grain in grains
+    ]
+    split = pl.concat(wide).select(*keys, "bin").unique()
+    if not split.is_empty():
+        rest = binned.join(split, on=[*keys, "bin"], how="anti", nulls_equal=True)
+        one_by_one = _counted(files, table, columns, [*keys, "bin", "paused_ms"], split)
+        binned = pl.concat([rest, one_by_one])
+    return binned.drop("bin").with_columns(cs.categorical().cast(pl.String))
+
+
+def _percentile_bins(binned: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
+    """Groups of *grain* and their bins that hold a percentile and more than one value."""
+    merged = (
+        binned.lazy()
+        .filter(pl.col("bin").is_not_null())
+        .group_by(*grain, "bin")
+        .agg(pl.col("vm_count").sum(), pl.col("paused_ms").min(), pl.col("paused_ms_max").max())
+        .sort("bin")
     )
-    keys = [*STAGE, *columns, "paused_ms"]
+    columns = ("bin", "paused_ms", "paused_ms_max")
+    return (
+        merged.group_by(grain)
+        .agg(
+            pl.concat_list(
+                _nearest_rank(pl.col(name), pl.col("vm_count"), percent) for percent in PERCENTILES
+            ).alias(name)
+            for name in columns
+        )
+        .explode(columns)
+        .filter(pl.col("paused_ms") < pl.col("paused_ms_max"))
+        .select(*grain, "bin")
+        .collect()
+    )
+
+
+def _nearest_rank(value: pl.Expr, count: pl.Expr, percent: int) -> pl.Expr:
+    """The value at position ceil(*percent* n / 100); each ascending *value* stands *count* times."""
+    position = (count.sum() * percent + 99) // 100
+    return value.filter(count.cum_sum() >= position).first()
+
+
+def _counted(
+    files: RunFiles, table: str, columns: Mapping[str, str], keys: list[str], only: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """VMs in scope counted by *keys*, with the pauses' bounds; those that join *only*, where it is given."""
+    sums = {
+        "paused_ms": pl.col("paused_ms").min(),
+        "paused_ms_max": pl.col("paused_ms_max").max(),
+        "vm_count": pl.col("vm_count").sum(),
+        "unavailable_ms": pl.col("unavailable_ms").sum(),
+    }
+    sums = {name: total for name, total in sums.items() if name not in keys}
+    fleet_types = {name: files.fleet_schema[column] for name, column in columns.items()}
+    types = {
+        "campaign": pl.String(),
+        "iteration": pl.UInt8(),
+        "region": pl.String(),
+        "bin": pl.Int32(),
+    } | fleet_types
+    order = [
+        *(key for key in keys if key != "paused_ms"),
+        "paused_ms",
+        "paused_ms_max",
+        "vm_count",
+        "unavailable_ms",
+    ]
+    total = pl.DataFrame(schema={name: types.get(name, pl.Int64()) for name in order})
     parts = files.parts(table)
     for first in range(0, len(parts), PARTS_AT_ONCE):
-        counted = [
-            _impacts_of_part(part, table, columns)
-            .group_by(keys)
-            .agg(vm_count=pl.len().cast(pl.Int64), unavailable_ms=pl.col("unavailable_ms").sum())
-            for part in parts[first : first + PARTS_AT_ONCE]
-        ]
-        total = (
-            pl.concat([total, *pl.collect_all(counted)])
-            .group_by(keys)
-            .agg(pl.col("vm_count", "unavailable_ms").sum())
-        )
+        rows = [_impacts_of_part(part, table, columns) for part in parts[first : first + PARTS_AT_ONCE]]
+        if only is not None:
+            rows = [row.join(only.lazy(), on=only.columns, how="semi", nulls_equal=True) for row in rows]
+        counted = pl.collect_all([row.group_by(keys).agg(**sums).select(order) for row in rows])
+        total = pl.concat([total, *counted]).group_by(keys).agg(**sums).select(order)
     return total
 
 
-def _plain(dtype: pl.DataType) -> Any:
-    """What a fleet column is grouped as: a dictionary of words as strings."""
-    return pl.String if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
-
-
 def _impacts_of_part(part: Part, table: str, columns: Mapping[str, str]) -> pl.LazyFrame:
-    """One row a VM in scope of *part*: STAGE, *columns*, `paused_ms` (null: no event), `unavailable_ms`."""
+    """One row a VM in scope of *part*: what `_counted` counts by, and the sums of the VM alone."""
     rows = _scan(part.path)
-    fleet = _given(part.fleet_path, columns).with_columns(cs.categorical().cast(pl.String))
+    fleet = _given(part.fleet_path, columns)
     if table == "outcomes":
         hit = rows.select(
             "vm_row",
@@ -487,10 +545,13 @@ def _impacts_of_part(part: Part, table: str, columns: Mapping[str, str]) -> pl.L
         campaign=pl.lit(part.campaign),
         iteration=pl.lit(part.iteration, pl.UInt8),
         region=pl.lit(part.region),
+        bin=((pl.col("paused_ms") + 1).log(2) * BINS_AN_OCTAVE).floor().cast(pl.Int32),
+        paused_ms_max=pl.col("paused_ms"),
+        vm_count=pl.lit(1, pl.Int64),
     )
 
 
-def _binned_impacts(files: RunFiles) -> pl.DataFrame:
+def _histogram(files: RunFiles) -> pl.DataFrame:
     """`impacts` by stage from the engine's histogram: a pause is its bin's lower bound, 1/64 low at most."""
     bins = (
         files.scan("summary")
@@ -498,6 +559,7 @@ def _binned_impacts(files: RunFiles) -> pl.DataFrame:
         .select(
             *STAGE,
             paused_ms="bin_start_ms",
+            paused_ms_max="bin_start_ms",
             vm_count=pl.col("value").cast(pl.Int64),
             unavailable_ms=pl.lit(0, pl.Int64),
         )
@@ -509,6 +571,7 @@ def _binned_impacts(files: RunFiles) -> pl.DataFrame:
         .select(
             *STAGE,
             paused_ms=pl.lit(None, pl.Int64),
+            paused_ms_max=pl.lit(None, pl.Int64),
             vm_count=pl.col("vm_count") - pl.col("vm_hit_count"),
             unavailable_ms="unavailable_ms",
         )
@@ -516,29 +579,21 @@ def _binned_impacts(files: RunFiles) -> pl.DataFrame:
     return pl.concat([bins, rest]).collect()
 
 
-def impact_by(counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Figures of the VMs *counted* by `impacts`, one row a group of *keys*, largest group first."""
-    paused_ms, hit_count = (
-        pl.col(name).filter(pl.col("paused_ms").is_not_null()) for name in ("paused_ms", "vm_count")
-    )
-
-    def nearest_rank(percent: int) -> pl.Expr:
-        position = (hit_count.sum() * percent + 99) // 100
-        return paused_ms.filter(hit_count.cum_sum() >= position).first()
-
+def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
+    """Figures of the VMs *counted* by `impacts`, one row a group of *grain*, largest group first."""
+    is_hit = pl.col("paused_ms").is_not_null()
+    paused_ms, hit_count = pl.col("paused_ms").filter(is_hit), pl.col("vm_count").filter(is_hit)
     return (
         counted.lazy()
         .sort("paused_ms")
-        .group_by(keys, maintain_order=True)
+        .group_by(grain)
         .agg(
-            vm_count=pl.col("vm_count").sum(),
+            pl.col("vm_count", "unavailable_ms").sum(),
+            *(_nearest_rank(paused_ms, hit_count, each).alias(f"paused_ms_p{each}") for each in PERCENTILES),
+            pl.col("paused_ms_max").max(),
             vm_hit_count=hit_count.sum(),
-            paused_ms_p50=nearest_rank(50),
-            paused_ms_p99=nearest_rank(99),
-            paused_ms_max=paused_ms.max(),
-            unavailable_ms=pl.col("unavailable_ms").sum(),
         )
-        .sort("vm_count", *keys, descending=[True, *(False for _ in keys)])
+        .sort("vm_count", *grain, descending=[True, *(False for _ in grain)])
         .collect()
     )
 
@@ -655,21 +710,24 @@ def _last_of(files: RunFiles, stage: dict[str, Any]) -> tuple[int | str | None, 
 
 
 def duration(value_ms: float) -> str:
-    """*value_ms* as people say it: `250 ms`, `30.0 s`, `9 min 30 s`, `12 h 41 min`, `1,870 d 3 h`."""
+    """*value_ms* as people say it: `250 ms`, `30.0 s`, `9 min 30 s`, `25 h 20 min`, `1,870 d 3 h`."""
     whole_ms = round(value_ms)
     if whole_ms < 1_000:
         return f"{whole_ms} ms" if whole_ms else "0 s"
     if whole_ms < 59_950:
         return f"{whole_ms / 1_000:.1f} s"
-    # Rounded first, to the smaller of the two units shown, so that 59 min 59.9 s is 1 h and not 59 min 60 s.
-    for larger, larger_s, smaller, smaller_s in (("min", 60, "s", 1), ("h", 3_600, "min", 60)):
+    for larger, larger_s, smaller, smaller_s, stop_s in _SPANS:
+        # Rounded before the units are chosen, so that 59 min 59.9 s is 1 h and not 59 min 60 s.
         rounded_s = round(whole_ms / 1_000 / smaller_s) * smaller_s
-        if rounded_s < larger_s * (60 if larger == "min" else 24):
-            return _two_units(rounded_s, larger, larger_s, smaller, smaller_s)
-    return _two_units(round(whole_ms / HOUR_MS) * 3_600, "d", 86_400, "h", 3_600)
+        if rounded_s < stop_s:
+            first, rest_s = divmod(rounded_s, larger_s)
+            return f"{first:,} {larger}" + (f" {rest_s // smaller_s} {smaller}" if rest_s else "")
+    raise AssertionError("the last span has no end")
 
 
-def _two_units(value_s: int, larger: str, larger_s: int, smaller: str, smaller_s: int) -> str:
-    first, rest = divmod(value_s, larger_s)
-    second = f" {rest // smaller_s} {smaller}" if rest else ""
-    return f"{first:,} {larger}{second}"
+_SPANS: tuple[tuple[str, int, str, int, float], ...] = (
+    ("min", 60, "s", 1, 3_600),
+    ("h", 3_600, "min", 60, 100 * 3_600),
+    ("d", 86_400, "h", 3_600, float("inf")),
+)
+"""Larger unit and its seconds, smaller unit and its seconds, and from how many seconds on it is too fine."""

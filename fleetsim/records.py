@@ -1,6 +1,6 @@
 """What a run writes: the engine's arrays and sums as rows of the declared tables.
 
-Columns that say the same in every row share one buffer of zeros and are dictionary-encoded: they cost a few bytes.
+Columns that say the same in every row share their buffers among blocks, and are dictionary-encoded: a few bytes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fleetsim import kinds
 from fleetsim.engine import Impacts, Sums, histogram_bin_starts_ms
 from fleetsim.kernels.impact import HOUR_MS
+from fleetsim.kinds import KINDS, MaintenanceKind
 from fleetsim.scenario import Campaign
 from fleetsim.schema import (
     EVENTS,
@@ -34,36 +33,27 @@ from fleetsim.schema import (
     words,
 )
 from fleetsim.stages import Started
-from fleetsim.tables import arrow_schema, coded, constant_text, instants
-
-EVENT_CONSTANTS = ("iteration", "effects")
-"""Columns of `events` that are constant within a part of a campaign without windows."""
-OUTCOME_CONSTANTS = ("iteration", "down_ms", "event_count", "effects")
+from fleetsim.tables import arrow_schema, instants
 
 Provenance = Mapping[str, str]
 
 
-def _vm_rows(start: int, count: int) -> npt.NDArray[np.uint32]:
-    return np.arange(start, start + count, dtype=np.uint32)
-
-
 def events(
-    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, start_ms_epoch: int, provenance: Provenance
+    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, provenance: Provenance, start_ms_epoch: int
 ) -> pa.Table:
     """Rows of `events`, one a VM. Takes over *impacts*: its start_ms become instants in place."""
     count = len(impacts.start_ms)
     np.add(impacts.start_ms, start_ms_epoch, out=impacts.start_ms)
-    kind = kinds.KINDS[words(Kind)[campaign.kind]]
     columns = {
-        "campaign": constant_text(campaign.name, np.zeros(count, np.int32)),
-        "phase": _constant_code(EVENTS, "phase", Phase.PLATFORM, count),
-        "kind": _constant_code(EVENTS, "kind", campaign.kind, count),
-        "result": _constant_code(EVENTS, "result", Result.COMPLETED, count),
-        "iteration": np.full(count, iteration, np.uint8),
+        "campaign": _same_text(campaign.name, count),
+        "phase": _same_code(EVENTS, "phase", Phase.PLATFORM, count),
+        "kind": _same_code(EVENTS, "kind", campaign.kind, count),
+        "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
+        "iteration": _same(pa.uint8(), iteration, count),
         "vm_row": _vm_rows(vm_row_start, count),
         "start_at": instants(impacts.start_ms),
-        "duration_ms": impacts.duration_ms,
-        "effects": np.full(count, int(kind.effects), np.uint8),
+        "duration_ms": pa.array(impacts.duration_ms),
+        "effects": _same(pa.uint8(), int(_kind(campaign).effects), count),
     }
     return _table(EVENTS, columns, provenance)
 
@@ -73,19 +63,48 @@ def outcomes(
 ) -> pa.Table:
     """Rows of `outcomes`, one a VM: without windows everybody in scope is updated."""
     count = len(impacts.start_ms)
-    kind = kinds.KINDS[words(Kind)[campaign.kind]]
     columns = {
-        "campaign": constant_text(campaign.name, np.zeros(count, np.int32)),
-        "iteration": np.full(count, iteration, np.uint8),
+        "campaign": _same_text(campaign.name, count),
+        "iteration": _same(pa.uint8(), iteration, count),
         "vm_row": _vm_rows(vm_row_start, count),
-        "outcome": _constant_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
-        "reason": _constant_code(OUTCOMES, "reason", Reason.NONE, count),
-        "paused_ms": impacts.duration_ms,  # a freeze is paused, not down
-        "down_ms": np.zeros(count, np.uint32),
-        "event_count": np.ones(count, np.uint32),
-        "effects": np.full(count, int(kind.effects), np.uint8),
+        "outcome": _same_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
+        "reason": _same_code(OUTCOMES, "reason", Reason.NONE, count),
+        "paused_ms": pa.array(impacts.duration_ms),  # a freeze is paused, not down
+        "down_ms": _same(pa.uint32(), 0, count),
+        "event_count": _same(pa.uint32(), 1, count),
+        "effects": _same(pa.uint8(), int(_kind(campaign).effects), count),
     }
     return _table(OUTCOMES, columns, provenance)
+
+
+def _kind(campaign: Campaign) -> MaintenanceKind:
+    return KINDS[words(Kind)[campaign.kind]]
+
+
+def _vm_rows(start: int, count: int) -> pa.Array:
+    return pa.array(np.arange(start, start + count, dtype=np.uint32))
+
+
+_longest: dict[tuple[str, int | str], pa.Array] = {}
+
+
+def _same(data_type: pa.DataType, value: int | str, count: int) -> pa.Array:
+    """A column that says *value* in every row: a slice of the longest one asked for so far, which all blocks share."""
+    key = (str(data_type), value)
+    longest = _longest.get(key)
+    if longest is None or len(longest) < count:
+        longest = _longest[key] = pa.repeat(pa.scalar(value, data_type), count)
+    return longest.slice(0, count)
+
+
+def _same_text(word: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(_same(pa.int32(), 0, count), pa.array([word]))
+
+
+def _same_code(table: Table, name: str, code: IntEnum, count: int) -> pa.DictionaryArray:
+    codes = table[name].codes
+    assert codes is not None
+    return pa.DictionaryArray.from_arrays(_same(pa.int8(), int(code), count), pa.array(words(codes)))
 
 
 def stages(
@@ -176,13 +195,9 @@ def no_guarantee(path: Path, regions: Collection[str], provenance: Provenance) -
     return in_scope.cast(arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type))
 
 
-def _constant_code(table: Table, name: str, code: IntEnum, count: int) -> pa.DictionaryArray:
-    return coded(table[name], np.full(count, int(code), np.int8))
-
-
-def _table(table: Table, columns: Mapping[str, Any], provenance: Provenance) -> pa.Table:
+def _table(table: Table, columns: Mapping[str, pa.Array], provenance: Provenance) -> pa.Table:
     schema = arrow_schema(table, provenance)
-    return pa.Table.from_arrays([pa.array(columns[name]) for name in schema.names], schema=schema)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _from_rows(table: Table, rows: list[dict[str, Any]], provenance: Provenance) -> pa.Table:

@@ -1,7 +1,8 @@
 """The relation of regions: which regions are known, which are paired, and which must wait for one another.
 
-A pair is listed by one region and binds both: edges are undirected (rules.md R49). The relation is a fact beside the
-fleet, so it has a digest of its own. A user's list replaces the built-in one; the two are never merged.
+A pair is listed by one region and binds both: edges are undirected (rules.md R49). The relation is a fact
+beside the fleet, so it has a digest of its own. A user's list replaces the built-in one; the two are never
+merged.
 """
 
 import csv
@@ -16,7 +17,7 @@ from pathlib import Path
 from fleetsim.errors import InputError, nearest
 from fleetsim.schema import PAIRS
 
-_REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
+REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
 _SOVEREIGN_GEOGRAPHIES = frozenset({"China", "US Department of Defense", "US Government"})
 _DOCS = "region_pairs_docs.csv"
 _API = "region_pairs_real.csv"
@@ -85,8 +86,8 @@ class Relation:
 def load_relation(path: str | Path | None = None) -> Relation:
     """The relation in the CSV file *path* (`region,paired_region[,geography]`), or the built-in one.
 
-    A region that is only ever named as somebody's pair is known too, without a pair of its own. Built in are the
-    documented regions, and from the dump of the locations API those the documentation does not list.
+    A region that is only ever named as somebody's pair is known too, without a pair of its own. Built in are
+    the documented regions, and from the dump of the locations API those the documentation does not list.
     """
     if path is not None:
         return _relation(_rows(Path(path)))
@@ -95,7 +96,7 @@ def load_relation(path: str | Path | None = None) -> Relation:
 
 
 def public_regions() -> list[str]:
-    """The documented regions of the public cloud, in the order of the list: what the trace's batches are spread over."""
+    """The documented regions of the public cloud, in the order of the list."""
     rows = _rows(dataset_path(_DOCS))
     return [region for region, (_, geography) in rows.items() if geography not in _SOVEREIGN_GEOGRAPHIES]
 
@@ -121,11 +122,14 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{path}: the list of region pairs must be a readable CSV file, got: {reason}") from error
+        raise InputError(
+            f"{path}: the list of region pairs must be a readable CSV file, got: {reason}"
+        ) from error
     lines = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(lines, [])]
     if missing := [
-        f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}{nearest(name, header)}"
+        f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}"
+        f"{nearest(name, header)}"
         for name in ("region", "paired_region")
         if name not in header
     ]:
@@ -146,14 +150,14 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
             f"{path}: line {line}: column '{column}': a region name must be letters, digits, '-' or '_'"
             f" with at least one letter, got '{values[column]}'"
             for column in ("region", "paired_region")
-            if not (_REGION_NAME.fullmatch(values[column]) or (column == "paired_region" and not paired))
+            if not (REGION_NAME.fullmatch(values[column]) or (column == "paired_region" and not paired))
         ]
         if region and region == paired:
             row_problems.append(f"{path}: line {line}: region '{region}' must not be paired with itself")
         if rows.get(region, (paired, geography)) != (paired, geography):
             row_problems.append(
-                f"{path}: line {line}: region '{region}' must be listed once, got another pair or geography than in"
-                f" line {line_of[region]}"
+                f"{path}: line {line}: region '{region}' must be listed once,"
+                f" got another pair or geography than in line {line_of[region]}"
             )
         problems.extend(row_problems)
         if not row_problems:

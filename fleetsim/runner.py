@@ -1,7 +1,7 @@
 """Runs: a fleet and a scenario become a run folder.
 
-Calendars say which stages start, blocks of a stage are computed on threads, and each is written by the thread that
-computed it while others go on. A block reports its end as soon as it is known, before it is written, so that the
+Calendars say which stages start, blocks of a stage are computed and encoded on threads, and one more thread hashes and
+writes what is encoded, so that no core waits for the disk. A block reports its end as soon as it is known, so that the
 region waiting for it can start. Memory holds the blocks in flight, never the fleet.
 """
 
@@ -10,8 +10,8 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 from fleetsim import __version__, records, stages
 from fleetsim.engine import ITERATION, Sums, advance, campaign_key, load_block
 from fleetsim.errors import InputError, RunError
-from fleetsim.fleet.prepare import PreparedFleet, PreparedPart, open_prepared, prepare
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
+from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import MANIFEST, RESOLVED, RunFolder, check_absent, read_manifest
@@ -138,11 +139,10 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A block's files are whole, or its thread raised."""
+    """The files of a block are whole."""
 
     started: stages.Started
     part: PreparedPart
-    future: Future[None]
 
 
 class _Batch:
@@ -172,7 +172,7 @@ class _Writing:
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
         self.sums: dict[stages.Started, Sums] = {}
         self.batches: dict[stages.Started, _Batch] = {}
-        self.messages: queue.SimpleQueue[_Computed | _Written] = queue.SimpleQueue()
+        self.messages: queue.SimpleQueue[_Computed | _Written | Exception] = queue.SimpleQueue()
         self.is_cancelled = threading.Event()
 
     def write_inputs(self, resolved_text: str) -> None:
@@ -189,8 +189,10 @@ class _Writing:
     def run_stages(self, threads: int, progress: Progress | None) -> None:
         """Drive every calendar to its end, with blocks on *threads* threads."""
         vms_done, vms_total = 0, sum(self._vm_count(scope) for scope in self.resolved.regions)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim")
         unwritten: dict[stages.Started, int] = {}
+        compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
+        disk = ThreadPoolExecutor(1, thread_name_prefix="fleetsim-disk")
+        room = threading.BoundedSemaphore(threads + 1)  # encoded blocks waiting for the disk
 
         def start(calendar: stages.Calendar, started: Sequence[stages.Started]) -> None:
             batch = _Batch(calendar, started)
@@ -199,23 +201,19 @@ class _Writing:
                 parts = self.regions[stage_started.stage.region].parts
                 unwritten[stage_started] = len(parts)
                 for part in parts:
-                    future = pool.submit(self._block, stage_started, part)
-                    future.add_done_callback(
-                        lambda future, stage_started=stage_started, part=part: self.messages.put(
-                            _Written(stage_started, part, future)
-                        )
-                    )
+                    compute.submit(self._reported, self._block, stage_started, part, disk, room)
 
         try:
             for calendar in self._calendars():
                 start(calendar, next(calendar))
             while unwritten:
                 message = self.messages.get()
+                if isinstance(message, Exception):
+                    raise message
                 if isinstance(message, _Computed):
                     if (goes_on := self._take(message)) is not None:
                         start(*goes_on)
                     continue
-                message.future.result()  # raises what the thread raised
                 vms_done += message.part.vm_count
                 unwritten[message.started] -= 1
                 sentence = ""
@@ -226,7 +224,8 @@ class _Writing:
                     progress("run", vms_done, vms_total, sentence)
         finally:
             self.is_cancelled.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            compute.shutdown(cancel_futures=True)
+            disk.shutdown(cancel_futures=True)
 
     def finish(self, timings: Mapping[str, float]) -> dict[str, Any]:
         """Write the tables of stages, then the manifest. Returns the manifest."""
@@ -305,32 +304,58 @@ class _Writing:
         except StopIteration:
             return None
 
-    def _block(self, started: stages.Started, part: PreparedPart) -> None:
-        """Compute one block, report its sums, write its parts. Runs on a thread of the pool."""
+    def _reported(self, task: Callable[..., None], *arguments: Any) -> None:
+        """Run *task* on a thread; what it raises reaches the coordinating thread as a message."""
+        try:
+            task(*arguments)
+        except Exception as error:
+            self.messages.put(error)
+
+    def _block(
+        self,
+        started: stages.Started,
+        part: PreparedPart,
+        disk: ThreadPoolExecutor,
+        room: threading.BoundedSemaphore,
+    ) -> None:
+        """Compute one block, report its sums, encode its parts and hand them to the *disk*."""
         if self.is_cancelled.is_set():
             return
-        campaign = self.scenario.campaigns[started.stage.place]
+        stage = started.stage
+        campaign = self.scenario.campaigns[stage.place]
         impacts = advance(
             load_block(part),
             campaign,
-            key=self.keys[campaign.place],
+            key=self.keys[stage.place],
             start_ms=started.start_ms,
             vm_row_start=part.vm_row_start,
-            iteration=started.stage.iteration,
+            iteration=stage.iteration,
         )
         self.messages.put(_Computed(started, part.number, impacts.sums))
-        iteration, region = started.stage.iteration, started.stage.region
-        name = f"region={region}/part-c{campaign.place:03}-i{iteration:03}-{part.number:05}.parquet"
-        if self.scenario.has_events and not self.folder.keep(f"events/{name}", part.vm_count):
-            events = records.events(
-                impacts, campaign, iteration, part.vm_row_start, self.scenario.start_ms_epoch, self.provenance
-            )
-            self.folder.write(f"events/{name}", parquet_bytes(events, dictionary=records.EVENT_CONSTANTS), len(events))
-            del events
+        name = f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{part.number:05}.parquet"
+        about = (impacts, campaign, stage.iteration, part.vm_row_start)
+        while not room.acquire(timeout=1):
+            if self.is_cancelled.is_set():
+                return
+        encoded = {}
         if self.scenario.has_outcomes and not self.folder.keep(f"outcomes/{name}", part.vm_count):
-            outcomes = records.outcomes(impacts, campaign, iteration, part.vm_row_start, self.provenance)
-            buffer = parquet_bytes(outcomes, dictionary=records.OUTCOME_CONSTANTS)
-            self.folder.write(f"outcomes/{name}", buffer, len(outcomes))
+            encoded[f"outcomes/{name}"] = parquet_bytes(records.outcomes(*about, self.provenance))
+        if self.scenario.has_events and not self.folder.keep(f"events/{name}", part.vm_count):
+            events = records.events(*about, self.provenance, self.scenario.start_ms_epoch)
+            encoded[f"events/{name}"] = parquet_bytes(events)
+        disk.submit(self._reported, self._write, started, part, encoded, room)
+
+    def _write(
+        self,
+        started: stages.Started,
+        part: PreparedPart,
+        encoded: dict[str, Any],
+        room: threading.BoundedSemaphore,
+    ) -> None:
+        for name in list(encoded):
+            self.folder.write(name, encoded.pop(name), part.vm_count)
+        room.release()
+        self.messages.put(_Written(started, part))
 
     def _sentence(self, started: stages.Started) -> str:
         campaign = self.scenario.campaigns[started.stage.place]

@@ -230,7 +230,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A scenario over a fleet: `regions` has, for each campaign, the regions with VMs that it reaches, sorted."""
+    """A scenario over a fleet: `regions` has, for each campaign, the sorted regions in which it has VMs."""
 
     scenario: Scenario
     regions: tuple[tuple[str, ...], ...]
@@ -238,7 +238,7 @@ class Resolved:
 
     @cached_property
     def scenario_digest(self) -> str:
-        """sha256 of what `to_toml` says but provenance, as JSON: keys sorted, no spaces, UTF-8, ISO instants."""
+        """sha256 of `to_toml` but provenance, as JSON: keys sorted, no spaces, UTF-8, ISO instants."""
         canonical = json.dumps(
             self._keys(),
             sort_keys=True,

@@ -1,9 +1,9 @@
 """The verifier: reads a finished run as a stranger would and lists every broken rule.
 
-It sees files only and shares no code with what wrote them: pairs come from the CSV, parameters from `resolved.toml`,
-and it has its own idea of what an impact may leave behind. Nothing is stepped through time: each rule is one query
-over sorted or grouped rows, and its rows are the offenders. The fleet is read part by part; what outlives a part is
-one small aggregate a stage. Neither file names nor the order of rows are trusted.
+It sees files only and shares no code with what wrote them: pairs come from the CSV, parameters from
+`resolved.toml`, and it has its own idea of what an impact may leave behind. Nothing is stepped through time:
+each rule is one query over sorted or grouped rows, and its rows are the offenders. The fleet is read part by
+part; what outlives a part is one small aggregate a stage. Neither file names nor the order of rows count.
 """
 
 import csv
@@ -12,7 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars import selectors
 
 from fleetsim.errors import InputError
 from fleetsim.schema import (
@@ -32,6 +33,7 @@ from fleetsim.schema import (
     SCHEMA_VERSION,
     STAGES,
     SUMMARY,
+    SUMMARY_FIGURES,
     UPDATE_DOMAIN_COUNT_MAX,
     Column,
     Effect,
@@ -47,8 +49,11 @@ _HOUR_MS = 3_600_000
 _STAGE = ["campaign", "iteration", "region"]
 _MUST_KEEP = Effect.MEMORY_LOST | Effect.TEMP_DISK_LOST | Effect.ADDRESS_CHANGED | Effect.HOST_CHANGED
 """What no freeze may leave behind."""
+_OUTCOME_COUNTS = [f"{outcome}_count" for outcome in words(Outcome)]
 _NO_DOMAIN = 255
 """Stands for a missing domain in arithmetic; no domain has this number (R31)."""
+_NOT_TOLD_BY_EVENTS = [name for name in SUMMARY_FIGURES if name.startswith("last_")]
+"""Figures of `summary` about the walk that ended last: where several did, any of them will do."""
 _FOLD = {  # how a figure of a stage is put together from those of its parts
     "set_down_ratio_max": "max",
     "longest_ms": "max",
@@ -93,8 +98,8 @@ class Verdict:
 def verify(run: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Verdict:
     """Check every rule of a finished *run* from its files alone.
 
-    *progress* is called after each fleet part with the VMs looked at and the VMs in all. Raises `InputError` where
-    *run* is no finished run of a schema this version knows.
+    *progress* is called after each fleet part with the VMs looked at and the VMs in all. Raises `InputError`
+    where *run* is no finished run of a schema this version knows.
     """
     folder = Path(run)
     listing = _Listing(folder, _read_manifest(folder))
@@ -116,9 +121,6 @@ def verify(run: str | Path, *, progress: Callable[[int, int], None] | None = Non
     return Verdict(folder, tally.results(claims))
 
 
-# --- Rules as queries ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Query:
     """One query of a rule. Its rows are offenders; `over` names the frame it looks at."""
@@ -137,9 +139,9 @@ _QUERIES: list[_Query] = []
 def _rule(
     rule: str, grain: str, *, over: str, needs: str = ""
 ) -> Callable[[Callable[[Any], pl.DataFrame]], Callable[[Any], pl.DataFrame]]:
-    """Register a query of *rule*, asked of each fleet part or once of the run; its docstring opens with the sentence.
+    """Register a query of *rule*, asked of each fleet part or once of the run.
 
-    Where a rule has several queries the first one's sentence is the rule's.
+    Its docstring opens with the sentence; where a rule has several queries, the first one's is the rule's.
     """
 
     def register(query: Callable[[Any], pl.DataFrame]) -> Callable[[Any], pl.DataFrame]:
@@ -179,10 +181,8 @@ class _Tally:
         queries: dict[str, list[_Query]] = {}
         for query in _QUERIES:
             queries.setdefault(query.rule, []).append(query)
-        for rule, asked in sorted(queries.items(), key=lambda item: int(item[0].strip("Rflet") or 0)):
-            lacking = frozenset.intersection(*(query.needs - self._listing.readable for query in asked))
-            if claims is None:
-                lacking = frozenset(["resolved"])
+        for rule, asked in sorted(queries.items(), key=lambda item: _number(item[0])):
+            lacking = frozenset(["resolved"]) if claims is None else asked[0].needs - self._listing.readable
             reason = self._listing.why_not(min(lacking)) if lacking else None
             found.append(self._result(rule, asked[0].sentence, reason))
         return tuple(found)
@@ -197,14 +197,27 @@ class _Tally:
         )
 
 
+def _number(rule: str) -> int:
+    """Where *rule* stands in the verdict: `fleet`, which is about the input, before the numbered ones."""
+    return int(rule[1:]) if rule[1:].isdigit() else 0
+
+
 def _first(offenders: pl.DataFrame) -> pl.DataFrame:
     """The first few of *offenders*, the same ones at every reading: grouping leaves rows in no order."""
-    order = ["campaign", "iteration", "region", "walk_row", "unit_row", "vm_row", "start_ms", "figure", "path"]
+    order = [
+        "campaign",
+        "iteration",
+        "region",
+        "walk_row",
+        "unit_row",
+        "vm_row",
+        "start_ms",
+        "figure",
+        "path",
+    ]
     by = [name for name in order if name in offenders.columns]
     return (offenders.sort(*by, nulls_last=True) if by else offenders).head(OFFENDERS_SHOWN)
 
-
-# --- Files -----------------------------------------------------------------------------------------------------------
 
 _FILES_SENTENCE = "Every file is the one the manifest lists: there, of its table, and with the same bytes"
 _TABLES = {
@@ -224,8 +237,9 @@ class _File:
 
     path: str
     rows: int
-    vm_row_min: int = 0
-    vm_row_max: int = -1
+    columns: tuple[str, ...]
+    vm_row_min: int
+    vm_row_max: int
 
     @property
     def folder_region(self) -> str:
@@ -255,7 +269,9 @@ class _Listing:
             if path not in listed:
                 self._problem(path, "is not listed in manifest.json")
         if manifest["run_digest"] != (digest := _run_digest(manifest["parts"])):
-            self._problem("manifest.json", "run_digest is not that of its parts", manifest["run_digest"], digest)
+            self._problem(
+                "manifest.json", "run_digest is not that of its parts", manifest["run_digest"], digest
+            )
         for files in self.tables.values():
             files.sort(key=lambda file: (file.vm_row_min, file.path))
 
@@ -282,7 +298,7 @@ class _Listing:
         return None
 
     def _check_parquet(self, path: str, table: str, rows: int | None) -> None:
-        """Compare rows, columns and provenance; a file with a column missing, mistyped or empty is not read."""
+        """Compare rows, columns and provenance; a file with a column absent, mistyped or empty is unread."""
         try:
             metadata = pq.read_metadata(self.folder / path)
             schema = metadata.schema.to_arrow_schema()
@@ -291,19 +307,17 @@ class _Listing:
         if metadata.num_rows != rows:
             self._problem(path, "has other rows than the manifest says", rows, metadata.num_rows)
         for key, expected in self._provenance(table):
-            found = (schema.metadata or {}).get(f"fleetsim.{key}".encode())
+            found = (metadata.metadata or {}).get(f"fleetsim.{key}".encode())
             if found is not None and found.decode() != expected:
                 self._problem(path, f"fleetsim.{key} is that of another run", expected, found.decode())
-        wrong = [
-            *(_column_problem(column, schema, metadata) for column in _TABLES[table]),
-        ]
-        if any(wrong):
-            for problem in filter(None, wrong):
-                self._problem(path, problem)
+        wrong = [found for column in _TABLES[table] if (found := _column_problem(column, schema, metadata))]
+        for problem in wrong:
+            self._problem(path, problem)
+        if wrong:
             return None
         self.readable.add(table)
         low, high = _vm_row_range(self.folder / path, metadata) if "vm_row" in schema.names else (0, -1)
-        self.tables[table].append(_File(path, metadata.num_rows, low, high))
+        self.tables[table].append(_File(path, metadata.num_rows, tuple(schema.names), low, high))
         return None
 
     def _provenance(self, table: str) -> Iterator[tuple[str, str]]:
@@ -325,19 +339,18 @@ class _Listing:
         suffix = {"resolved": ".toml", "pairs": ".csv"}.get(table, ".parquet")
         return self._lacking.get(table, f"{table}{suffix} is missing or unusable")
 
-    def read(self, table: str, file: _File, columns: Sequence[str]) -> pl.DataFrame:
-        """The *columns* of one file that it has; null where a column is absent."""
-        path = self.folder / file.path
-        there = [name for name in columns if name in pq.read_schema(path).names]
-        frame = pl.read_parquet(path, columns=there, glob=False, hive_partitioning=False)
+    def read(self, file: _File, columns: Sequence[str]) -> pl.DataFrame:
+        """The *columns* of one file; null where it has no such column."""
+        there = [name for name in columns if name in file.columns]
+        frame = pl.read_parquet(self.folder / file.path, columns=there, glob=False, hive_partitioning=False)
         absent = [pl.lit(None).alias(name) for name in columns if name not in there]
         return frame.with_columns(absent).select(columns)
 
     def read_range(self, table: str, low: int, high: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Rows of *table* with `vm_row` in [low, high], file by file, with the region of each file's folder."""
+        """Rows of *table* with `vm_row` in [low, high], file by file, and the region of its folder."""
         for file in self.tables[table]:
             if file.vm_row_min <= high and low <= file.vm_row_max:
-                frame = self.read(table, file, columns)
+                frame = self.read(file, columns)
                 if file.vm_row_min < low or high < file.vm_row_max:
                     frame = frame.filter(pl.col("vm_row").is_between(low, high))
                 yield frame.with_columns(folder_region=pl.lit(file.folder_region))
@@ -378,7 +391,7 @@ def _run_digest(parts: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _column_problem(column: Column, schema: pa.Schema, metadata: pq.FileMetaData) -> str | None:
-    """What is wrong with *column* in a file, if anything: absent, of another type, or empty where it may not be."""
+    """What is wrong with *column* in a file: absent, of another type, or empty where it may not be."""
     if column.name not in schema.names:
         return f"lacks the column '{column.name}'" if column.is_required else None
     found = schema.field(column.name)
@@ -419,9 +432,6 @@ def _vm_row_range(path: Path, metadata: pq.FileMetaData) -> tuple[int, int]:
     return int(rows.min()), int(rows.max())  # type: ignore[arg-type]
 
 
-# --- What the run says of itself -------------------------------------------------------------------------------------
-
-
 class _Names:
     """Words and their codes; a word not met before gets the next code."""
 
@@ -436,6 +446,8 @@ class _Names:
     def encode(self, series: pl.Series) -> pl.Series:
         """Codes (u16) of a text column without nulls."""
         met = [self.code(word) for word in series.unique().cast(pl.String).sort()]
+        if not met:
+            return pl.Series(series.name, dtype=pl.UInt16)
         if len(met) == 1:
             return pl.repeat(met[0], len(series), dtype=pl.UInt16, eager=True).alias(series.name)
         return series.cast(pl.String).replace_strict(self._codes, return_dtype=pl.UInt16)
@@ -448,7 +460,7 @@ class _Names:
 
 @dataclass(frozen=True)
 class _Claims:
-    """What the run says of itself: parameters, pairs, and its small tables, with codes for campaigns and regions."""
+    """What the run says of itself: parameters, pairs and small tables, campaigns and regions as codes."""
 
     campaign_names: _Names
     region_names: _Names
@@ -476,7 +488,9 @@ class _Claims:
             campaigns = [_campaign(campaign) for campaign in resolved["campaign"]]
             regions = [campaign["regions"] for campaign in resolved["campaign"]]
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: must be a resolved scenario, got none or a bad value of {error}") from error
+            raise InputError(
+                f"{path}: must be a resolved scenario, got none or a bad value of {error}"
+            ) from error
         if others := sorted({campaign["kind"] for campaign in campaigns} - {"freeze"}):
             raise InputError(f"{path}: campaign.kind: must be 'freeze' in this version, got '{others[0]}'")
         campaign_names = _Names(campaign["name"] for campaign in campaigns)
@@ -493,9 +507,9 @@ class _Claims:
 
         def small(table: str, declared: Sequence[Column]) -> pl.DataFrame:
             columns = [column.name for column in declared]
-            frames = [listing.read(table, file, columns) for file in listing.tables[table]]
-            frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-            return frame.with_columns(
+            frames = [listing.read(file, columns) for file in listing.tables[table]]
+            frame = pl.concat(frames) if frames else pl.DataFrame(schema=_small_types(declared))
+            return frame.with_columns(selectors.categorical().cast(pl.String)).with_columns(
                 names.encode(frame[column])
                 for column, names in (("campaign", campaign_names), ("region", region_names))
                 if column in columns
@@ -508,11 +522,26 @@ class _Claims:
             start_epoch_ms,
             pl.DataFrame(campaigns).with_row_index("campaign").cast({"campaign": pl.UInt16}),
             pl.DataFrame(scope, schema=_STAGE_TYPES, orient="row"),
-            pl.DataFrame(neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row").unique(),
-            _with_ms(small("stages", STAGES.columns), start_epoch_ms),
+            pl.DataFrame(
+                neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row"
+            ).unique(),
+            small("stages", STAGES.columns).with_columns(
+                (pl.col(f"{name}_at").dt.epoch("ms") - start_epoch_ms).alias(f"{name}_ms")
+                for name in ("first_start", "last_end")
+            ),
             small("summary", SUMMARY.columns).cast({"bin_start_ms": pl.Int64, "value": pl.Float64}),
             small("no_guarantee", NO_GUARANTEE.columns).cast({"set": identity, "reason": pl.String}),
         )
+
+    @cached_property
+    def stage_times(self) -> pl.DataFrame:
+        """When each stage is at work, by the summary: _STAGE, start_ms, end_ms."""
+        value = pl.col("value").cast(pl.Int64)
+        at_work = self.summary.group_by(_STAGE).agg(
+            start_ms=value.filter(pl.col("figure") == "start_ms").first(),
+            end_ms=value.filter(pl.col("figure") == "end_ms").first(),
+        )
+        return self.stages.select(_STAGE).unique().join(at_work, on=_STAGE, how="left")
 
     def of_campaign(self, frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
         """*frame* with parameters of each row's campaign; rows of unknown campaigns have none."""
@@ -520,7 +549,11 @@ class _Claims:
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's names of campaigns and regions."""
-        names = {"campaign": self.campaign_names, "region": self.region_names, "folder_region": self.region_names}
+        names = {
+            "campaign": self.campaign_names,
+            "region": self.region_names,
+            "folder_region": self.region_names,
+        }
         return offenders.with_columns(
             names[stem].decode(column)
             for column in offenders.columns
@@ -529,6 +562,13 @@ class _Claims:
 
 
 _STAGE_TYPES = {"campaign": pl.UInt16, "iteration": pl.UInt8, "region": pl.UInt16}
+_FIGURE_TYPES = {**_STAGE_TYPES, "figure": pl.String, "bin_start_ms": pl.Int64, "value": pl.Float64}
+
+
+def _small_types(declared: Sequence[Column]) -> dict[str, Any]:
+    """Types of a table that has no usable file."""
+    types = {"u8": pl.UInt8, "u16": pl.UInt16, "u32": pl.UInt32, "instant": pl.Datetime("ms", "UTC")}
+    return {column.name: types.get(column.dtype, pl.String) for column in declared}
 
 
 def _epoch_ms(instant: datetime) -> int:
@@ -538,8 +578,17 @@ def _epoch_ms(instant: datetime) -> int:
 def _campaign(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of one campaign that rules ask for, flat."""
     length = given["length"]
-    plain = ("name", "kind", "start_ms", "work_ms", "update_domain_gap_ms", "update_domain_order", "pair_lag_ms")
-    return {key: given[key] for key in plain} | {key: length[key] for key in ("length_ms_min", "length_ms_max")}
+    return {
+        "name": given["name"],
+        "kind": given["kind"],
+        "asked_ms": given["start_ms"],
+        "work_ms": given["work_ms"],
+        "gap_ms": given["update_domain_gap_ms"],
+        "order": given["update_domain_order"],
+        "lag_ms": given["pair_lag_ms"],
+        "length_ms_min": length["length_ms_min"],
+        "length_ms_max": length["length_ms_max"],
+    }
 
 
 def _pairs(listing: _Listing) -> set[tuple[str, str]]:
@@ -565,96 +614,883 @@ def _identity(listing: _Listing) -> pl.DataType:
     return pl.Int64() if all(dtype in (pl.Int64, pl.Null) for dtype in stored) else pl.String()
 
 
-def _with_ms(frame: pl.DataFrame, start_epoch_ms: int) -> pl.DataFrame:
-    """*frame* with `_ms` since the scenario's start for its `_at` columns."""
-    return frame.with_columns(
-        (pl.col(name).dt.epoch("ms") - start_epoch_ms).alias(name.removesuffix("_at") + "_ms")
-        for name in ("start_at", "first_start_at", "last_end_at")
-        if name in frame.columns and isinstance(frame.schema[name], pl.Datetime)
-    )
+_FLEET_COLUMNS = ["vm_row", "vm", "region", "set", "update_domain"]
+_EVENT_TYPES = {
+    "campaign": pl.UInt16,
+    "phase": pl.String,
+    "kind": pl.String,
+    "result": pl.String,
+    "iteration": pl.UInt8,
+    "vm_row": pl.UInt32,
+    "start_at": pl.Datetime("ms", "UTC"),
+    "duration_ms": pl.UInt32,
+    "effects": pl.UInt8,
+}
+_OUTCOME_TYPES = {
+    "campaign": pl.UInt16,
+    "iteration": pl.UInt8,
+    "vm_row": pl.UInt32,
+    "outcome": pl.String,
+    "paused_ms": pl.UInt32,
+    "down_ms": pl.UInt32,
+    "event_count": pl.UInt32,
+    "effects": pl.UInt8,
+}
 
 
-# --- A fleet part, seen from several sides ---------------------------------------------------------------------------
+_KEY = ((pl.col("campaign").cast(pl.Int64) * 256 + pl.col("iteration")) * 2**32 + pl.col("vm_row")).alias(
+    "key"
+)
+"""Campaign, iteration and vm_row in one number: joins by it take half the time."""
 
 
 class _Part:
-    """One fleet part and everything that happened to its VMs in all campaigns. Frames are made when first asked for.
+    """One fleet part and all that happened to its VMs, in all campaigns; frames are made on first use.
 
-    A walk is a set or a single; a unit is a (set, update domain) or a single; a visit is what starts in a unit at one
-    instant. All three are numbered within the part: units and walks of sets first, then singles.
+    A walk is a set or a single; a unit is a (set, update domain) or a single; a visit is what starts in a
+    unit at one instant. Units and walks are numbered within the part from 0, those of sets first.
     """
 
     def __init__(self, claims: _Claims, listing: _Listing, file: _File) -> None:
         self.claims = claims
         self.path = file.path
-        self.has_outcomes = "outcomes" in listing.readable
-        self.range = (file.vm_row_min, file.vm_row_max)
-        fleet = listing.read("fleet", file, ["vm_row", "vm", "region", "set", "update_domain"])
-        self.fleet_rows = fleet.with_columns(
+        self._listing = listing
+        self._range = (file.vm_row_min, file.vm_row_max)
+        fleet = listing.read(file, _FLEET_COLUMNS)
+        self.fleet = fleet.with_columns(
             claims.region_names.encode(fleet["region"]),
             pl.col("set").cast(claims.identity),
             pl.col("update_domain").cast(pl.UInt8),
             folder_region=pl.lit(claims.region_names.code(file.folder_region), pl.UInt16),
         )
-        self.all_events = self._happened(listing, "events", _EVENT_COLUMNS)
-        self.all_outcomes = self._happened(listing, "outcomes", _OUTCOME_COLUMNS)
 
-    def _happened(self, listing: _Listing, table: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Rows of *table* about this part's range of VMs, from whichever files have them."""
-        if table not in listing.readable:
-            return pl.DataFrame()
+    def _happened(self, table: str, types: Mapping[str, Any]) -> pl.DataFrame:
+        """Rows of *table* within this part's range of VMs, from whichever files have them."""
         frames = [
-            _with_ms(frame, self.claims.start_epoch_ms).with_columns(
+            frame.with_columns(
                 self.claims.campaign_names.encode(frame["campaign"]),
                 self.claims.region_names.encode(frame["folder_region"]),
             )
-            for frame in listing.read_range(table, *self.range, columns)
+            for frame in self._listing.read_range(table, *self._range, list(types))
         ]
-        return pl.concat(frames, how="vertical_relaxed") if frames else _EMPTY[table]
+        return pl.concat(frames) if frames else pl.DataFrame(schema={**types, "folder_region": pl.UInt16})
 
     @cached_property
     def domains(self) -> pl.DataFrame:
-        """Populated update domains: unit_row, walk_row, region, set, update_domain, vm_count, in vm_row order."""
+        """Populated update domains: unit_row, walk_row, region, set, update_domain, vm_count."""
         domains = (
-            self.fleet_rows.filter(pl.col("set").is_not_null())
+            self.fleet.filter(pl.col("set").is_not_null())
             .group_by("region", "set", "update_domain")
-            .agg(vm_count=pl.len(), vm_row=pl.col("vm_row").min())
-            .sort("vm_row")
-            .with_row_index("unit_row")
+            .agg(vm_count=pl.len(), first_vm_row=pl.col("vm_row").min())
+            .sort("first_vm_row")
         )
-        sets = domains.group_by("region", "set", maintain_order=True).agg().with_row_index("walk_row")
-        return domains.join(sets, on=["region", "set"], how="left", maintain_order="left")
+        sets = domains.select("region", "set").unique(maintain_order=True).with_row_index("walk_row")
+        return domains.join(sets, on=["region", "set"], maintain_order="left").with_row_index("unit_row")
 
     @cached_property
     def sets(self) -> pl.DataFrame:
-        """Sets: walk_row (their position), region, set, vm_count, domain_count."""
-        return (
-            self.domains.group_by("walk_row", "region", "set")
-            .agg(vm_count=pl.col("vm_count").sum(), domain_count=pl.len())
-            .sort("walk_row")
+        """Sets: walk_row, region, set, vm_count, domain_count."""
+        by_set = self.domains.group_by("walk_row", "region", "set")
+        return by_set.agg(vm_count=pl.col("vm_count").sum(), domain_count=pl.len()).sort("walk_row")
+
+    @cached_property
+    def singles(self) -> pl.DataFrame:
+        """Singles: the fleet's columns with unit_row and walk_row; a single has no domain."""
+        place = pl.int_range(pl.len(), dtype=pl.UInt32)
+        return self.fleet.filter(pl.col("set").is_null()).with_columns(
+            update_domain=pl.lit(None, pl.UInt8),
+            unit_row=place + len(self.domains),
+            walk_row=place + len(self.sets),
         )
 
     @cached_property
     def vms(self) -> pl.DataFrame:
-        """The fleet rows with unit_row and walk_row; a single has no domain."""
+        """The fleet, each `vm_row` once, with unit_row and walk_row."""
         keys = ["region", "set", "update_domain"]
-        placed = self.domains.select(*keys, "unit_row", "walk_row")
-        in_sets = self.fleet_rows.filter(pl.col("set").is_not_null())
-        singles = self.fleet_rows.filter(pl.col("set").is_null())
-        place = pl.int_range(pl.len(), dtype=pl.UInt32)
-        return pl.concat(
-            [
-                in_sets.join(placed, on=keys, how="left", nulls_equal=True),
-                singles.with_columns(
-                    update_domain=pl.lit(None, pl.UInt8),
-                    unit_row=place + len(self.domains),
-                    walk_row=place + len(self.sets),
-                ),
-            ]
-        ).unique("vm_row", keep="first" if self.has_repeated_rows else "any", maintain_order=False) if (
-            self.has_repeated_rows
-        ) else pl.concat([])
+        placed = self.fleet.join(
+            self.domains.select(*keys, "unit_row", "walk_row"), on=keys, nulls_equal=True
+        )  # singles fall out: their set is null, which no domain has
+        vms = pl.concat([placed, self.singles])
+        return vms.unique("vm_row") if vms["vm_row"].is_duplicated().any() else vms
 
     @cached_property
-    def has_repeated_rows(self) -> bool:
-        return bool(self.fleet_rows["vm_row"].is_duplicated().any())
+    def units(self) -> pl.DataFrame:
+        """Units: unit_row, walk_row, region, update_domain, vm_count; vm_row of a single."""
+        columns = ["unit_row", "walk_row", "region", "update_domain", "vm_count", "vm_row"]
+        return pl.concat(
+            [
+                self.domains.with_columns(vm_row=pl.lit(None, pl.UInt32)).select(columns),
+                self.singles.with_columns(vm_count=pl.lit(1, pl.UInt32)).select(columns),
+            ]
+        )
+
+    @cached_property
+    def all_events(self) -> pl.DataFrame:
+        """Every event with a `vm_row` in this part's range, and the place of its VM, null where none."""
+        start_ms = pl.col("start_at").dt.epoch("ms") - self.claims.start_epoch_ms
+        return (
+            self._happened("events", _EVENT_TYPES)
+            .with_columns(start_ms=start_ms, end_ms=start_ms + pl.col("duration_ms"))
+            .drop("start_at")
+            .join(
+                self.vms.select("vm_row", "region", "update_domain", "unit_row", "walk_row"),
+                on="vm_row",
+                how="left",
+            )
+        )
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """Events of known VMs and campaigns: the impacts all other frames are made of."""
+        known = pl.col("region").is_not_null() & (pl.col("campaign") < len(self.claims.campaigns))
+        return self.all_events.filter(known)
+
+    @cached_property
+    def outcomes(self) -> pl.DataFrame:
+        """Every outcome with a `vm_row` in this part's range, and its key."""
+        return self._happened("outcomes", _OUTCOME_TYPES).with_columns(_KEY)
+
+    @cached_property
+    def hits(self) -> pl.DataFrame:
+        """Per campaign, iteration and VM hit: region, event_count, paused_ms, effects (union), key."""
+        by_vm = self.events.group_by("campaign", "iteration", "vm_row")
+        return by_vm.agg(
+            pl.col("region").first(),
+            event_count=pl.len(),
+            paused_ms=pl.col("duration_ms").sum(),
+            effects=pl.col("effects").bitwise_or(),
+        ).with_columns(_KEY)
+
+    @cached_property
+    def visits(self) -> pl.DataFrame:
+        """What starts in a unit at one instant: hit_count, impact_end_ms; end_ms, which counts `work` too."""
+        visits = self.events.group_by("campaign", "iteration", "unit_row", "start_ms").agg(
+            impact_end_ms=pl.col("end_ms").max(), hit_count=pl.len()
+        )
+        place = self.units[visits["unit_row"]].select("walk_row", "region", "update_domain")
+        work_end_ms = pl.col("start_ms") + pl.col("work_ms")
+        return self.claims.of_campaign(
+            pl.concat([visits, place], how="horizontal"), "work_ms", "gap_ms", "order"
+        ).with_columns(end_ms=pl.max_horizontal("impact_end_ms", work_end_ms))
+
+    @cached_property
+    def set_visits(self) -> pl.DataFrame:
+        """Visits of sets; a missing domain is _NO_DOMAIN."""
+        visits = self.visits.filter(pl.col("walk_row") < len(self.sets))
+        return visits.with_columns(pl.col("update_domain").fill_null(_NO_DOMAIN))
+
+    @cached_property
+    def spans(self) -> pl.DataFrame:
+        """Per campaign, iteration and walk: region, first_start_ms, end_ms, is_set."""
+        by_walk = self.visits.group_by("campaign", "iteration", "walk_row")
+        return by_walk.agg(
+            pl.col("region").first(), first_start_ms=pl.col("start_ms").min(), end_ms=pl.col("end_ms").max()
+        ).with_columns(is_set=pl.col("walk_row") < len(self.sets))
+
+    @cached_property
+    def constant_spans(self) -> pl.DataFrame:
+        """Spans of sets in campaigns of one length for all, with what R77 needs of set and campaign."""
+        length = ["length_ms_min", "length_ms_max"]
+        spans = self.claims.of_campaign(self.spans.filter("is_set"), "work_ms", "gap_ms", *length)
+        of_set = self.sets.select("walk_row", "domain_count")
+        return spans.filter(pl.col(length[0]) == pl.col(length[1])).join(of_set, on="walk_row", how="left")
+
+    @cached_property
+    def sweep(self) -> pl.DataFrame:
+        """Starts and ends of impacts, set by set in time, with the VMs then down.
+
+        `down` counts them, `domain_sum` adds up their domains and `domain_square_sum` the squares of these.
+        """
+        columns = ["campaign", "iteration", "region", "walk_row", "update_domain"]
+        starts = self.set_visits.select(*columns, at_ms="start_ms", change=pl.col("hit_count").cast(pl.Int64))
+        ends = self.events.filter(pl.col("walk_row") < len(self.sets)).select(
+            *columns, at_ms="end_ms", change=pl.lit(-1, pl.Int64)
+        )
+        domain = pl.col("update_domain").fill_null(_NO_DOMAIN).cast(pl.Int64)
+        # Sums run on over all sets: each set's changes add up to nothing, so every set begins at 0 again.
+        swept = (
+            pl.concat([starts, ends.with_columns(pl.col("update_domain").fill_null(_NO_DOMAIN))])
+            .sort("walk_row", "at_ms", "change")
+            .with_columns(
+                down=pl.col("change").cum_sum(),
+                domain_sum=(pl.col("change") * domain).cum_sum(),
+                domain_square_sum=(pl.col("change") * domain * domain).cum_sum(),
+                next_ms=pl.col("at_ms").shift(-1),
+            )
+        )
+        return pl.concat(
+            [swept, self.sets[swept["walk_row"]].select("vm_count", "domain_count")], how="horizontal"
+        )
+
+    @cached_property
+    def listed(self) -> pl.DataFrame:
+        """Sets of this part that no_guarantee.parquet lists."""
+        return self.claims.no_guarantee.join(self.sets, on=["region", "set"], how="semi")
+
+    def figures(self) -> pl.DataFrame:
+        """This part's share of the figures of `summary` and the counts of `stages`: _FIGURE_TYPES."""
+        all_out = pl.col("down") >= pl.col("vm_count")
+        walked = self.sweep.filter(pl.col("domain_count") >= 2)
+        return pl.concat(
+            [
+                _per_stage(
+                    self.events,
+                    unavailable_ms=pl.col("duration_ms").sum(),
+                ),
+                _per_stage(
+                    self.hits,
+                    vm_hit_count=pl.len(),
+                ),
+                _per_stage(
+                    self.spans,
+                    first_start_ms=pl.col("first_start_ms").min(),
+                    end_ms=pl.col("end_ms").max(),
+                    set_count=pl.col("is_set").sum(),
+                    single_count=pl.col("is_set").not_().sum(),
+                    longest_ms=(pl.col("end_ms") - pl.col("first_start_ms")).max(),
+                ),
+                _per_stage(
+                    self.sweep,
+                    set_out_ms=(pl.col("next_ms") - pl.col("at_ms")).filter(all_out).sum(),
+                ),
+                _per_stage(
+                    walked,
+                    set_down_ratio_max=(pl.col("down") / pl.col("vm_count")).max(),
+                ),
+                _per_stage(
+                    self.events,
+                    bin_start_ms=pl.col("start_ms") // _HOUR_MS * _HOUR_MS,
+                    hourly_start_count=pl.len(),
+                    hourly_unavailable_ms=pl.col("duration_ms").sum(),
+                ),
+                _per_stage(
+                    self.hits,
+                    bin_start_ms=_histogram_bin_ms(pl.col("paused_ms")),
+                    paused_ms_histogram=pl.len(),
+                ),
+                self._outcome_counts(),
+            ]
+        )
+
+    def _outcome_counts(self) -> pl.DataFrame:
+        """`<outcome>_count` of each stage, from the outcomes or, where there are none, from who was hit."""
+        if "outcomes" not in self._listing.readable:
+            return _per_stage(self.hits, updated_count=pl.len())
+        counts = (
+            self.outcomes.join(self.vms.select("vm_row", "region"), on="vm_row")
+            .group_by(*_STAGE, "outcome")
+            .agg(value=pl.len().cast(pl.Float64))
+        )
+        figure = pl.col("outcome").cast(pl.String) + "_count"
+        return counts.select(*_STAGE, figure=figure, bin_start_ms=pl.lit(None, pl.Int64), value="value")
+
+    def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with the user's own names instead of rows and codes."""
+        for frame, key in ((self.sets, "walk_row"), (self.vms, "vm_row")):
+            if key in offenders.columns:
+                named = ("region", "set", "update_domain", "vm")
+                absent = [name for name in named if name in frame.columns and name not in offenders.columns]
+                offenders = offenders.join(frame.select(key, *absent), on=key, how="left")
+        first = ["campaign", "iteration", "region", "set", "update_domain", "vm", "vm_row"]
+        shown = [name for name in first if name in offenders.columns]
+        others = [name for name in offenders.columns if name not in (*first, "unit_row", "walk_row")]
+        return self.claims.named(offenders.select(*shown, *others))
+
+
+def _per_stage(frame: pl.DataFrame, bin_start_ms: pl.Expr | None = None, **figures: pl.Expr) -> pl.DataFrame:
+    """*figures* of each stage (and bin) of *frame*, one row each: _STAGE, figure, bin_start_ms, value."""
+    bins = pl.lit(None, pl.Int64) if bin_start_ms is None else bin_start_ms.cast(pl.Int64)
+    return (
+        frame.group_by(*_STAGE, bins.alias("bin_start_ms"))
+        .agg(figure.cast(pl.Float64).alias(name) for name, figure in figures.items())
+        .unpivot(index=[*_STAGE, "bin_start_ms"], variable_name="figure", value_name="value")
+        .select(*_STAGE, "figure", "bin_start_ms", "value")
+    )
+
+
+def _histogram_bin_ms(value_ms: pl.Expr) -> pl.Expr:
+    """Lower bound of the bin of *value_ms*: the value with all but its seven leading bits cleared."""
+    bits = 64 - value_ms.cast(pl.UInt64).bitwise_leading_zeros().cast(pl.Int64)
+    width_ms = pl.lit(2, pl.Int64).pow(pl.max_horizontal(bits - 7, 0))
+    return value_ms.cast(pl.Int64) // width_ms * width_ms
+
+
+class _Whole:
+    """The run once its parts went by: aggregates per stage, and what no part accounts for."""
+
+    def __init__(self, claims: _Claims, listing: _Listing) -> None:
+        self.claims = claims
+        self._listing = listing
+        self._figures: list[pl.DataFrame] = []
+        self._set_ranges: list[tuple[int, Any, Any, str]] = []
+        self._seen = dict.fromkeys(("events", "outcomes"), 0)
+        self._found = dict.fromkeys(("vms", "sets", "singles"), 0)
+        self.listed_left = claims.no_guarantee
+        self.fleet_files = listing.tables["fleet"]
+
+    @property
+    def summary(self) -> pl.DataFrame:
+        return self.claims.summary
+
+    def add(self, part: _Part) -> None:
+        """Keep of *part* what rules about the whole run ask for."""
+        readable = self._listing.readable
+        if "events" in readable:
+            self._seen["events"] += len(part.all_events)
+            self._figures.append(part.figures())
+        if "outcomes" in readable:
+            self._seen["outcomes"] += len(part.outcomes)
+        self._found["vms"] += len(part.fleet)
+        self._found["sets"] += len(part.sets)
+        self._found["singles"] += len(part.singles)
+        ranges = part.sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
+        self._set_ranges += [(*row, part.path) for row in ranges.rows()]
+        self.listed_left = self.listed_left.join(part.sets, on=["region", "set"], how="anti")
+
+    @cached_property
+    def figures(self) -> pl.DataFrame:
+        """Figures of each stage, folded over the parts: _STAGE, figure, bin_start_ms, value."""
+        if not self._figures:
+            return pl.DataFrame(schema=_FIGURE_TYPES)
+        value, fold = pl.col("value"), pl.col("figure").replace_strict(_FOLD, default="sum")
+        return (
+            pl.concat(self._figures)
+            .group_by(*_STAGE, "figure", "bin_start_ms")
+            .agg(sum=value.sum(), max=value.max(), min=value.min())
+            .select(
+                *_STAGE,
+                "figure",
+                "bin_start_ms",
+                value=pl.when(fold == "max").then("max").when(fold == "min").then("min").otherwise("sum"),
+            )
+        )
+
+    def figure(self, name: str) -> pl.DataFrame:
+        """One single-valued figure as a column of its name, a row a stage."""
+        return self.figures.filter(pl.col("figure") == name).select(
+            *_STAGE, pl.col("value").cast(pl.Int64).alias(name)
+        )
+
+    @cached_property
+    def meetings(self) -> pl.DataFrame:
+        """Two stages of one region or of neighbours, the earlier first; by stage times and by event times."""
+        by_events = self.figure("first_start_ms").join(self.figure("end_ms"), on=_STAGE)
+        spans = pl.concat(
+            [
+                self.claims.stage_times.with_columns(seen=pl.lit("stages")),
+                by_events.rename({"first_start_ms": "start_ms"}).with_columns(seen=pl.lit("events")),
+            ]
+        )
+        spans = (
+            self.claims.of_campaign(spans, "lag_ms")
+            .sort("start_ms", "end_ms", *_STAGE)
+            .with_row_index("place")
+        )
+        regions = spans.select("region", neighbour="region").unique()
+        near = pl.concat([regions, self.claims.neighbours]).unique()
+        return (
+            spans.join(near, on="region")
+            .join(spans, left_on=["seen", "neighbour"], right_on=["seen", "region"], suffix="_other")
+            .filter(pl.col("place") < pl.col("place_other"))
+            .rename({"neighbour": "region_other"})
+            .drop("place", "place_other")
+        )
+
+    @cached_property
+    def lagged_meetings(self) -> pl.DataFrame:
+        """Meetings of neighbours of which at least one's campaign asks for a lag: `lag_ms` is the larger."""
+        return self.meetings.with_columns(lag_ms=pl.max_horizontal("lag_ms", "lag_ms_other")).filter(
+            pl.col("region") != pl.col("region_other"), pl.col("lag_ms") > 0
+        )
+
+    @cached_property
+    def bounds(self) -> pl.DataFrame:
+        """What each campaign's length cannot be below: its longest walk, and its longest pair of them."""
+        longest = self.figure("longest_ms").drop("iteration").rename({"longest_ms": "bound_ms"})
+        one = longest.with_columns(bound=pl.lit("longest walk"), region_other=pl.lit(None, pl.UInt16))
+        edges = longest.join(self.claims.neighbours.rename({"neighbour": "region_other"}), on="region")
+        two = (
+            self.claims.of_campaign(edges, "lag_ms")
+            .join(
+                longest,
+                left_on=["campaign", "region_other"],
+                right_on=["campaign", "region"],
+                suffix="_other",
+            )
+            .filter(pl.col("region") < pl.col("region_other"))
+            .with_columns(
+                bound_ms=pl.col("bound_ms") + pl.col("bound_ms_other") + pl.col("lag_ms"),
+                bound=pl.lit("longest pair"),
+            )
+            .select(one.columns)
+        )
+        lengths = self.claims.stage_times.group_by("campaign").agg(
+            length_ms=pl.col("end_ms").max() - pl.col("start_ms").min()
+        )
+        return pl.concat([one, two]).join(lengths, on="campaign", how="left")
+
+    @cached_property
+    def fleet_ranges(self) -> pl.DataFrame:
+        """Files of the fleet in vm_row order, with their range."""
+        return pl.DataFrame(
+            [(file.path, file.rows, file.vm_row_min, file.vm_row_max) for file in self.fleet_files],
+            schema={"path": pl.String, "rows": pl.Int64, "low": pl.Int64, "high": pl.Int64},
+            orient="row",
+        )
+
+    @cached_property
+    def divided_sets(self) -> pl.DataFrame:
+        """Sets that two parts of the fleet have VMs of; looked for where the ranges of their sets overlap."""
+        frames = [pl.DataFrame(schema={"region": pl.UInt16, "set": self.claims.identity, "path": pl.String})]
+        ranges = sorted(self._set_ranges, key=lambda item: (item[0], item[1]))
+        for place, (region, _, high, path) in enumerate(ranges):
+            for other_region, other_low, _, other_path in ranges[place + 1 :]:
+                if other_region != region or other_low > high:
+                    break
+                shared = self._sets_in(path, region).join(
+                    self._sets_in(other_path, region), on="set", how="semi"
+                )
+                frames.append(
+                    shared.select(
+                        region=pl.lit(region, pl.UInt16), set="set", path=pl.lit(f"{path}, {other_path}")
+                    )
+                )
+        return pl.concat(frames)
+
+    def _sets_in(self, path: str, region: int) -> pl.DataFrame:
+        file = next(file for file in self.fleet_files if file.path == path)
+        return _Part(self.claims, self._listing, file).sets.filter(pl.col("region") == region).select("set")
+
+    def _strays(self, table: str) -> pl.DataFrame:
+        """Rows of *table* whose `vm_row` lies in no part of the fleet: path, campaign, vm_row."""
+        files = self._listing.tables[table]
+        frames = [pl.DataFrame(schema={"path": pl.String, "campaign": pl.UInt16, "vm_row": pl.UInt32})]
+        if sum(file.rows for file in files) != self._seen[table]:
+            inside = [
+                pl.col("vm_row").is_between(file.vm_row_min, file.vm_row_max) for file in self.fleet_files
+            ]
+            for file in files:
+                rows = self._listing.read(file, ["campaign", "vm_row"])
+                rows = rows.with_columns(
+                    self.claims.campaign_names.encode(rows["campaign"]), path=pl.lit(file.path)
+                )
+                frames.append(rows.filter(~pl.any_horizontal(*inside, False)).select(frames[0].columns))
+        return pl.concat(frames)
+
+    @cached_property
+    def stray_events(self) -> pl.DataFrame:
+        return self._strays("events")
+
+    @cached_property
+    def stray_outcomes(self) -> pl.DataFrame:
+        return self._strays("outcomes")
+
+    @cached_property
+    def counts(self) -> pl.DataFrame:
+        """The manifest's counts beside those of the files: figure, expected, value."""
+        found = self._found | {
+            table: sum(file.rows for file in self._listing.tables[table])
+            for table in ("events", "outcomes", "stages")
+        }
+        claimed = self._listing.manifest["counts"]
+        return pl.DataFrame(
+            [(name, expected, claimed.get(name)) for name, expected in found.items()],
+            schema={"figure": pl.String, "expected": pl.Int64, "value": pl.Int64},
+            orient="row",
+        )
+
+    @cached_property
+    def stage_claims(self) -> pl.DataFrame:
+        """What `stages` says, one row a stage and figure: _FIGURE_TYPES."""
+        stages = self.claims.stages
+        told = [name for name in stages.columns if name.endswith(("_count", "_ms"))]
+        return stages.unpivot(on=told, index=_STAGE, variable_name="figure").select(
+            *_STAGE, "figure", pl.lit(None, pl.Int64).alias("bin_start_ms"), pl.col("value").cast(pl.Float64)
+        )
+
+
+@_rule("fleet", "part", over="fleet")
+def _fleet_rows(part: _Part) -> pl.DataFrame:
+    """The fleet is whole: vm_row counts VMs from 0, a set lies in one part, a part in its region's folder."""
+    repeated = pl.col("vm_row").is_duplicated()
+    misplaced = pl.col("region") != pl.col("folder_region")
+    return part.fleet.filter(repeated | misplaced).select("vm_row", "region", "folder_region")
+
+
+@_rule("fleet", "run", over="fleet_ranges")
+def _fleet_gaps(whole: _Whole) -> pl.DataFrame:
+    """Parts of the fleet follow one another without a gap."""
+    expected = pl.col("high").shift(1, fill_value=-1) + 1
+    return (
+        whole.fleet_ranges.filter(pl.col("rows") > 0)
+        .with_columns(expected_vm_row=expected, expected_rows=pl.col("high") - pl.col("low") + 1)
+        .filter((pl.col("low") != pl.col("expected_vm_row")) | (pl.col("rows") != pl.col("expected_rows")))
+    )
+
+
+@_rule("fleet", "run", over="divided_sets")
+def _fleet_divided(whole: _Whole) -> pl.DataFrame:
+    """No set is divided over two parts of the fleet."""
+    return whole.divided_sets
+
+
+@_rule("R31", "part", over="fleet")
+def _domains_in_range(part: _Part) -> pl.DataFrame:
+    """Every VM of a set has an update domain from 0 to 19, so a set has at most 20."""
+    domain = pl.col("update_domain")
+    outside = domain.is_null() | (domain >= UPDATE_DOMAIN_COUNT_MAX)
+    return part.fleet.filter(pl.col("set").is_not_null() & outside).select("vm_row")
+
+
+@_rule("R4", "part", over="all_events", needs="events stages summary")
+def _inside_stage(part: _Part) -> pl.DataFrame:
+    """Every event is of a VM of the fleet, and of its campaign, region and stage."""
+    events = part.all_events.join(part.claims.stage_times, on=_STAGE, how="left", suffix="_stage")
+    events = part.claims.of_campaign(events, "asked_ms", "name")
+    is_freeze = (
+        (pl.col("phase") == "platform") & (pl.col("kind") == "freeze") & (pl.col("result") == "completed")
+    )
+    problem = (
+        pl.when(pl.col("region").is_null())
+        .then(pl.lit("no such VM"))
+        .when(pl.col("name").is_null())
+        .then(pl.lit("no such campaign"))
+        .when(~is_freeze)
+        .then(pl.lit("is no completed freeze by the platform"))
+        .when(pl.col("folder_region") != pl.col("region"))
+        .then(pl.lit("lies in another region's folder"))
+        .when(pl.col("start_ms_stage").is_null())
+        .then(pl.lit("its campaign has no stage there"))
+        .when(pl.col("start_ms") < pl.max_horizontal("start_ms_stage", "asked_ms"))
+        .then(pl.lit("starts before its stage"))
+        .when(pl.col("end_ms") > pl.col("end_ms_stage"))
+        .then(pl.lit("ends after its stage"))
+    )
+    shown = ["vm_row", *_STAGE, "start_ms", "end_ms", "start_ms_stage", "end_ms_stage", "folder_region"]
+    return (
+        events.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+    )
+
+
+@_rule("R4", "run", over="stray_events", needs="events stages summary")
+def _stray_events(whole: _Whole) -> pl.DataFrame:
+    """No event is of a VM beyond the fleet."""
+    return whole.stray_events.with_columns(problem=pl.lit("no such VM"))
+
+
+@_rule("R5", "part", over="outcomes", needs="outcomes")
+def _one_outcome(part: _Part) -> pl.DataFrame:
+    """Every VM in scope ends an iteration in exactly one outcome, which without windows is `updated`."""
+    who = ["campaign", "iteration", "vm_row"]
+    expected = (
+        part.vms.join(part.claims.scope, on="region").with_columns(_KEY).select(*who, "key", expected=1)
+    )
+    found = (
+        part.outcomes.with_columns(is_other=pl.col("outcome") != "updated")
+        .group_by("key")
+        .agg(pl.col(*who, "outcome").first(), pl.col("is_other").any(), found=pl.len())
+    )
+    both = expected.join(found, on="key", how="full", suffix="_found")
+    counts = [pl.col(name).fill_null(0) for name in ("expected", "found")]
+    return (
+        both.filter((counts[0] != counts[1]) | pl.col("is_other"))
+        .with_columns(pl.coalesce(name, f"{name}_found").alias(name) for name in who)
+        .select(*who, "outcome", *counts)
+    )
+
+
+@_rule("R5", "run", over="stray_outcomes", needs="outcomes")
+def _stray_outcomes(whole: _Whole) -> pl.DataFrame:
+    """No outcome is of a VM beyond the fleet."""
+    return whole.stray_outcomes.with_columns(problem=pl.lit("no such VM"))
+
+
+@_rule("R6", "part", over="hits", needs="events")
+def _updated_once(part: _Part) -> pl.DataFrame:
+    """A VM is updated at most once in an iteration."""
+    return part.hits.filter(pl.col("event_count") > 1).select(*_STAGE, "vm_row", "event_count")
+
+
+_WALK = ["campaign", "iteration", "walk_row"]
+
+
+def _before(by: Sequence[str], column: str) -> pl.Expr:
+    """*column* of the row before, where that is of the same *by*, else null."""
+    is_same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in by)
+    return pl.when(is_same).then(pl.col(column).shift(1))
+
+
+def _in_turn(
+    visits: pl.DataFrame, clear_ms: pl.Expr, by: Sequence[str], is_off: Callable[[pl.Expr], pl.Expr]
+) -> pl.DataFrame:
+    """Visits whose start is off the latest *clear_ms* of earlier visits of the same *by*.
+
+    The result has that instant as `clear_ms` and the domain it is of as `update_domain_before`. Only where
+    some visit is off its predecessor can one be off an earlier visit: the few such *by* get the exact look.
+    """
+    visits = visits.with_columns(clear_ms=clear_ms).sort(*by, "start_ms", "update_domain")
+    suspects = visits.filter(is_off(_before(by, "clear_ms"))).select(by).unique()
+    latest = (pl.col("clear_ms") * 256 + pl.col("update_domain")).cum_max().shift(1).over(by)
+    return (
+        visits.join(suspects, on=by, how="semi", maintain_order="left")
+        .with_columns(latest=latest)
+        .with_columns(clear_ms=pl.col("latest") // 256, update_domain_before=pl.col("latest") % 256)
+        .filter(is_off(pl.col("clear_ms")))
+        .select(*_STAGE, "walk_row", "update_domain", "start_ms", "update_domain_before", "clear_ms")
+    )
+
+
+def _too_close(visits: pl.DataFrame, clear_ms: pl.Expr, by: Sequence[str]) -> pl.DataFrame:
+    """Visits that start while an earlier visit of *by*, in another domain, is not yet clear.
+
+    One that is hidden by a visit of its own domain that lasts longer is not listed, but that visit is.
+    """
+    early = _in_turn(visits, clear_ms, by, lambda cleared_ms: pl.col("start_ms") < cleared_ms)
+    return early.filter(pl.col("update_domain") != pl.col("update_domain_before"))
+
+
+@_rule("R26", "part", over="set_visits", needs="events")
+def _one_domain_at_work(part: _Part) -> pl.DataFrame:
+    """Of a set, at most one update domain has platform work in progress at any instant."""
+    return _too_close(part.set_visits, pl.col("end_ms"), ["walk_row"])
+
+
+@_rule("R27", "part", over="set_visits", needs="events")
+def _all_back(part: _Part) -> pl.DataFrame:
+    """All VMs of an update domain are back before the next domain of the set starts."""
+    return _too_close(part.set_visits, pl.col("impact_end_ms"), _WALK)
+
+
+@_rule("R28", "part", over="set_visits", needs="events")
+def _gap_kept(part: _Part) -> pl.DataFrame:
+    """Between two update domains of a set lies at least the gap asked for."""
+    return _too_close(part.set_visits, pl.col("end_ms") + pl.col("gap_ms"), _WALK)
+
+
+@_rule("R29", "part", over="units", needs="events")
+def _visited_once(part: _Part) -> pl.DataFrame:
+    """Every update domain and single in scope is visited once in an iteration, all its VMs together."""
+    unit = ["campaign", "iteration", "unit_row"]
+    visited = part.visits.group_by(unit).agg(visit_count=pl.len(), vm_hit_count=pl.col("hit_count").sum())
+    expected = part.units.join(part.claims.scope, on="region").join(visited, on=unit, how="left")
+    return expected.with_columns(pl.col("visit_count", "vm_hit_count").fill_null(0)).filter(
+        (pl.col("visit_count") != 1) | (pl.col("vm_hit_count") != pl.col("vm_count"))
+    )
+
+
+@_rule("R30", "part", over="sets", needs="events")
+def _order_kept(part: _Part) -> pl.DataFrame:
+    """A set walks a permutation of its populated update domains, in the order asked for."""
+    visits = part.set_visits.join(part.units.select("unit_row", "vm_count"), on="unit_row", how="left")
+    rank = (
+        pl.when(pl.col("order") == "sequential")
+        .then(pl.col("update_domain").cast(pl.Int64))
+        .when(pl.col("order") == "largest_first")
+        .then(pl.col("update_domain") - pl.col("vm_count").cast(pl.Int64) * 256)
+    )
+    walked = (
+        visits.with_columns(rank=rank)
+        .sort(*_WALK, "start_ms", "update_domain")
+        .with_columns(is_out_of_order=(pl.col("rank") < _before(_WALK, "rank")).fill_null(False))
+        .group_by(_WALK, maintain_order=True)
+        .agg(
+            pl.col("is_out_of_order").any(),
+            visit_count=pl.len(),
+            visited_count=pl.col("update_domain").n_unique(),
+            visited=pl.col("update_domain"),
+        )
+    )
+    expected = part.sets.join(part.claims.scope, on="region").join(walked, on=_WALK, how="left")
+    visit_count, visited_count = pl.col("visit_count").fill_null(0), pl.col("visited_count").fill_null(0)
+    is_permutation = (visit_count == pl.col("domain_count")) & (visited_count == pl.col("domain_count"))
+    return part.claims.of_campaign(
+        expected.filter(~is_permutation | pl.col("is_out_of_order")), "order"
+    ).select(*_STAGE, "walk_row", "order", "visited", "domain_count")
+
+
+@_rule("R40", "part", over="set_visits", needs="events")
+def _no_time_lost(part: _Part) -> pl.DataFrame:
+    """The next domain of a set starts as soon as the gap is over: an empty one costs neither time nor gap."""
+    clear_ms = pl.col("end_ms") + pl.col("gap_ms")
+    return _in_turn(part.set_visits, clear_ms, _WALK, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
+
+
+@_rule("R34", "part", over="sweep", needs="events")
+def _one_vm_up(part: _Part) -> pl.DataFrame:
+    """A set with two or more populated update domains has a VM up at every instant."""
+    return part.sweep.filter(
+        pl.col("change") > 0, pl.col("domain_count") >= 2, pl.col("down") >= pl.col("vm_count")
+    ).select(*_STAGE, "walk_row", "at_ms", "down", "vm_count")
+
+
+@_rule("R35", "part", over="sweep", needs="events")
+def _one_domain_down(part: _Part) -> pl.DataFrame:
+    """Of a set, VMs of at most one update domain are down at any instant."""
+    # Numbers are all equal just if their count times the sum of squares is the square of their sum.
+    domains_differ = pl.col("down") * pl.col("domain_square_sum") != pl.col("domain_sum") ** 2
+    return part.sweep.filter(pl.col("change") > 0, domains_differ).select(
+        *_STAGE, "walk_row", "update_domain", "at_ms", "down"
+    )
+
+
+@_rule("R38", "part", over="sets", needs="no_guarantee")
+def _no_guarantee_listed(part: _Part) -> pl.DataFrame:
+    """Sets in scope of one VM or one populated update domain, and no others, are listed as no_guarantee."""
+    reason = (
+        pl.when(pl.col("vm_count") == 1)
+        .then(pl.lit("one_vm"))
+        .when(pl.col("domain_count") == 1)
+        .then(pl.lit("one_domain"))
+    )
+    in_scope = part.sets.join(part.claims.scope, on="region", how="semi").with_columns(reason_expected=reason)
+    expected = in_scope.filter(pl.col("reason_expected").is_not_null()).select(
+        "region", "set", "reason_expected"
+    )
+    listed = part.listed.group_by("region", "set").agg(pl.col("reason").first(), row_count=pl.len())
+    return expected.join(listed, on=["region", "set"], how="full", coalesce=True).filter(
+        pl.col("reason").ne_missing(pl.col("reason_expected")) | (pl.col("row_count") > 1)
+    )
+
+
+@_rule("R38", "run", over="listed_left", needs="no_guarantee")
+def _no_guarantee_strays(whole: _Whole) -> pl.DataFrame:
+    """No set is listed as without guarantee that the fleet does not have."""
+    return whole.listed_left.with_columns(problem=pl.lit("no such set"))
+
+
+@_rule("R41", "part", over="all_events", needs="events")
+def _keeps_state(part: _Part) -> pl.DataFrame:
+    """A freeze keeps memory, host, temporary disk and addresses."""
+    lost = part.all_events.filter(pl.col("effects") & ~int(Effect.CLOCK_SYNCHRONISED) & 0xFF != 0)
+    return lost.select("campaign", "iteration", "vm_row", "start_ms", "effects")
+
+
+@_rule("R42", "part", over="events", needs="events")
+def _length_in_bounds(part: _Part) -> pl.DataFrame:
+    """Every impact is as long as its campaign's length allows."""
+    events = part.claims.of_campaign(part.events, "length_ms_min", "length_ms_max")
+    inside = pl.col("duration_ms").is_between(pl.max_horizontal("length_ms_min", 1), "length_ms_max")
+    return events.filter(~inside).select(
+        *_STAGE, "vm_row", "start_ms", "duration_ms", "length_ms_min", "length_ms_max"
+    )
+
+
+@_rule("R43", "part", over="all_events", needs="events")
+def _clock_synchronised(part: _Part) -> pl.DataFrame:
+    """The clock is synchronised when a frozen VM resumes."""
+    late = part.all_events.filter(pl.col("effects") & int(Effect.CLOCK_SYNCHRONISED) == 0)
+    return late.select("campaign", "iteration", "vm_row", "start_ms", "effects")
+
+
+@_rule("R48", "part", over="events", needs="events")
+def _no_overlap(part: _Part) -> pl.DataFrame:
+    """Impacts of one VM never overlap, over all campaigns."""
+    # If any two overlap then so do two that follow one another.
+    several = part.events if part.events["vm_row"].is_duplicated().any() else part.events.head(0)
+    return (
+        several.select(*_STAGE, "vm_row", "start_ms", "end_ms")
+        .sort("vm_row", "start_ms", "end_ms")
+        .with_columns(end_ms_before=pl.col("end_ms").shift(1), vm_row_before=pl.col("vm_row").shift(1))
+        .filter(pl.col("vm_row") == pl.col("vm_row_before"), pl.col("start_ms") < pl.col("end_ms_before"))
+        .drop("vm_row_before")
+    )
+
+
+@_rule("R49", "run", over="meetings", needs="events stages summary pairs")
+def _pairs_apart(whole: _Whole) -> pl.DataFrame:
+    """Two regions of a pair are never at work together, nor two stages in one region, over all campaigns."""
+    return whole.meetings.filter(pl.col("start_ms_other") < pl.col("end_ms")).drop("lag_ms", "lag_ms_other")
+
+
+@_rule("R54", "run", over="lagged_meetings", needs="events stages summary pairs")
+def _lag_kept(whole: _Whole) -> pl.DataFrame:
+    """Between the work in two regions of a pair lies the larger pair_lag of the two campaigns."""
+    meetings = whole.lagged_meetings.filter(pl.col("start_ms_other") < pl.col("end_ms") + pl.col("lag_ms"))
+    return meetings.drop("lag_ms_other")
+
+
+@_rule("R74", "part", over="outcomes", needs="events stages summary")
+def _outcome_totals(part: _Part) -> pl.DataFrame:
+    """Totals per VM, region and campaign equal a second computation from the events, to the millisecond."""
+    figures = ["event_count", "paused_ms", "effects"]
+    both = part.outcomes.join(part.hits.select("key", *figures), on="key", how="left", suffix="_expected")
+    both = both.with_columns(pl.col(f"{figure}_expected").fill_null(0) for figure in figures)
+    differs = [pl.col(figure) != pl.col(f"{figure}_expected") for figure in figures]
+    told = [name for figure in figures for name in (figure, f"{figure}_expected")]
+    return both.filter(pl.any_horizontal(*differs, pl.col("down_ms") != 0)).select(
+        "campaign", "iteration", "vm_row", *told, "down_ms"
+    )
+
+
+def _differences(expected: pl.DataFrame, found: pl.DataFrame, needed: Sequence[str]) -> pl.DataFrame:
+    """Figures that differ or are told twice. An absent one counts as 0, but *needed* ones must be there."""
+    key = [*_STAGE, "figure", "bin_start_ms"]
+    told = found.group_by(key)
+
+    told_once = told.agg(pl.col("value").first(), row_count=pl.len())
+    both = expected.select(*key, expected="value").join(
+        told_once, on=key, how="full", coalesce=True, nulls_equal=True
+    )
+    is_missing = pl.col("figure").is_in(needed) & pl.col("value").is_null() & pl.col("expected").is_not_null()
+    differs = pl.col("value").fill_null(0) != pl.col("expected").fill_null(0)
+    return both.filter(differs | is_missing | (pl.col("row_count") > 1)).drop("row_count")
+
+
+@_rule("R74", "run", over="stage_claims", needs="events stages summary")
+def _stage_totals(whole: _Whole) -> pl.DataFrame:
+    """Every stage there must be is there once, with the counts and times of its events and outcomes."""
+    times = {"first_start_ms": "first_start_ms", "end_ms": "last_end_ms"}
+    one = {"figure": pl.lit("stage_count"), "bin_start_ms": pl.lit(None, pl.Int64), "value": pl.lit(1.0)}
+    expected = whole.figures.filter(pl.col("figure").is_in([*_OUTCOME_COUNTS, *times]))
+    return _differences(
+        pl.concat(
+            [
+                expected.with_columns(pl.col("figure").replace(times)),
+                whole.claims.scope.select(*_STAGE, **one),
+            ]
+        ),
+        pl.concat([whole.stage_claims, whole.claims.stages.select(*_STAGE, **one)]),
+        list(times.values()),
+    )
+
+
+@_rule("R74", "run", over="summary", needs="events stages summary")
+def _summary_totals(whole: _Whole) -> pl.DataFrame:
+    """Every figure of the summary that events can tell is what they tell."""
+    claims = whole.claims
+    single = {"bin_start_ms": pl.lit(None, pl.Int64)}
+    asked = claims.of_campaign(claims.scope, "asked_ms").select(
+        *_STAGE, **single, figure=pl.lit("asked_ms"), value=pl.col("asked_ms").cast(pl.Float64)
+    )
+    # When its region was taken is the calendar's to say: here it must only be there.
+    taken = claims.stage_times.select(
+        *_STAGE, **single, figure=pl.lit("start_ms"), value=pl.col("start_ms").fill_null(0).cast(pl.Float64)
+    )
+    recomputed = whole.figures.filter(~pl.col("figure").is_in(_OUTCOME_COUNTS))
+    expected = pl.concat([recomputed, *(frame.select(recomputed.columns) for frame in (asked, taken))])
+    told = claims.summary.filter(~pl.col("figure").is_in(_NOT_TOLD_BY_EVENTS))
+    return _differences(expected, told, ["asked_ms", "start_ms", "first_start_ms", "end_ms"])
+
+
+@_rule("R74", "run", over="counts", needs="events stages summary")
+def _manifest_totals(whole: _Whole) -> pl.DataFrame:
+    """The counts of the manifest are those of the files."""
+    return whole.counts.filter(pl.col("value").ne_missing(pl.col("expected")))
+
+
+@_rule("R77", "part", over="constant_spans", needs="events")
+def _closed_form(part: _Part) -> pl.DataFrame:
+    """With one length for all, a set of k update domains takes k lengths and k - 1 gaps from first start."""
+    held_ms = pl.max_horizontal("length_ms_max", "work_ms")
+    expected = part.constant_spans.with_columns(
+        took_ms=pl.col("end_ms") - pl.col("first_start_ms"),
+        expected_ms=pl.col("domain_count") * held_ms + (pl.col("domain_count") - 1) * pl.col("gap_ms"),
+    )
+    shown = [*_STAGE, "walk_row", "domain_count", "took_ms", "expected_ms"]
+    return expected.filter(pl.col("took_ms") != pl.col("expected_ms")).select(shown)
+
+
+@_rule("R78", "run", over="bounds", needs="events stages summary pairs")
+def _not_below_bounds(whole: _Whole) -> pl.DataFrame:
+    """A campaign takes at least its longest walk, and the longest walks of two paired regions in turn."""
+    return whole.bounds.filter((pl.col("length_ms") < pl.col("bound_ms")).fill_null(True))

@@ -214,7 +214,7 @@ class Unit:
         return self.start_ms is None and self.earliest_ms <= now and is_its_turn and is_admitted
 
     def priority(self) -> tuple:
-        """Place in the walk, then a stable key that decides nothing: without caps no start bars another set."""
+        """Place in the walk, then a stable key. It decides nothing: without caps no start bars another."""
         vm = self.vms[0]
         return len(self.before), vm.region, vm.set is None, rank(vm.vm if vm.set is None else vm.set)
 

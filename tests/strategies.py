@@ -57,7 +57,7 @@ def constant(length_ms: int) -> list[int]:
 
 @cache
 def uniform(ms_min: int, ms_max: int) -> list[int]:
-    """Every whole millisecond from *ms_min* to *ms_max* alike: the first that a share of i / 65,536 reaches."""
+    """Every whole millisecond from bound to bound alike: the first a share of i / 65,536 reaches."""
     count = ms_max - ms_min + 1
     return [ms_min + max(math.ceil(Fraction(count * i, 65_536)) - 1, 0) for i in range(ENTRY_COUNT)]
 
@@ -248,10 +248,10 @@ def requests(draw: st.DrawFn, name: str, regions: Sequence[str], scopes: Sequenc
     elif scope == "names":
         named = draw(st.lists(st.sampled_from(regions), min_size=1, unique=True))
         keys["regions"], meant = json.dumps(named), replace(meant, regions=tuple(named))
-    elif scope == "geography":
-        if geographies := [word for word, members in GEOGRAPHIES.items() if set(members) & set(regions)]:
-            geography = draw(st.sampled_from(geographies))
-            keys["regions"], meant = json.dumps([geography]), replace(meant, regions=GEOGRAPHIES[geography])
+    geographies = [word for word, members in GEOGRAPHIES.items() if set(members) & set(regions)]
+    if scope == "geography" and geographies:
+        geography = draw(st.sampled_from(geographies))
+        keys["regions"], meant = json.dumps([geography]), replace(meant, regions=GEOGRAPHIES[geography])
 
     if length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())

@@ -15,10 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import fleetsim
-from fleetsim.fleet import prepare
-from fleetsim.schema import Effect
+from fleetsim.fleet import order
+from fleetsim.runner import Run
 from tests import oracle
-from tests.oracle import Campaign, Event, Outcome, StageSpan, Vm
+from tests.oracle import Event, Outcome, StageSpan, Vm
 from tests.strategies import LENGTHS, SPANS, UNRELATED_REGION, Request, Scene, requests, scenes
 
 # `deep` takes thousands of examples, each of them a run or two with their verdicts.
@@ -53,7 +53,7 @@ def by_region(stages):
 
 
 @contextmanager
-def run_of(scene: Scene, toml: str | None = None, **asked) -> Iterator[fleetsim.runner.Run]:
+def run_of(scene: Scene, toml: str | None = None, **asked) -> Iterator[Run]:
     """A verified run of *scene* in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         run = fleetsim.run(
@@ -72,7 +72,7 @@ def found(scene: Scene, **asked) -> Findings:
         return read(run, scene)
 
 
-def read(run, scene: Scene) -> Findings:
+def read(run: Run, scene: Scene) -> Findings:
     """What is in the bare files of *run*."""
     fleet = parts_of(run.path / "fleet").sort("vm_row")
     assert fleet["vm_row"].to_list() == list(range(len(scene.vms)))
@@ -111,7 +111,7 @@ def read(run, scene: Scene) -> Findings:
     )
 
 
-def stages_of(run, scene: Scene) -> list[StageSpan]:
+def stages_of(run: Run, scene: Scene) -> list[StageSpan]:
     """The stages, and of `summary` what says when each was asked for and when its region was taken."""
     summary = {
         (row["campaign"], row["region"], row["figure"]): row["value"]
@@ -157,7 +157,7 @@ def test_the_engine_equals_the_oracle_event_for_event(scene: Scene):
 @given(scenes())
 def test_blocks_of_a_region_equal_the_oracle_too(scene: Scene):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "PART_ROWS", 4)  # sets of more than that make a part of their own
+        patch.setattr(order, "PART_ROWS", 4)  # sets of more than that make a part of their own
         run = found(scene, threads=2)
     expected = scene.log()
 

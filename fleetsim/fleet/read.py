@@ -1,15 +1,15 @@
 """The border of fleets: any file, folder or Arrow object, as a stream of batches with one normalised schema.
 
-Every field is judged here, once, with file, column and row; what needs more than one row (duplicates, sets) is judged
-by `prepare`. Types are settled before the first batch, so that a fleet is the same whether it comes as CSV, Parquet or
-from Polars. Memory is bounded by a batch.
+Every field is judged here, once, with file, column and row; what needs more than one row (duplicates, sets)
+is judged by `prepare`. Types are settled before the first batch, so that a fleet is the same whether it comes
+as CSV, Parquet or from Polars. Memory is bounded by a batch.
 """
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -20,14 +20,16 @@ import pyarrow.parquet as pq
 
 from fleetsim.errors import InputError, nearest
 from fleetsim.regions import Relation
-from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column
+from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX
 from fleetsim.tables import arrow_type
 
 BATCH_ROWS = 1 << 20
 """Rows of a batch, at most: what bounds the memory of a reader."""
 INVENTED_KEY = b"fleetsim.invented"
-"""Metadata of a fleet's file: JSON list of sentences on what its source did not say and an importer made up."""
+"""Metadata of a fleet's file: JSON list of sentences on what an importer made up."""
 SET_KINDS = ("availability_set", "scale_set")
+TOLD_MAX = 20
+"""Faults of one kind that are told; of the rest, the number."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NOT_SIMULATED = {
@@ -35,14 +37,7 @@ _NOT_SIMULATED = {
     "created": "lifetimes of VMs are not simulated by this version",
     "deleted": "lifetimes of VMs are not simulated by this version",
 }
-_SUBJECTS_MAX = 20
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-
-class Progress(Protocol):
-    """Told now and then what is being done, with VMs done and VMs in all (0 where not known yet)."""
-
-    def __call__(self, step: str, done_count: int, vm_count: int, /) -> None: ...
 
 
 class Findings:
@@ -62,17 +57,21 @@ class Findings:
             self._subjects[kind] = self._subjects.get(kind, 0) + 1
         self._counts[fault] += count
 
+    def merge(self, other: "Findings") -> None:
+        for (kind, subject), sentence in other._sentences.items():
+            self.add(kind, subject, sentence, other._counts[kind, subject])
+
     def sentences(self) -> list[str]:
         """One line a fault; of one kind, twenty."""
         lines: list[str] = []
         told: dict[Hashable, int] = {}
         for (kind, subject), sentence in self._sentences.items():
             told[kind] = told.get(kind, 0) + 1
-            if told[kind] <= _SUBJECTS_MAX:
+            if told[kind] <= TOLD_MAX:
                 count = self._counts[kind, subject]
                 lines.append(f"{sentence} ({count:,} rows)" if count > 1 else sentence)
             elif told[kind] == self._subjects[kind]:
-                lines.append(f"{sentence}, like {told[kind] - _SUBJECTS_MAX - 1:,} more not listed here")
+                lines.append(f"{sentence}, like {told[kind] - TOLD_MAX - 1:,} more not listed here")
         return lines
 
     def raise_any(self) -> None:
@@ -88,18 +87,22 @@ class _Piece:
     schema: pa.Schema
     batches: Callable[[], Iterator[pa.RecordBatch]]
     constants: Mapping[str, str | None] = field(default_factory=dict)
+    row_count: int = 0
+    is_file: bool = True
 
 
 class FleetSource:
-    """A fleet about to be read. `schema` is normalised: known columns in the order of `schema.FLEET`, others by name.
+    """A fleet about to be read, under a normalised `schema`: columns as in `schema.FLEET`, others by name.
 
-    `vm` and `set` are int64 or large_string, text is dictionary-encoded, unknown integers and floats are 64 bits wide.
+    `vm` and `set` are int64 or large_string, text is dictionary-encoded, unknown integers and floats are 64
+    bits wide. `row_count` is 0 where the source does not say.
     """
 
     def __init__(self, name: str, pieces: list[_Piece], relation: Relation) -> None:
         self.name = name
         self.warnings: list[str] = []
         self.invented: list[str] = []
+        self.row_count = sum(piece.row_count for piece in pieces)
         self._pieces = pieces
         self._relation = relation
         findings = Findings()
@@ -113,7 +116,9 @@ class FleetSource:
             own = {part.name: part.type for part in piece.schema}
             for name in own:
                 if piece.schema.names.count(name) > 1:
-                    findings.add("twice", name, f"{piece.name}: column '{name}' must be there once, got it twice")
+                    findings.add(
+                        "twice", name, f"{piece.name}: column '{name}' must be there once, got it twice"
+                    )
             for name, data_type in {**dict.fromkeys(piece.constants, pa.string()), **own}.items():
                 if name not in PREPARED.names() and not name.startswith("__index_level_"):
                     raw.setdefault(name, {})[piece.name] = data_type
@@ -128,11 +133,14 @@ class FleetSource:
                 findings.add(
                     "missing",
                     column.name,
-                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{_near(column.name, unknown)}",
+                    f"{lacking[0]}: column '{column.name}' must be there, got {there}"
+                    f"{_near(column.name, unknown)}",
                 )
         for name in unknown:
             if hint := _near(name, [known for known in FLEET.names() if known not in raw]):
-                self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
+                self.warnings.append(
+                    f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}"
+                )
         fields = []
         for name in [known for known in FLEET.names() if known in raw] + unknown:
             data_type = self._settled_type(name, raw[name], findings)
@@ -152,14 +160,19 @@ class FleetSource:
             settled = _kept_type(data_type)
             if settled is None and known is None:
                 self.warnings.append(
-                    f"{piece}: column '{name}' must hold numbers, text, booleans, dates or instants to be kept,"
+                    f"{piece}: column '{name}' must hold numbers, text, booleans, dates or instants to be"
+                    " kept,"
                     f" got {data_type}; it is left out"
                 )
                 return None
             if settled is not None:
                 kinds.setdefault(settled, piece)
             if known is not None and not (settled is None or settled in (pa.int64(), _TEXT, pa.null())):
-                hint = "; a column of integers with gaps must not become floats" if settled == pa.float64() else ""
+                hint = (
+                    "; a column of integers with gaps must not become floats"
+                    if settled == pa.float64()
+                    else ""
+                )
                 findings.add(
                     "identity",
                     name,
@@ -183,6 +196,21 @@ class FleetSource:
                 yield self._normalised(piece, raw, row_start, findings)
                 row_start += raw.num_rows
 
+    def rows_with(self, name: str, values: list[Any]) -> dict[Any, list[str]]:
+        """Where *values* of identity *name* are, in words. Looks anew, so only into files."""
+        places: dict[Any, list[str]] = {}
+        target = self.schema.field(name).type
+        for piece in self._pieces:
+            row_start = 0
+            for raw in _guarded(piece) if piece.is_file and values else ():
+                column = _Judge(piece.name, row_start, Findings()).converted(name, raw.column(name), target)
+                is_met = pc.is_in(column, value_set=pa.array(values, target))
+                for row in np.flatnonzero(is_met.to_numpy(zero_copy_only=False)).tolist():
+                    of_file = "" if len(self._pieces) == 1 else f" of {piece.name}"
+                    places.setdefault(column[row].as_py(), []).append(f"row {row_start + row + 1}{of_file}")
+                row_start += raw.num_rows
+        return places
+
     def _normalised(
         self, piece: _Piece, raw: pa.RecordBatch, row_start: int, findings: Findings
     ) -> pa.RecordBatch:
@@ -196,7 +224,9 @@ class FleetSource:
                 array = judge.converted(part.name, raw.column(part.name), part.type)
             else:
                 word = piece.constants.get(part.name)
-                array = judge.converted(part.name, pa.repeat(pa.scalar(word, pa.string()), raw.num_rows), part.type)
+                array = judge.converted(
+                    part.name, pa.repeat(pa.scalar(word, pa.string()), raw.num_rows), part.type
+                )
             arrays.append(array)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         keep = judge.known_regions(batch.column("region"), self._relation)
@@ -218,7 +248,7 @@ class _Judge:
         return f"{self.piece}: column '{name}', row {self.row_start + row + 1}"
 
     def converted(self, name: str, array: pa.Array, target: pa.DataType) -> pa.Array:
-        """*array* as *target*; values that are none become null, found. Empty text and NaN identities are null."""
+        """*array* as *target*; values that are none are found, and null. Empty text and NaN are null."""
         if pa.types.is_null(array.type):
             return pa.nulls(len(array), target)
         if target == _TEXT:
@@ -264,7 +294,8 @@ class _Judge:
             self.findings.add(
                 "range",
                 (self.piece, name),
-                f"{self._place(name, row)}: must be a whole number from 0 to {bound - 1}, got {array[row].as_py()}",
+                f"{self._place(name, row)}: must be a whole number from 0 to {bound - 1},"
+                f" got {array[row].as_py()}",
                 row_count,
             )
             array = pc.if_else(is_faulty, pa.scalar(None, array.type), array)
@@ -289,12 +320,14 @@ class _Judge:
             if word not in relation.paired:
                 is_faulty = indices.to_numpy() == code
                 if count := int(is_faulty.sum()):
-                    hint = nearest(word, relation.regions)
+                    place = self._place("region", int(np.argmax(is_faulty)))
+                    hint = nearest(word, relation.regions) or (
+                        "; list it in the region pairs, with an empty paired_region if it has none"
+                    )
                     self.findings.add(
                         "region",
                         word,
-                        f"{self._place('region', int(np.argmax(is_faulty)))}: must be a known region, got '{word}'"
-                        f"{hint or '; list it in the region pairs, with an empty paired_region if it has none'}",
+                        f"{place}: must be a known region, got '{word}'{hint}",
                         count,
                     )
                     keep &= ~is_faulty
@@ -308,8 +341,8 @@ class _Judge:
                 self.findings.add(
                     name,
                     word,
-                    f"{self._place(name, int(np.argmax(is_faulty)))}: must be {' or '.join(known)}, got '{word}'"
-                    f"{nearest(word, known)}",
+                    f"{self._place(name, int(np.argmax(is_faulty)))}: must be {' or '.join(known)},"
+                    f" got '{word}'{nearest(word, known)}",
                     int(is_faulty.sum()),
                 )
 
@@ -331,7 +364,7 @@ class _Judge:
 
 
 def open_fleet(fleet: object, relation: Relation) -> FleetSource:
-    """*fleet* ready to be read: a path, or an object that speaks Arrow. `InputError` names what cannot be read."""
+    """*fleet* ready to be read: a path, or an object that speaks Arrow."""
     if isinstance(fleet, str | Path):
         path = Path(fleet)
         return FleetSource(str(path), list(_pieces_of_path(path)), relation)
@@ -339,10 +372,10 @@ def open_fleet(fleet: object, relation: Relation) -> FleetSource:
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     if hasattr(fleet, "__arrow_c_stream__"):
         reader = pa.RecordBatchReader.from_stream(fleet)
-        return FleetSource(name, [_Piece(name, reader.schema, lambda: iter(reader))], relation)
+        return FleetSource(name, [_Piece(name, reader.schema, lambda: iter(reader), is_file=False)], relation)
     if hasattr(fleet, "__arrow_c_array__"):
         batch = pa.record_batch(fleet)
-        return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]))], relation)
+        return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]), is_file=False)], relation)
     hint = "; collect() it first" if hasattr(fleet, "collect") else ""
     raise InputError(
         f"fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}"
@@ -351,7 +384,9 @@ def open_fleet(fleet: object, relation: Relation) -> FleetSource:
 
 def _pieces_of_path(path: Path) -> Iterator[_Piece]:
     if not path.exists():
-        siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        siblings = (
+            [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        )
         raise InputError(f"{path}: must be a file or folder, got nothing there{nearest(path, siblings)}")
     if path.is_file():
         yield _piece_of_file(path, {})
@@ -369,17 +404,14 @@ def _pieces_of_path(path: Path) -> Iterator[_Piece]:
         raise InputError(f"{path}: must hold Parquet files (*.parquet), got none")
     for file in files:
         piece = _piece_of_file(file, _partition_of(file.relative_to(path)))
-        metadata = {**(piece.schema.metadata or {}), INVENTED_KEY: json.dumps(invented)}
-        yield _Piece(
-            piece.name,
-            piece.schema.with_metadata(metadata) if invented else piece.schema,
-            piece.batches,
-            piece.constants,
-        )
+        if invented:
+            metadata = {**(piece.schema.metadata or {}), INVENTED_KEY: json.dumps(invented)}
+            piece = replace(piece, schema=piece.schema.with_metadata(metadata))
+        yield piece
 
 
 def _partition_of(relative: Path) -> dict[str, str | None]:
-    """What the folders of a hive-partitioned file say: {"region": "westeurope"} of region=westeurope/a.parquet."""
+    """What the folders of a hive-partitioned file say: {"region": "a"} of region=a/x.parquet."""
     pairs = [part.partition("=") for part in relative.parts[:-1]]
     return {key: None if value == _HIVE_NULL else unquote(value) for key, mark, value in pairs if mark}
 
@@ -394,13 +426,18 @@ def _piece_of_file(path: Path, constants: Mapping[str, str | None]) -> _Piece:
     if magic == b"ARROW1":
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         return _Piece(
-            str(path), reader.schema, lambda: (reader.get_batch(i) for i in range(reader.num_record_batches)), constants
+            str(path),
+            reader.schema,
+            lambda: (reader.get_batch(i) for i in range(reader.num_record_batches)),
+            constants,
         )
     if path.name.endswith((".csv", ".csv.gz")):
         from fleetsim.fleet.read_csv import open_csv
 
         return _Piece(str(path), *open_csv(path), constants)
-    raise InputError(f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them")
+    raise InputError(
+        f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them"
+    )
 
 
 def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
@@ -420,6 +457,7 @@ def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
         file.schema_arrow,
         lambda: file.iter_batches(batch_size=BATCH_ROWS, columns=kept),
         constants,
+        file.metadata.num_rows,
     )
 
 
@@ -461,8 +499,7 @@ def _as_text(array: pa.Array) -> pa.DictionaryArray:
         array = (array if _is_text(array.type) else array.cast(pa.string())).dictionary_encode()
     words = array.dictionary.cast(pa.string())
     if words.null_count or pc.any(pc.equal(words, "")).as_py() or len(pc.unique(words)) < len(words):
-        words = _without_empty(array.dictionary_decode().cast(pa.string())).dictionary_encode()
-        return words
+        return _without_empty(array.dictionary_decode().cast(pa.string())).dictionary_encode()
     return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), words)
 
 
@@ -473,7 +510,9 @@ def _without_empty(array: pa.Array) -> pa.Array:
 
 def _is_text(data_type: pa.DataType) -> bool:
     return bool(
-        pa.types.is_string(data_type) or pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type)
+        pa.types.is_string(data_type)
+        or pa.types.is_large_string(data_type)
+        or pa.types.is_string_view(data_type)
     )
 
 

@@ -37,12 +37,13 @@ def report(run: str | Path, *, by: Sequence[str | Sequence[str]] = ()) -> "Repor
     """Sum up the finished run in folder *run*.
 
     Each of *by* is a fleet column, several joined by commas, or a sequence of them, and adds one table of
-    groups. Raise `InputError` if *run* is no finished run, its schema is newer than ours, a column is unknown,
+    groups. Raise `InputError` if *run* is no finished run, its schema is newer than ours, a column is unknown
     or the run kept nothing that a group can be counted from.
     """
     files = RunFiles.open(run)
     asked = [by] if isinstance(by, str) else by
-    groupings = [tuple(each.split(",") if isinstance(each, str) else each) for each in asked]
+    columns_of = (each.split(",") if isinstance(each, str) else each for each in asked)
+    groupings = list(dict.fromkeys(tuple(dict.fromkeys(columns)) for columns in columns_of))
     files.check_columns(dict.fromkeys(column for columns in groupings for column in columns))
     try:
         return _summed_up(files, groupings)
@@ -53,7 +54,7 @@ def report(run: str | Path, *, by: Sequence[str | Sequence[str]] = ()) -> "Repor
 
 
 def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]]) -> "Report":
-    counted = figures.impacts(files, {})
+    counted = figures.impacts(files, {}, [["campaign"], figures.STAGE])
     stage_rows = figures.stages(files)
     stage_rows = stage_rows.join(
         figures.impact_by(counted, figures.STAGE).select(*figures.STAGE, *APPROXIMATE),
@@ -72,7 +73,8 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]]) -> "Report":
         # The fleet's own names may be those of figures: columns of a grouping are addressed by place.
         names = ["region" if column == "region" else f"by_{place}" for place, column in enumerate(columns)]
         others = {name: column for name, column in zip(names, columns, strict=True) if name != "region"}
-        rows = figures.impact_by(figures.impacts(files, others) if others else counted, ["campaign", *names])
+        grain = ["campaign", *names]
+        rows = figures.impact_by(figures.impacts(files, others, [grain]), grain)
         groups.append(Groups(columns, tuple(names), rows))
     return Report(
         files=files,
@@ -154,7 +156,7 @@ class Report:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object: the header, then each campaign with figures, bound, chain and curve."""
+        """The report as one JSON object: the header, then each campaign: figures, bound, chain, curve."""
         return self.header() | {
             "units": {figure.name: figure.unit for figure in FIGURES.values()},
             "approximate": list(self.approximate),
@@ -276,7 +278,7 @@ class Report:
                 grid.add_row(
                     Text(label, style="yellow" if label == "warning" else "dim"), Text(_shown(sentence))
                 )
-        console.print(Padding(grid, (0, 0, 0, 2)))
+        console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
     def _render_campaigns(self, console: Console) -> None:
         """Figures down, campaigns across; as many campaigns side by side as the width holds."""
@@ -294,7 +296,7 @@ class Report:
             for name in names:
                 table.add_row(name, *(self._spelt(name, row[name]) for row in side_by_side))
             console.print()
-            console.print(Padding(table, (0, 0, 0, 2)))
+            console.print(Padding(table, (0, 0, 0, 2), expand=False))
         if self.approximate:
             note = (
                 "~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events"
@@ -335,8 +337,9 @@ class Report:
             return
         reasons = ", ".join(f"{_counted(count, 'set')} {_REASONS[word]}" for word, count in counts.items())
         own = self.no_guarantee.filter(pl.col("region").is_in(campaign["regions"]))
-        first = ", ".join(f"{each['set']} in {each['region']}" for each in own.head(SETS_SHOWN).to_dicts())
-        more = f" and {len(own) - SETS_SHOWN:,} more" if len(own) > SETS_SHOWN else ""
+        some = own.head(SETS_SHOWN).group_by("region", maintain_order=True).agg(pl.col("set").cast(pl.String))
+        first = "; ".join(f"{', '.join(sets)} in {region}" for region, sets in some.rows())
+        more = f"; {len(own) - SETS_SHOWN:,} more" if len(own) > SETS_SHOWN else ""
         console.print()
         console.print(Text(f"{_shown(campaign['name'])}: sets not promised a VM that stays up", style="bold"))
         console.print(_item("!", f"{reasons}: {first}{more}"))
@@ -357,7 +360,7 @@ class Report:
         bar_width = min(4, width // len(started))
         step = "hour" if per_bar == 1 else f"{per_bar:,} hours"
         console.print()
-        title = f"{_shown(campaign)}: impacts started and VM time lost, by {step} since scenario start"
+        title = f"{_shown(campaign)}: impacts started, by {step} since scenario start; below, VM time lost"
         console.print(Text(title, style="bold"))
         labels = [f"{max(started):,}", *[""] * (CHART_ROWS - 1), duration(max(lost_ms))]
         bars = [*_chart(started, CHART_ROWS, bar_width, blocks), *_chart(lost_ms, 1, bar_width, blocks)]
@@ -373,6 +376,8 @@ class Report:
         """One table a campaign, largest groups first."""
         for campaign in self.files.campaigns:
             own = groups.rows.filter(pl.col("campaign") == campaign["name"])
+            if own.is_empty():
+                continue
             names = [name for name, figure in FIGURES.items() if "by" in figure.grains]
             # Everybody is hit, mostly: a column that repeats its neighbour would take the width of the names.
             if own["vm_count"].equals(own["vm_hit_count"]):
@@ -389,7 +394,7 @@ class Report:
             console.print(
                 Text(f"{_shown(campaign['name'])} by {_shown(', '.join(groups.columns))}", style="bold")
             )
-            console.print(Padding(table, (0, 0, 0, 2)))
+            console.print(Padding(table, (0, 0, 0, 2), expand=False))
             if len(own) > ROWS_SHOWN:
                 console.print(_item(" ", f"... {len(own) - ROWS_SHOWN:,} more"))
 
@@ -447,7 +452,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _chart(values: list[int], height: int, bar_width: int, blocks: str) -> list[str]:
-    """Bars of *values* as *height* lines, top line first, of *blocks* from empty to full; only 0 is not seen."""
+    """Bars of *values* as *height* lines, top line first, of *blocks* (empty to full); only 0 is not seen."""
     steps, top = len(blocks) - 1, max(*values, 1)
     heights = [-(-value * height * steps // top) for value in values]
     gap = " " if bar_width > 2 else ""
@@ -465,7 +470,7 @@ def _item(label: str, text: str) -> Padding:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row(label, Text(_shown(text)))
-    return Padding(grid, (0, 0, 0, 2))
+    return Padding(grid, (0, 0, 0, 2), expand=False)
 
 
 def _counted(count: int, noun: str) -> str:

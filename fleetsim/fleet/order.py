@@ -1,0 +1,209 @@
+"""The order of a region's VMs: sets by id, their update domains, VMs by id; singles last.
+
+Also what that order settles: domains that the fleet leaves open, placement groups of scale sets, and where
+parts are cut. Arrays in, arrays out. Integers are ordered by value, strings by their UTF-8 bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetsim.fleet.read import Findings
+from fleetsim.kernels.rng import digest_strings
+from fleetsim.schema import UPDATE_DOMAIN_COUNT_DEFAULT
+
+PART_ROWS = 1 << 20
+"""VMs of a part, at most, unless a single set is larger."""
+PLACEMENT_GROUP_VMS = 100
+"""VMs of a placement group of a scale set, at most (rules.md R36)."""
+
+Ints = npt.NDArray[np.int64]
+_DOMAIN_STRIDE = 256  # unit keys: set row * stride + domain
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A region in its final order. Axes: V = its VMs, S = its sets, U = its units.
+
+    rows                    int64[V]    position of each VM in the table as it was read; None: as it stands
+    set_offsets             int64[S+1]  where sets start; from the last on, singles
+    unit_set                int64[U]    set of each unit
+    unit_domain             uint8[U]
+    unit_vm_count           int64[U]
+    domains_assigned_count  sets whose domains were open
+    """
+
+    rows: Ints | None
+    set_offsets: Ints
+    unit_set: Ints
+    unit_domain: npt.NDArray[np.uint8]
+    unit_vm_count: Ints
+    domains_assigned_count: int
+
+    @property
+    def in_set_count(self) -> int:
+        return int(self.set_offsets[-1])
+
+
+def order_region(
+    region: str, vm: pa.Array, sets: pa.Array, domain: pa.Array | None, findings: Findings
+) -> Order:
+    """Order the VMs of *region*; a set whose domains are given in part is found.
+
+    vm, sets  int64 or string; a null set is a single
+    domain    uint8 with nulls, or None where the fleet has no such column
+    """
+    rows, set_offsets = _sets_of(vm, sets)
+    in_set_count, set_start, set_size = int(set_offsets[-1]), set_offsets[:-1], np.diff(set_offsets)
+    set_row = np.repeat(np.arange(len(set_start)), set_size)
+    place = np.arange(in_set_count) - np.repeat(set_start, set_size)
+    settled = (place % UPDATE_DOMAIN_COUNT_DEFAULT).astype(np.uint8)
+    assigned_count = len(set_start)
+    if domain is not None and in_set_count:
+        given = domain.take(pa.array(rows[:in_set_count]))
+        is_open = given.is_null().to_numpy(zero_copy_only=False)
+        open_count = np.add.reduceat(is_open, set_start, dtype=np.int64)
+        for mixed in np.flatnonzero((open_count > 0) & (open_count < set_size)):
+            first_open = set_start[mixed] + int(np.argmax(is_open[set_start[mixed] :]))
+            findings.add(
+                "domains",
+                (region, int(mixed)),
+                f"set '{sets[int(rows[first_open])]}' in region '{region}': column 'update_domain' must be"
+                " given"
+                f" for all of its {set_size[mixed]:,} VMs or for none, got {open_count[mixed]:,} without, the"
+                f" first of them VM '{vm[int(rows[first_open])]}'",
+            )
+        settled = np.where(is_open, settled, given.fill_null(0).to_numpy())
+        assigned_count = int((open_count == set_size).sum())
+
+    unit_key = set_row * _DOMAIN_STRIDE + settled
+    by_unit = np.argsort(unit_key, kind="stable")  # VMs of a unit stay in order of their id
+    unit_key = unit_key[by_unit]
+    unit_start = np.flatnonzero(np.diff(unit_key, prepend=-1))
+    rows[:in_set_count] = rows[by_unit]
+    is_plain = bool((rows == np.arange(len(rows))).all())
+    return Order(
+        None if is_plain else rows,
+        set_offsets,
+        unit_set=unit_key[unit_start] // _DOMAIN_STRIDE,
+        unit_domain=(unit_key[unit_start] % _DOMAIN_STRIDE).astype(np.uint8),
+        unit_vm_count=np.diff(np.append(unit_start, in_set_count)),
+        domains_assigned_count=assigned_count,
+    )
+
+
+def placement_groups(
+    region: str, vm: pa.Array, sets: pa.Array, is_scale_set: npt.NDArray[np.bool_], findings: Findings
+) -> pa.Array:
+    """*sets* with each scale set larger than a placement group cut, by VM id, into S/pg-0, S/pg-1, ...
+
+    Names are strings; where *sets* are integers, none may need a cut.
+    """
+    rows, set_offsets = _sets_of(vm, sets)
+    if set_offsets[-1] == 0:
+        return sets
+    rows, set_start, set_size = rows[: set_offsets[-1]], set_offsets[:-1], np.diff(set_offsets)
+    scale_count = np.add.reduceat(is_scale_set[rows], set_start, dtype=np.int64)
+    for mixed in np.flatnonzero((scale_count > 0) & (scale_count < set_size)):
+        findings.add(
+            "set kinds",
+            (region, int(mixed)),
+            f"set '{sets[int(rows[set_start[mixed]])]}' in region '{region}': column 'set_kind' must be"
+            " the same for"
+            " all of its VMs, got a scale set and an availability set",
+        )
+    is_cut = (scale_count == set_size) & (set_size > PLACEMENT_GROUP_VMS)
+    if not is_cut.any():
+        return sets
+    assert not pa.types.is_integer(sets.type)
+    place = np.arange(len(rows)) - np.repeat(set_start, set_size)
+    group = pa.array(place // PLACEMENT_GROUP_VMS).cast(sets.type)
+    old_name = sets.take(pa.array(rows))
+    cut_name = pc.binary_join_element_wise(old_name, group, pa.scalar("/pg-", sets.type))
+    is_cut_row = pa.array(np.repeat(is_cut, set_size))
+    taken = pc.unique(old_name.filter(pc.invert(is_cut_row)))
+    names = pc.unique(cut_name.filter(is_cut_row))
+    for name in names.filter(pc.is_in(names, value_set=taken)):
+        findings.add(
+            "placement groups",
+            (region, name.as_py()),
+            f"set '{name}' in region '{region}': must not be called like a placement group of another set",
+        )
+    new_name = pc.if_else(is_cut_row, cut_name, old_name)
+    place_of_row = np.full(len(vm), -1)
+    place_of_row[rows] = np.arange(len(rows))
+    return new_name.take(pa.array(place_of_row, mask=place_of_row < 0))
+
+
+def part_offsets(set_offsets: Ints, vm_count: int) -> list[int]:
+    """Where parts start, and the end: whole sets while they fit in PART_ROWS, then singles fill on."""
+    in_set_count = int(set_offsets[-1])
+    offsets = [0]
+    while offsets[-1] < vm_count:
+        limit = offsets[-1] + PART_ROWS
+        if limit >= in_set_count:
+            offsets.append(min(limit, vm_count))
+            continue
+        last = int(np.searchsorted(set_offsets, limit, side="right")) - 1
+        if set_offsets[last] == offsets[-1]:
+            last += 1  # one set larger than a part is a part
+        offsets.append(int(set_offsets[last]))
+    return offsets
+
+
+def keys_of(array: pa.Array) -> Ints:
+    """64-bit keys draws are addressed by: integers as they are, strings by digest. *array* has no nulls."""
+    if pa.types.is_integer(array.type):
+        values: Ints = array.to_numpy()
+        return values
+    keys = np.empty(len(array), np.int64)
+    digest_strings(*characters_of(array), keys)
+    return keys
+
+
+def characters_of(array: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """Cut points [N+1] and UTF-8 bytes of a string array without nulls."""
+    _, offsets, characters = array.buffers()
+    cuts = np.frombuffer(offsets or bytes(8), np.int64 if array.type == pa.large_string() else np.int32)
+    return cuts[array.offset : array.offset + len(array) + 1], np.frombuffer(characters or b"", np.uint8)
+
+
+def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints, Ints]:
+    """Rows sorted by (set, vm), singles by vm after them, and where sets start in them [S+1]."""
+    if sets.null_count == 0:
+        rows, in_set_count = _sorted_rows([sets, vm]), len(vm)
+    else:
+        is_in_set = sets.is_valid().to_numpy(zero_copy_only=False)
+        in_set, single = np.flatnonzero(is_in_set), np.flatnonzero(~is_in_set)
+        in_set_count = len(in_set)
+        in_set = in_set[_sorted_rows([sets.take(pa.array(in_set)), vm.take(pa.array(in_set))])]
+        rows = np.concatenate([in_set, single[_sorted_rows([vm.take(pa.array(single))])]])
+    ordered = sets.take(pa.array(rows[:in_set_count]))
+    is_first = np.ones(in_set_count, np.bool_)
+    if in_set_count:
+        is_first[1:] = pc.not_equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
+    return rows, np.append(np.flatnonzero(is_first), in_set_count)
+
+
+def _sorted_rows(keys: list[pa.Array]) -> Ints:
+    """Positions that sort by *keys*, the first the most significant."""
+    if all(pa.types.is_integer(key.type) for key in keys):
+        columns = [key.to_numpy() for key in keys]
+        if _is_rising(columns):  # fleets mostly come as somebody wrote them in order
+            return np.arange(len(columns[0]))
+        return np.lexsort(columns[::-1])
+    frame = pl.DataFrame([pl.Series(str(place), key) for place, key in enumerate(keys)])
+    rows: Ints = frame.select(pl.arg_sort_by(frame.columns)).to_series().to_numpy().astype(np.int64)
+    return rows
+
+
+def _is_rising(columns: list[Ints]) -> bool:
+    rising = columns[-1][1:] > columns[-1][:-1]
+    for column in columns[-2::-1]:
+        rising = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & rising)
+    return bool(rising.all())

@@ -1,0 +1,169 @@
+"""Prepared fleets as they lie on disk: their manifest, and the facts of their regions and parts."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetsim import __version__
+from fleetsim.errors import InputError
+from fleetsim.fleet.facts import render_facts
+from fleetsim.schema import SCHEMA_VERSION
+from fleetsim.tables import write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MANIFEST = "prepared.json"
+_PLAIN_FACTS = (
+    "fleet_digest",
+    "pairs_digest",
+    "vm_count",
+    "set_count",
+    "single_count",
+    "domains_assigned_count",
+    "vm_is_string",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPart:
+    """A slice of a prepared region: whole sets, then singles.
+
+    `sha256` is the digest of the file, `rows` that of its fleet rows, whatever file they are in; both in hex.
+    """
+
+    number: int
+    path: Path
+    units_path: Path
+    vm_row_start: int
+    vm_count: int
+    set_count: int
+    unit_count: int
+    single_count: int
+    sha256: str
+    rows: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRegion:
+    """One region of a prepared fleet, its parts in vm_row order."""
+
+    region: str
+    pair_group: str
+    vm_count: int
+    parts: tuple[PreparedPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFleet:
+    """A prepared fleet, its regions in vm_row order.
+
+    `domains_assigned_count` counts the sets whose update domains the fleet left open.
+    """
+
+    path: Path
+    fleet_digest: str
+    pairs_digest: str
+    vm_count: int
+    set_count: int
+    single_count: int
+    regions: tuple[PreparedRegion, ...]
+    invented: tuple[str, ...]
+    warnings: tuple[str, ...]
+    domains_assigned_count: int
+    vm_is_string: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as plain JSON values."""
+        return {
+            "prepared": str(self.path),
+            **{name: getattr(self, name) for name in _PLAIN_FACTS},
+            "regions": {region.region: region.vm_count for region in self.regions},
+            "invented": list(self.invented),
+            "warnings": list(self.warnings),
+        }
+
+    def render(self, console: "Console") -> None:
+        """Print the facts to *console*."""
+        facts = [
+            ("VMs", f"{self.vm_count:,} in {len(self.regions):,} regions"),
+            ("sets", f"{self.set_count:,}, and {self.single_count:,} VMs in none"),
+            ("digest", self.fleet_digest),
+            *(("invented", sentence) for sentence in self.invented),
+            *(("warning", sentence) for sentence in self.warnings),
+        ]
+        render_facts(console, f"prepared fleet {self.path}", facts)
+
+
+def write_manifest(
+    folder: Path,
+    regions: Sequence[dict[str, Any]],
+    *,
+    invented: Sequence[str],
+    warnings: Sequence[str],
+    **facts: Any,
+) -> None:
+    """Write the manifest of the fleet in *folder*: *regions* with their parts, paths relative to the folder.
+
+    The digest of a fleet is that of its parts' rows, in order.
+    """
+    digest = hashlib.sha256()
+    for region in regions:
+        for part in region["parts"]:
+            digest.update(bytes.fromhex(part["rows"]))
+    stated = {
+        "fleetsim_version": __version__,
+        "schema_version": SCHEMA_VERSION,
+        "fleet_digest": digest.hexdigest(),
+        **facts,
+        "regions": regions,
+        "invented": invented,
+        "warnings": warnings,
+    }
+    write_atomic(folder / MANIFEST, (json.dumps(stated, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def open_prepared(path: str | Path) -> PreparedFleet:
+    """The prepared fleet in the folder *path*. Sees that all parts are there, but does not read them."""
+    path = Path(path)
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise InputError(
+            f"{path}: must be a prepared fleet, got no {MANIFEST} in it; run `fleetsim fleet prepare`"
+        )
+    try:
+        stated = json.loads(manifest.read_text("utf-8"))
+        if stated["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"{manifest}: schema_version must be {SCHEMA_VERSION}, got {stated['schema_version']};"
+                " prepare the fleet anew"
+            )
+        regions = tuple(
+            PreparedRegion(**{**region, "parts": tuple(_part(path, part) for part in region["parts"])})
+            for region in stated["regions"]
+        )
+        prepared = PreparedFleet(
+            path,
+            regions=regions,
+            invented=tuple(stated["invented"]),
+            warnings=tuple(stated["warnings"]),
+            **{name: stated[name] for name in _PLAIN_FACTS},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{manifest}: must be the manifest of a prepared fleet, got: {error!r}") from error
+    parts = [part for region in regions for part in region.parts]
+    files = [file for part in parts for file in (part.path, part.units_path)]
+    files += [path / "no_guarantee.parquet", path / "pairs.csv"]
+    if lost := [file for file in files if not file.is_file()]:
+        raise InputError(
+            [f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost]
+        )
+    return prepared
+
+
+def _part(path: Path, stated: dict[str, Any]) -> PreparedPart:
+    places = {name: path / stated[name] for name in ("path", "units_path")}
+    return PreparedPart(**{**stated, **places})

@@ -1,0 +1,563 @@
+"""Preparing a fleet: judged as a whole, put in the order of the engine, written with units and digests.
+
+Two passes. The first spills what a `FleetSource` yields by region; the second orders and writes one region at
+a time, so memory follows the largest region. All is made in a scratch folder near the destination and renamed
+at the end: a prepared fleet is whole or not there. The same rows give the same bytes, in whatever order and
+form they come.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetsim.errors import InputError
+from fleetsim.fleet.facts import render_facts
+from fleetsim.fleet.order import (
+    PLACEMENT_GROUP_VMS,
+    Ints,
+    Order,
+    characters_of,
+    keys_of,
+    order_region,
+    part_offsets,
+    placement_groups,
+)
+from fleetsim.fleet.prepared import PreparedFleet, open_prepared, write_manifest
+from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet
+from fleetsim.progress import Progress
+from fleetsim.regions import Relation, load_relation
+from fleetsim.schema import (
+    FLEET,
+    NO_GUARANTEE,
+    NO_ROW,
+    PREPARED,
+    UNITS,
+    UPDATE_DOMAIN_COUNT_DEFAULT,
+    NoGuarantee,
+)
+from fleetsim.tables import arrow_field, arrow_schema, coded, constant_text, provenance_of, write_parquet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_REGIONS_AT_ONCE = 2
+_KEYS_AT_ONCE = 1 << 24  # compared at once when duplicates across regions are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a fleet holds, from reading it whole. `notes`: what preparing it will settle."""
+
+    fleet: str
+    vm_count: int
+    set_count: int
+    single_count: int
+    unit_count: int
+    no_guarantee_count: int
+    domains_assigned_count: int
+    vm_count_by_region: Mapping[str, int]
+    columns: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    invented: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as plain JSON values."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+    def render(self, console: "Console") -> None:
+        """Print the facts to *console*."""
+        facts = [
+            ("VMs", f"{self.vm_count:,} in {len(self.vm_count_by_region):,} regions"),
+            ("sets", f"{self.set_count:,}, and {self.single_count:,} VMs in none"),
+            ("units", f"{self.unit_count:,} update domains with VMs"),
+            ("columns", ", ".join(self.columns)),
+            *(("note", sentence) for sentence in self.notes),
+            *(("invented", sentence) for sentence in self.invented),
+            *(("warning", sentence) for sentence in self.warnings),
+        ]
+        render_facts(console, f"fleet {self.fleet}: usable", facts)
+
+
+def prepare(
+    fleet: object, out: str | Path, pairs: str | Path | None = None, *, progress: Progress | None = None
+) -> PreparedFleet:
+    """Prepare *fleet* into the new folder *out*.
+
+    fleet     a path (Parquet, a folder of it, CSV, Arrow, a prepared fleet) or an Arrow table of any library
+    pairs     CSV with the relation of regions, instead of the built-in one
+    progress  called now and then, from this thread
+
+    Raises `InputError` with everything that is wrong about the fleet; nothing is written then.
+    """
+    out = Path(out)
+    if out.exists() or out.is_symlink():
+        raise InputError(
+            f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}"
+        )
+    relation = load_relation(pairs)
+    source = open_fleet(fleet, relation)
+    # In a folder that is there already: unusable input must not leave even an empty one.
+    ancestor = next(folder for folder in out.absolute().parents if folder.exists())
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=ancestor) as scratch:
+        made = Path(scratch) / "prepared"
+        _Preparation(source, relation, Path(scratch), made).arrange(progress).write_facts(made)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(out)
+    return open_prepared(out)
+
+
+def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress | None = None) -> Check:
+    """Read and judge *fleet* as `prepare` would; only scratch files are written, in the system's folder."""
+    relation = load_relation(pairs)
+    source = open_fleet(fleet, relation)
+    with tempfile.TemporaryDirectory(prefix="fleetsim-check.") as scratch:
+        return _Preparation(source, relation, Path(scratch), None).arrange(progress).check()
+
+
+@dataclass(frozen=True, slots=True)
+class _RegionMade:
+    """What arranging one region gave. Paths of its parts are relative to the folder."""
+
+    region: str
+    vm_count: int
+    set_count: int
+    single_count: int
+    unit_count: int
+    domains_assigned_count: int
+    no_guarantee_set: pa.Array
+    no_guarantee_reason: npt.NDArray[np.int8]
+    parts: list[dict[str, Any]]
+    findings: Findings
+
+
+class _Preparation:
+    """One fleet on its way from a source to a folder, or with `out` None, to being known."""
+
+    def __init__(self, source: FleetSource, relation: Relation, scratch: Path, out: Path | None) -> None:
+        self.source = source
+        self.relation = relation
+        self.scratch = scratch
+        self.out = out
+        self.regions: list[_RegionMade] = []
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        for what in ("spill", "vm", "set"):
+            (scratch / what).mkdir()
+        self.spill = _Spill(scratch / "spill", source.schema)
+        self.set_type = pa.int64()
+
+    def arrange(self, progress: Progress | None) -> "_Preparation":
+        """Both passes. Faults of fields are raised after the first, those between rows after the second."""
+        findings = Findings()
+        with self.spill as spill:
+            for batch in self.source.batches(findings):
+                spill.add(batch)
+                if progress is not None:
+                    progress("read", spill.vm_count, max(spill.vm_count, self.source.row_count))
+        findings.raise_any()
+        if not 0 < spill.vm_count < NO_ROW:
+            raise InputError(
+                f"{self.source.name}: must hold at least one VM and less than {NO_ROW:,}, got"
+                f" {spill.vm_count:,}"
+            )
+        self._settle_set_type()
+        regions = sorted(spill.vm_counts, key=lambda region: (self.relation.pair_group(region), region))
+        row_starts = np.cumsum([0, *(spill.vm_counts[region] for region in regions)]).tolist()
+        with ThreadPoolExecutor(_REGIONS_AT_ONCE) as threads:
+            for region in threads.map(self._arrange_region, regions, row_starts):
+                self.regions.append(region)
+                findings.merge(region.findings)
+                if progress is not None:
+                    progress("prepare", row_starts[len(self.regions)], row_starts[-1])
+        self._find_shared("vm", findings)
+        self._find_shared("set", findings)
+        findings.raise_any()
+        if stray_count := spill.domain_on_single_count:
+            self.warnings.append(
+                f"{self.source.name}: column 'update_domain' is ignored for VMs in no set ({stray_count:,}"
+                " rows)"
+            )
+        return self
+
+    def _settle_set_type(self) -> None:
+        if self.spill.in_set_count:
+            self.set_type = self.source.schema.field("set").type
+        if self.set_type == pa.int64() and self.spill.has_long_scale_set():
+            self.set_type = pa.large_string()
+            self.notes.append(
+                f"scale sets of more than {PLACEMENT_GROUP_VMS} VMs are cut into placement groups named"
+                " after them:"
+                " set ids become text"
+            )
+
+    def _arrange_region(self, region: str, vm_row_start: int) -> _RegionMade:
+        """Judge, order and write one region; its sorted keys stay in the scratch folder."""
+        findings = Findings()
+        table = self.spill.read(region)
+        vm = one_chunk(table["vm"])
+        if "set" in table.column_names:
+            sets = one_chunk(table["set"]).cast(self.set_type)
+        else:
+            sets = pa.nulls(len(vm), self.set_type)
+            table = table.append_column("set", sets)
+        np.save(self.scratch / "vm" / f"{region}.npy", np.sort(keys_of(vm)))
+        if sets.null_count < len(sets):
+            np.save(self.scratch / "set" / f"{region}.npy", np.sort(keys_of(pc.unique(sets.drop_null()))))
+        if "set_kind" in table.column_names:
+            kind = one_chunk(table["set_kind"]).cast(pa.string())
+            is_scale_set = pc.equal(kind, "scale_set").fill_null(False).to_numpy(zero_copy_only=False)
+            sets = placement_groups(region, vm, sets, is_scale_set, findings)
+        table = table.set_column(table.column_names.index("set"), "set", sets)
+        domain = one_chunk(table["update_domain"]) if "update_domain" in table.column_names else None
+        order = order_region(region, vm, sets, domain, findings)
+
+        set_first = order.set_offsets[:-1]
+        set_name = sets.take(pa.array(set_first if order.rows is None else order.rows[set_first]))
+        set_size = np.diff(order.set_offsets)
+        is_weak = np.bincount(order.unit_set, minlength=len(set_size)) == 1
+        reason = np.where(set_size == 1, NoGuarantee.ONE_VM, NoGuarantee.ONE_DOMAIN)
+        return _RegionMade(
+            region,
+            vm_count=len(vm),
+            set_count=len(set_size),
+            single_count=len(vm) - order.in_set_count,
+            unit_count=len(order.unit_set),
+            domains_assigned_count=order.domains_assigned_count,
+            no_guarantee_set=set_name.filter(pa.array(is_weak)),
+            no_guarantee_reason=reason[is_weak].astype(np.int8),
+            parts=[]
+            if self.out is None
+            else list(
+                _write_parts(
+                    self.out, region, table, order, set_key=keys_of(set_name), row_start=vm_row_start
+                )
+            ),
+            findings=findings,
+        )
+
+    def _find_shared(self, what: str, findings: Findings) -> None:
+        """Find VMs that are there twice, or sets that are in two regions, by sorted keys.
+
+        Keys of all regions are compared range by range, so memory is bounded; equal keys are looked up by
+        value, as two strings may share one.
+        """
+        files = {region.region: self.scratch / what / f"{region.region}.npy" for region in self.regions}
+        keys = {region: np.load(file, mmap_mode="r") for region, file in files.items() if file.exists()}
+        suspects = np.concatenate(
+            [merged[1:][merged[1:] == merged[:-1]] for merged in _merged(list(keys.values()))]
+        )
+        if not len(suspects):
+            return
+        places: dict[Any, list[str]] = {}
+        for region in keys:
+            column = self.spill.read(region)[what]
+            values = one_chunk(column.cast(self.set_type) if what == "set" else column).drop_null()
+            for value in values.filter(pa.array(np.isin(keys_of(values), suspects))).to_pylist():
+                places.setdefault(value, []).append(region)
+        regions_met = {value: list(dict.fromkeys(met)) for value, met in places.items()}
+        if what == "set":
+            for value, met in sorted(regions_met.items()):
+                if len(met) > 1:
+                    where = " and ".join(f"'{region}'" for region in met)
+                    told = f"a set must be in one region, got '{value}' in {where}"
+                    findings.add(what, value, f"{self.source.name}: column 'set': {told}")
+            return
+        twice = sorted(value for value, met in places.items() if len(met) > 1)
+        rows = self.source.rows_with("vm", twice[:TOLD_MAX])
+        for value in twice:
+            where = " and ".join(rows.get(value) or [f"region '{region}'" for region in regions_met[value]])
+            told = f"must be unique, got '{value}' {len(places[value])} times, in {where}"
+            findings.add(what, value, f"{self.source.name}: column 'vm': {told}")
+
+    def check(self) -> Check:
+        """What the fleet holds."""
+        counts = self._counts()
+        notes = []
+        if assigned_count := counts["domains_assigned_count"]:
+            notes.append(
+                f"{assigned_count:,} sets give no update domains: their VMs are spread over"
+                f" {UPDATE_DOMAIN_COUNT_DEFAULT} domains round robin, by id"
+            )
+        return Check(
+            fleet=self.source.name,
+            **counts,
+            unit_count=sum(region.unit_count for region in self.regions),
+            no_guarantee_count=sum(len(region.no_guarantee_set) for region in self.regions),
+            vm_count_by_region={region.region: region.vm_count for region in self.regions},
+            columns=tuple(self.source.schema.names),
+            warnings=(*self.source.warnings, *self.warnings),
+            notes=(*notes, *self.notes),
+            invented=tuple(self.source.invented),
+        )
+
+    def write_facts(self, out: Path) -> None:
+        """Write what lies beside the parts; the manifest last."""
+        identity = pa.int64() if self.set_type == pa.int64() else pa.string()
+        schema = arrow_schema(NO_GUARANTEE, provenance_of(), identity)
+        no_guarantee = [
+            pa.Table.from_arrays(
+                [
+                    constant_text(region.region, np.zeros(len(region.no_guarantee_set), np.int32)),
+                    region.no_guarantee_set.cast(identity),
+                    coded(NO_GUARANTEE["reason"], region.no_guarantee_reason),
+                ],
+                schema=schema,
+            )
+            for region in self.regions
+        ]
+        joined = pa.concat_tables(no_guarantee).unify_dictionaries().combine_chunks()
+        write_parquet(out / "no_guarantee.parquet", joined)
+        (out / "pairs.csv").write_text(self.relation.to_csv(), "utf-8")
+        write_manifest(
+            out,
+            [
+                {
+                    "region": region.region,
+                    "pair_group": self.relation.pair_group(region.region),
+                    "vm_count": region.vm_count,
+                    "parts": region.parts,
+                }
+                for region in self.regions
+            ],
+            pairs_digest=self.relation.digest,
+            **self._counts(),
+            vm_is_string=self.source.schema.field("vm").type != pa.int64(),
+            invented=self.source.invented,
+            warnings=[*self.source.warnings, *self.warnings],
+        )
+
+    def _counts(self) -> dict[str, int]:
+        names = ("vm_count", "set_count", "single_count", "domains_assigned_count")
+        return {name: sum(getattr(region, name) for region in self.regions) for name in names}
+
+
+class _Spill(AbstractContextManager["_Spill"]):
+    """Rows of a fleet, a file a region: batches come in any order, regions go out one at a time."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = schema.remove(schema.get_field_index("region"))
+        self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
+        self._open = ExitStack()
+        self.vm_counts: dict[str, int] = {}
+        self.vm_count = 0
+        self.in_set_count = 0
+        self.domain_on_single_count = 0
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Append the rows of *batch* to the files of their regions, in their order."""
+        if not batch.num_rows:
+            return
+        self._count(batch)
+        words, codes = (
+            batch.column("region").dictionary.to_pylist(),
+            batch.column("region").indices.to_numpy(),
+        )
+        batch = batch.select(self._schema.names)
+        if codes.min() == codes.max():
+            self._append(words[codes[0]], batch)
+            return
+        # Codes of 16 bits are sorted by radix.
+        order = np.argsort(codes.astype(np.uint16) if len(words) <= 1 << 16 else codes, kind="stable")
+        batch = batch.take(pa.array(order))
+        offsets = np.searchsorted(codes[order], np.arange(len(words) + 1)).tolist()
+        for word, (start, stop) in zip(words, pairwise(offsets), strict=True):
+            if start < stop:
+                self._append(word, _compact(batch.slice(start, stop - start)))
+
+    def _count(self, batch: pa.RecordBatch) -> None:
+        self.vm_count += batch.num_rows
+        has_set = "set" in batch.schema.names
+        is_single = batch.column("set").is_null() if has_set else pa.repeat(True, batch.num_rows)
+        single_count = is_single.true_count
+        self.in_set_count += batch.num_rows - single_count
+        if single_count and "update_domain" in batch.schema.names:
+            self.domain_on_single_count += pc.and_(
+                is_single, batch.column("update_domain").is_valid()
+            ).true_count
+
+    def _append(self, region: str, batch: pa.RecordBatch) -> None:
+        if region not in self._writers:
+            sink = self._open.enter_context(pa.OSFile(str(self._folder / region), "wb"))
+            self._writers[region] = self._open.enter_context(pa.ipc.new_stream(sink, self._schema))
+            self.vm_counts[region] = 0
+        self._writers[region].write_batch(batch)
+        self.vm_counts[region] += batch.num_rows
+
+    def read(self, region: str) -> pa.Table:
+        """All rows of *region*, a chunk a column; the memory is the file's where it can be."""
+        with pa.ipc.open_stream(pa.memory_map(str(self._folder / region))) as reader:
+            table = reader.read_all()
+        return table if table["vm"].num_chunks == 1 else table.unify_dictionaries().combine_chunks()
+
+    def has_long_scale_set(self) -> bool:
+        """Whether a scale set has more VMs than a placement group."""
+        if not {"set", "set_kind"} <= set(self._schema.names):
+            return False
+        for region in self.vm_counts:
+            table = self.read(region)
+            in_scale_set = table.filter(pc.equal(table["set_kind"].cast(pa.string()), "scale_set"))
+            counts = pc.value_counts(in_scale_set["set"].drop_null()).field("counts")
+            if len(counts) and pc.max(counts).as_py() > PLACEMENT_GROUP_VMS:
+                return True
+        return False
+
+
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """*batch* with dictionaries hardly longer than itself: a spill must not grow with its regions."""
+    columns = [
+        column.dictionary_decode().dictionary_encode()
+        if pa.types.is_dictionary(column.type) and len(column.dictionary) > max(len(column), 1024)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _merged(keys: list[Ints]) -> Iterator[Ints]:
+    """The sorted arrays *keys* as one, in ranges of about _KEYS_AT_ONCE; equal keys share a range."""
+    keys = keys or [np.empty(0, np.int64)]
+    sample = np.sort(np.concatenate([part[:: max(1, len(part) // 4096)] for part in keys]))
+    range_count = 1 + sum(len(part) for part in keys) // _KEYS_AT_ONCE
+    bounds = np.unique(sample[(np.arange(1, range_count) * len(sample)) // range_count])
+    cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in keys]
+    for place in range(len(bounds) + 1):
+        yield np.sort(
+            np.concatenate([part[cut[place] : cut[place + 1]] for part, cut in zip(keys, cuts, strict=True)])
+        )
+
+
+def _write_parts(
+    out: Path, region: str, table: pa.Table, order: Order, *, set_key: Ints, row_start: int
+) -> Iterator[dict[str, Any]]:
+    """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*."""
+    unit_offsets = np.concatenate([[0], np.cumsum(order.unit_vm_count)])
+    vm_domain = np.repeat(order.unit_domain, order.unit_vm_count)
+    units_schema = arrow_schema(UNITS, provenance_of())
+    for number, (start, stop) in enumerate(pairwise(part_offsets(order.set_offsets, table.num_rows))):
+        domain = np.zeros(stop - start, np.uint8)
+        in_sets = vm_domain[start:stop]
+        domain[: len(in_sets)] = in_sets
+        is_single = np.arange(len(domain)) >= len(in_sets)
+        rows = slice(start, stop) if order.rows is None else order.rows[start:stop]
+        part = _canonical(table, rows, region, pa.array(domain, mask=is_single))
+        rows_digest = _rows_digest(part)
+        set_start, set_stop = np.searchsorted(order.set_offsets[:-1], [start, stop]).tolist()
+        units = slice(*np.searchsorted(unit_offsets[:-1], [start, stop]))
+        unit_set = order.unit_set[units]
+        unit_columns = {
+            "set_row": (unit_set - set_start).astype(np.uint32),
+            "set_key": set_key[unit_set],
+            "update_domain": order.unit_domain[units],
+            "vm_count": order.unit_vm_count[units].astype(np.uint32),
+        }
+        path, units_path = (
+            f"{folder}/region={region}/part-{number:05}.parquet" for folder in ("fleet", "units")
+        )
+        sha256 = write_parquet(out / path, _with_rows(part, row_start + start, rows_digest))
+        write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
+        yield {
+            "number": number,
+            "path": path,
+            "units_path": units_path,
+            "vm_row_start": row_start + start,
+            "vm_count": stop - start,
+            "set_count": set_stop - set_start,
+            "unit_count": len(unit_set),
+            "single_count": len(domain) - len(in_sets),
+            "sha256": sha256,
+            "rows": rows_digest,
+        }
+
+
+def _canonical(table: pa.Table, rows: slice | Ints, region: str, domain: pa.Array) -> pa.Table:
+    """The fleet columns of *rows*: the same rows give the same arrays, however the source held them."""
+
+    def picked(name: str) -> pa.Array:
+        column = one_chunk(table[name])
+        part = column[rows] if isinstance(rows, slice) else column.take(pa.array(rows))
+        if pa.types.is_dictionary(part.type):
+            # Words in the order in which they are met, and no others.
+            codes = part.indices.dictionary_encode()
+            return pa.DictionaryArray.from_arrays(codes.indices, part.dictionary.take(codes.dictionary))
+        return part.cast(pa.string()) if part.type == pa.large_string() else part
+
+    made = {"region": constant_text(region, np.zeros(len(domain), np.int32)), "update_domain": domain}
+    columns, fields = [], []
+    for column in FLEET.columns:
+        if column.name in made or column.name in table.column_names:
+            columns.append(made[column.name] if column.name in made else picked(column.name))
+            fields.append(arrow_field(column, columns[-1].type))
+    for name in table.column_names:
+        if name not in FLEET.names():
+            columns.append(picked(name))
+            fields.append(pa.field(name, columns[-1].type))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _with_rows(part: pa.Table, vm_row_start: int, rows_digest: str) -> pa.Table:
+    """*part* with what only a prepared fleet has, and its metadata."""
+    vm_row = np.arange(vm_row_start, vm_row_start + part.num_rows, dtype=np.uint32)
+    part = part.append_column(arrow_field(PREPARED["vm_row"]), pa.array(vm_row))
+    if part.schema.field("vm").type != pa.int64():
+        part = part.append_column(arrow_field(PREPARED["vm_key"]), pa.array(keys_of(one_chunk(part["vm"]))))
+    return part.replace_schema_metadata(
+        {"fleetsim.table": FLEET.name, **provenance_of(rows_digest=rows_digest)}
+    )
+
+
+def _rows_digest(part: pa.Table) -> str:
+    """sha256 over names, types and values of *part*, whatever its chunks, offsets and null slots hold."""
+    digest = hashlib.sha256()
+    for name, column in zip(part.column_names, part.columns, strict=True):
+        digest.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
+        for content in _contents(one_chunk(column)):
+            digest.update(content.tobytes())
+    return digest.hexdigest()
+
+
+def _contents(array: pa.Array) -> Iterator[npt.NDArray[Any]]:
+    """What *array* holds, as arrays of plain numbers; two equal arrays hold equal ones."""
+    if pa.types.is_dictionary(array.type):
+        yield from _contents(array.indices)
+        yield from _contents(array.dictionary)
+        return
+    if array.null_count:
+        yield np.packbits(array.is_valid().to_numpy(zero_copy_only=False))
+        array = array.drop_null()
+    yield np.array([len(array)])
+    if pa.types.is_string(array.type):
+        cuts, characters = characters_of(array)
+        yield np.diff(cuts)
+        yield characters[cuts[0] : cuts[-1]]
+    elif pa.types.is_boolean(array.type):
+        yield np.packbits(array.to_numpy(zero_copy_only=False))
+    elif len(array):
+        width = array.type.bit_width // 8
+        yield np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width :][: len(array) * width]
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """*column* as one array, copied only where it comes in chunks."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    joined = column.combine_chunks()
+    if isinstance(joined, pa.ChunkedArray):
+        joined = joined.chunk(0) if joined.num_chunks else pa.array([], joined.type)
+    return joined

@@ -1,0 +1,92 @@
+"""The reference of files and figures, derived from where they are declared: `fleetsim schema` and docs/schema.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fleetsim.errors import InputError, nearest
+from fleetsim.figures import FIGURES
+from fleetsim.schema import DTYPES, SUMMARY_FIGURES, TABLES, Table, effect_names, words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FIGURES_PAGE = "figures"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the reference: a sentence and a table of text."""
+
+    name: str
+    doc: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [dict(zip(self.header, row, strict=True)) for row in self.rows]
+        return {"name": self.name, "doc": self.doc, "rows": rows}
+
+    def render(self, console: "Console") -> None:
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        console.print(Text(self.name, "bold"), Text(self.doc))
+        grid = Grid(*self.header, box=None, header_style="bold", pad_edge=False)
+        grid.columns[0].no_wrap = True
+        for row in self.rows:
+            grid.add_row(*map(Text, row))
+        console.print(grid)
+
+    def markdown(self) -> str:
+        lines = [f"## {self.name}", "", self.doc, "", _line(self.header), _line(["---"] * len(self.header))]
+        return "\n".join([*lines, *map(_line, self.rows), ""])
+
+
+def described(name: str | None = None) -> Page:
+    """The page of table *name*, of `figures`, or the list of all pages. Raises `InputError` for an unknown one."""
+    if name is None:
+        rows = [(table.name, table.doc) for table in TABLES.values()]
+        rows.append((FIGURES_PAGE, "Figures of reports, each with unit, definition and grain."))
+        return Page("tables", "`fleetsim schema NAME` describes one.", ("name", "rows"), tuple(rows))
+    if name == FIGURES_PAGE:
+        figures = [(f.name, f.unit, f.definition, ", ".join(f.grains)) for f in FIGURES.values()]
+        header = ("figure", "unit", "definition", "grains")
+        return Page(FIGURES_PAGE, "Figures of reports.", header, tuple(figures))
+    if name not in TABLES:
+        raise InputError(f"schema: must be a table, got '{name}'{nearest(name, [*TABLES, FIGURES_PAGE])}")
+    return _table_page(TABLES[name])
+
+
+def markdown() -> str:
+    """The whole reference as one page."""
+    head = [
+        "# Files, columns and figures",
+        "",
+        "Made from `fleetsim/schema.py` and `fleetsim/figures.py` by `python -m fleetsim.reference`; do not edit.",
+        "",
+    ]
+    summary = Page("summary figures", "What `summary` holds.", ("figure", "meaning"), tuple(SUMMARY_FIGURES.items()))
+    pages = [*map(_table_page, TABLES.values()), summary, described(FIGURES_PAGE)]
+    return "\n".join([*head, *(page.markdown() for page in pages)])
+
+
+def _table_page(table: Table) -> Page:
+    rows = []
+    for column in table.columns:
+        meaning = column.doc
+        if column.codes is not None:
+            meaning += f": {', '.join(words(column.codes))}"
+        if column.name == "effects":
+            meaning += f" ({', '.join(f'{1 << bit} {name}' for bit, name in enumerate(effect_names()))})"
+        kept = "needed" if column.is_required and not column.is_nullable else "may be null"
+        rows.append((column.name, DTYPES[column.dtype], kept, meaning))
+    return Page(table.name, table.doc, ("column", "type", "", "meaning"), tuple(rows))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

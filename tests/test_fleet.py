@@ -1,0 +1,844 @@
+"""Fleets: made, imported, read from anything, judged, and prepared to the same bytes whatever they came as."""
+
+import hashlib
+import json
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fleetsim import fleet, schema
+from fleetsim.errors import InputError
+from fleetsim.fleet import order, preparing, read
+from fleetsim.fleet.draws import drawn_codes, fleet_key
+from fleetsim.fleet.generating import SIZE_WEIGHTS
+from fleetsim.regions import load_relation, public_regions
+
+TRACE = {"vm_id": [0, 1, 2], "batch_id": [0, 1, 1], "vcpus": [2, 1, 1], "memory_gib": [3.5, 1.75, 1.75]}
+
+
+def mixed_fleet(vm_count: int = 600, *, is_text: bool = True) -> pl.DataFrame:
+    """Sets of three, singles, texts with gaps and columns of the user's own, in two regions."""
+    rows = range(vm_count)
+    regions = ["westeurope" if row < vm_count // 2 else "eastus" for row in rows]
+    sets = [None if row % 11 == 0 else row // 3 + (1000 if row >= vm_count // 2 else 0) for row in rows]
+    return pl.DataFrame(
+        {
+            "vm": [f"vm-{row}" for row in rows] if is_text else [row * 7 for row in rows],
+            "region": regions,
+            "set": [None if name is None else f"s{name}" for name in sets] if is_text else sets,
+            "size": ["2x3.5" if row % 3 else "4x7" for row in rows],
+            "vcpus": [float(row % 4 + 1) for row in rows],
+            "note": [None if row % 4 == 0 else f"n{row % 13}" for row in rows],
+            "cost": [row % 5 for row in rows],
+            "ratio": [row / 4 for row in rows],
+            "is_paid": [row % 2 == 0 for row in rows],
+        }
+    )
+
+
+def written(path: Path) -> dict[str, str]:
+    """Digest of every file below *path*."""
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def rows_of(prepared: fleet.PreparedFleet) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(part.path) for region in prepared.regions for part in region.parts])
+
+
+def problems_of(source: Any, folder: Path, **kwargs: Any) -> list[str]:
+    """Problems that preparing *source* ends with; nothing may be left in *folder*, and `check` says the same."""
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        fleet.prepare(source, folder / "new" / "prepared", **kwargs)
+    with pytest.raises(InputError) as caught_by_check:
+        fleet.check(source, **kwargs)
+    assert caught_by_check.value.problems == caught.value.problems
+    assert sorted(folder.rglob("*")) == before
+    return caught.value.problems
+
+
+# --- prepared fleets ---------------------------------------------------------------------------------------------
+
+
+def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
+    ordered = mixed_fleet()
+    shuffled = ordered.sample(fraction=1, shuffle=True, seed=1)
+    ordered.write_csv(tmp_path / "a.csv")
+    shuffled.write_parquet(tmp_path / "b.parquet", row_group_size=64)
+    table = shuffled.to_arrow()
+    with pa.ipc.new_file(str(tmp_path / "c.arrow"), table.schema) as file:
+        file.write_table(table)
+    for (region,), rows in shuffled.group_by("region"):
+        (tmp_path / f"hive/region={region}").mkdir(parents=True)
+        rows.drop("region").write_parquet(tmp_path / f"hive/region={region}/x.parquet")
+    (tmp_path / "folder").mkdir()
+    for number in range(3):
+        shuffled[number::3].write_parquet(tmp_path / f"folder/{number}.parquet")
+    first = fleet.prepare(ordered, tmp_path / "first")
+    expected = written(tmp_path / "first")
+    sources = {
+        "csv": tmp_path / "a.csv",
+        "parquet": str(tmp_path / "b.parquet"),
+        "arrow": tmp_path / "c.arrow",
+        "hive": tmp_path / "hive",
+        "folder": tmp_path / "folder",
+        "prepared": tmp_path / "first",
+        "shuffled": shuffled,
+        "columns in another order": ordered.select(reversed(ordered.columns)),
+        "categories": shuffled.with_columns(pl.col("size", "note", "region").cast(pl.Categorical)),
+        "pandas, with an index of its own": ordered.to_pandas().sample(frac=1, random_state=2),
+        "duckdb": duckdb.sql("select * from ordered order by hash(vm)"),
+        "pyarrow": table,
+        "record batch": table.combine_chunks().to_batches()[0],
+    }
+
+    for name, source in sources.items():
+        again = fleet.prepare(source, tmp_path / f"out of {name}")
+        assert again.fleet_digest == first.fleet_digest, name
+        of_parts = {path: digest for path, digest in written(again.path).items() if path != "prepared.json"}
+        assert of_parts == {path: digest for path, digest in expected.items() if path != "prepared.json"}, name
+
+
+def test_order_and_chunks_do_not_matter(tmp_path, monkeypatch):
+    source = mixed_fleet(120, is_text=False)
+    plain = fleet.prepare(source, tmp_path / "plain")
+    for seed, (chunk_rows, batch_rows) in enumerate([(1, 7), (7, 1000), (1000, 7), (50, 50), (40, 1)]):
+        monkeypatch.setattr(read, "BATCH_ROWS", batch_rows)
+        shuffled = source.sample(fraction=1, shuffle=True, seed=seed).to_arrow()
+        chunked = pa.Table.from_batches(shuffled.to_batches(max_chunksize=chunk_rows))
+        again = fleet.prepare(chunked, tmp_path / str(seed))
+
+        assert again.fleet_digest == plain.fleet_digest
+        assert [part.sha256 for region in again.regions for part in region.parts] == [
+            part.sha256 for region in plain.regions for part in region.parts
+        ]
+
+
+def test_any_changed_value_changes_the_digest(tmp_path):
+    source = mixed_fleet(30).with_columns(set=pl.when(pl.col("vm") == "vm-29").then(None).otherwise("set"))
+    digests = {fleet.prepare(source, tmp_path / "plain").fleet_digest}
+    changes = {
+        "vm": pl.lit("other"),
+        "region": pl.lit("westus"),
+        "set": pl.lit("other"),
+        "size": pl.lit("other"),
+        "note": pl.lit(None, pl.String),
+        "cost": pl.lit(9),
+        "ratio": pl.lit(0.125),
+        "is_paid": ~pl.col("is_paid"),
+    }
+    for name, change in changes.items():
+        is_last = pl.int_range(pl.len()) == source.height - 1
+        changed = source.with_columns(pl.when(is_last).then(change).otherwise(name).alias(name))
+        digests.add(fleet.prepare(changed, tmp_path / name).fleet_digest)
+    digests.add(fleet.prepare(source.rename({"note": "other"}), tmp_path / "renamed").fleet_digest)
+
+    assert len(digests) == 2 + len(changes)
+
+
+def test_prepared_rows_are_sorted_and_numbered(tmp_path):
+    source = mixed_fleet()
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+    rows = rows_of(prepared)
+
+    assert [region.region for region in prepared.regions] == ["eastus", "westeurope"]  # groups eastus, northeurope
+    assert [region.pair_group for region in prepared.regions] == ["eastus", "northeurope"]
+    assert rows["vm_row"].to_list() == list(range(source.height))
+    ranked = rows.with_columns(group=pl.col("region").cast(pl.String).replace("westeurope", "northeurope"))
+    keys = ("group", "set", "update_domain", "vm")
+    assert ranked.select(keys).equals(ranked.select(keys).sort(keys, nulls_last=True))
+    assert rows.filter(pl.col("set").is_null())["update_domain"].null_count() == prepared.single_count
+    assert (prepared.vm_count, prepared.set_count) == (600, source["set"].n_unique() - 1)
+    assert prepared.domains_assigned_count == prepared.set_count
+    assert prepared.vm_is_string
+    stored = pq.read_schema(prepared.regions[0].parts[0].path)
+    assert [field.name for field in stored if not field.nullable] == ["vm", "region", "vm_row", "vm_key"]
+    assert stored.metadata[b"fleetsim.rows_digest"].decode() == prepared.regions[0].parts[0].rows
+
+
+def test_parts_units_and_no_guarantee_agree_with_the_rows(tmp_path):
+    prepared = fleet.prepare(mixed_fleet(), tmp_path / "prepared")
+    rows = rows_of(prepared).with_columns(pl.col("region").cast(pl.String))
+
+    for region in prepared.regions:
+        for part in region.parts:
+            assert hashlib.sha256(part.path.read_bytes()).hexdigest() == part.sha256
+            own = pl.read_parquet(part.path)
+            units = pl.read_parquet(part.units_path)
+            assert units.columns == schema.UNITS.names()
+            expected = (
+                own.drop_nulls("set")
+                .group_by("set", "update_domain", maintain_order=True)
+                .agg(pl.len().cast(pl.UInt32).alias("vm_count"))
+                .with_columns((pl.col("set").rank("dense") - 1).cast(pl.UInt32).alias("set_row"))
+            )
+            assert units.drop("set_key").equals(expected.select("set_row", "update_domain", "vm_count"))
+            assert part.unit_count == units.height
+            assert part.set_count == units["set_row"].n_unique() == units["set_key"].n_unique()
+            assert (part.vm_count, part.single_count) == (own.height, own["set"].null_count())
+            assert part.vm_row_start == own["vm_row"][0]
+    expected = (
+        rows.drop_nulls("set")
+        .group_by("region", "set")
+        .agg(pl.len(), pl.col("update_domain").n_unique().alias("domains"))
+        .filter(pl.col("domains") == 1)
+        .select("region", "set", reason=pl.when(pl.col("len") == 1).then(pl.lit("one_vm")).otherwise(pl.lit("one_domain")))
+        .sort("region", "set")
+    )
+    told = pl.read_parquet(prepared.path / "no_guarantee.parquet").with_columns(pl.col("region", "reason").cast(pl.String))
+    assert told.height > 0
+    assert told.equals(expected)
+
+
+def test_one_domain_sets_are_told_from_sets_of_one(tmp_path):
+    source = {"vm": [1, 2, 3], "region": ["westus"] * 3, "set": [5, 5, 6], "update_domain": [4, 4, 0]}
+    prepared = fleet.prepare(pl.DataFrame(source), tmp_path / "prepared")
+
+    told = pl.read_parquet(prepared.path / "no_guarantee.parquet")
+    assert told["set"].to_list() == [5, 6]
+    assert told["reason"].cast(pl.String).to_list() == ["one_domain", "one_vm"]
+
+
+def test_integers_sort_by_value_and_strings_by_their_bytes(tmp_path):
+    numbers = [10, 9, -1, 2**62]
+    words = ["Ω", "b", "a10", "a9", "Z", "é"]
+    by_value = fleet.prepare(pl.DataFrame({"vm": numbers, "region": "westus"}), tmp_path / "numbers")
+    by_bytes = fleet.prepare(pl.DataFrame({"vm": words, "region": "westus"}), tmp_path / "words")
+
+    assert rows_of(by_value)["vm"].to_list() == sorted(numbers)
+    assert rows_of(by_bytes)["vm"].to_list() == sorted(words, key=str.encode)
+    assert not by_value.vm_is_string
+    assert "vm_key" not in rows_of(by_value).columns
+
+
+def test_string_keys_are_fnv1a(tmp_path):
+    def fnv1a(text: str) -> int:
+        digest = 0xCBF29CE484222325
+        for byte in text.encode():
+            digest = (digest ^ byte) * 0x100000001B3 % (1 << 64)
+        return digest - (1 << 64) * (digest >> 63)
+
+    source = pl.DataFrame({"vm": ["a", "é", "vm-3"], "region": "westus", "set": ["x", "yy", "yy"]})
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+    rows = rows_of(prepared)
+
+    assert rows["vm_key"].to_list() == [fnv1a(vm) for vm in rows["vm"]]
+    units = pl.read_parquet(prepared.regions[0].parts[0].units_path)
+    assert units["set_key"].to_list() == [fnv1a("x"), fnv1a("yy"), fnv1a("yy")]
+
+
+def test_open_domains_are_dealt_round_robin_by_id(tmp_path):
+    vms = [f"v{row}" for row in range(12)]  # v10 and v11 come after v1
+    source = pl.DataFrame({"vm": vms, "region": "westus", "set": "s"}).sample(fraction=1, shuffle=True, seed=5)
+    rows = rows_of(fleet.prepare(source, tmp_path / "prepared"))
+
+    dealt = dict(zip(rows["vm"], rows["update_domain"], strict=True))
+    assert dealt == {
+        vm: place % 5
+        for place, vm in enumerate(["v0", "v1", "v10", "v11", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"])
+    }
+
+
+def test_given_domains_are_kept_beside_open_ones(tmp_path):
+    source = {
+        "vm": [1, 2, 3, 4, 5],
+        "region": ["westus"] * 5,
+        "set": [1, 1, 2, 2, None],
+        "update_domain": [19, 3, None, None, 7],
+    }
+    prepared = fleet.prepare(pl.DataFrame(source), tmp_path / "prepared")
+
+    assert dict(zip(*rows_of(prepared).select("vm", "update_domain"), strict=True)) == {1: 19, 2: 3, 3: 0, 4: 1, 5: None}
+    assert prepared.domains_assigned_count == 1
+    assert prepared.warnings == (
+        "polars.DataFrame: column 'update_domain' is ignored for VMs in no set (1 rows)",
+    )
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_scale_sets_are_cut_into_placement_groups(tmp_path, is_text):
+    names = [7] * 250 + [8] * 100 + [9] * 150
+    source = pl.DataFrame(
+        {
+            "vm": range(500),
+            "region": "westus",
+            "set": [f"s{name}" if is_text else name for name in names],
+            "set_kind": ["scale_set"] * 350 + ["availability_set"] * 150,
+        }
+    ).sample(fraction=1, shuffle=True, seed=2)
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+    rows = rows_of(prepared)
+
+    mark = "s" if is_text else ""
+    sizes = dict(rows.group_by("set").len().iter_rows())
+    assert sizes == {f"{mark}7/pg-0": 100, f"{mark}7/pg-1": 100, f"{mark}7/pg-2": 50, f"{mark}8": 100, f"{mark}9": 150}
+    assert rows.filter(pl.col("set") == f"{mark}7/pg-1")["vm"].sort().to_list() == list(range(100, 200))
+    assert fleet.prepare(prepared.path, tmp_path / "again").fleet_digest == prepared.fleet_digest
+    assert any("placement groups" in note for note in fleet.check(source).notes) is not is_text
+
+
+def test_parts_hold_whole_sets_then_singles(tmp_path, monkeypatch):
+    monkeypatch.setattr(order, "PART_ROWS", 10)
+    sizes = [4, 4, 4, 25, 10, 3]
+    sets = [name for name, size in enumerate(sizes) for _ in range(size)] + [None] * 24
+    prepared = fleet.prepare(pl.DataFrame({"vm": range(74), "region": "westus", "set": sets}), tmp_path / "prepared")
+
+    parts = prepared.regions[0].parts
+    assert [part.vm_count for part in parts] == [8, 4, 25, 10, 10, 10, 7]
+    assert [part.set_count for part in parts] == [2, 1, 1, 1, 1, 0, 0]
+    assert [part.single_count for part in parts] == [0, 0, 0, 0, 7, 10, 7]
+    assert [part.vm_row_start for part in parts] == np.cumsum([0, 8, 4, 25, 10, 10, 10]).tolist()
+    assert [part.number for part in parts] == list(range(7))
+
+
+def test_a_prepared_fleet_opens_as_it_was_made(tmp_path):
+    made = fleet.prepare(mixed_fleet(), tmp_path / "prepared")
+
+    assert fleet.open_prepared(tmp_path / "prepared") == made
+    assert (made.path / "pairs.csv").read_text() == load_relation().to_csv()
+    assert made.pairs_digest == load_relation().digest
+    assert json.loads(json.dumps(made.to_dict()))["regions"] == {"eastus": 300, "westeurope": 300}
+
+
+def test_what_is_no_prepared_fleet_is_told(tmp_path):
+    made = fleet.prepare(mixed_fleet(), tmp_path / "prepared")
+    with pytest.raises(InputError, match="must be a prepared fleet, got no prepared.json in it"):
+        fleet.open_prepared(tmp_path)
+    part = made.regions[0].parts[0].path
+    part.unlink()
+    with pytest.raises(InputError, match=f"{part}: must be there"):
+        fleet.open_prepared(made.path)
+    manifest = made.path / "prepared.json"
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 0'))
+    with pytest.raises(InputError, match="schema_version must be 1, got 0"):
+        fleet.open_prepared(made.path)
+    manifest.write_text("{}")
+    with pytest.raises(InputError, match="must be the manifest of a prepared fleet"):
+        fleet.open_prepared(made.path)
+
+
+def test_an_existing_destination_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="out: must not be there yet, got an existing folder"):
+        fleet.prepare(tmp_path / "nowhere.parquet", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_users_pairs_decide_regions_and_order(tmp_path):
+    (tmp_path / "pairs.csv").write_text("region,paired_region\nzulu,alpha\nmike,\n")
+    source = pl.DataFrame({"vm": [1, 2, 3], "region": ["zulu", "mike", "alpha"]})
+    prepared = fleet.prepare(source, tmp_path / "prepared", tmp_path / "pairs.csv")
+
+    assert [(region.region, region.pair_group) for region in prepared.regions] == [
+        ("alpha", "alpha"),
+        ("zulu", "alpha"),
+        ("mike", "mike"),
+    ]
+
+
+def test_check_counts_what_prepare_makes(tmp_path):
+    source = mixed_fleet()
+    found = fleet.check(source)
+    made = fleet.prepare(source, tmp_path / "prepared")
+
+    assert (found.vm_count, found.set_count, found.single_count) == (made.vm_count, made.set_count, made.single_count)
+    assert found.unit_count == sum(part.unit_count for region in made.regions for part in region.parts)
+    assert found.no_guarantee_count == pq.read_metadata(made.path / "no_guarantee.parquet").num_rows
+    assert found.to_dict()["vm_count_by_region"] == {"eastus": 300, "westeurope": 300}
+    assert found.notes == (
+        f"{made.set_count:,} sets give no update domains: their VMs are spread over 5 domains round robin, by id",
+    )
+
+
+def test_duplicates_are_found_over_any_number_of_ranges(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_KEYS_AT_ONCE", 50)
+    source = mixed_fleet(is_text=False)
+    assert fleet.check(source).vm_count == 600
+    doubled = pl.concat([source, source[[3, 400]].with_columns(region=pl.lit("uksouth"), set=None)])
+
+    problems = problems_of(doubled, tmp_path)
+    assert problems == [
+        "polars.DataFrame: column 'vm': must be unique, got '21' 2 times,"
+        " in region 'westeurope' and region 'uksouth'",
+        "polars.DataFrame: column 'vm': must be unique, got '2800' 2 times,"
+        " in region 'eastus' and region 'uksouth'",
+    ]
+
+
+# --- unusable fleets ---------------------------------------------------------------------------------------------
+
+PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    {
+        "no vm": (
+            {"VM ": PLAIN["vm"], "region": PLAIN["region"]},
+            ["column 'vm' must be there, got 'VM ', 'region'; did you mean 'VM '?"],
+        ),
+        "no region": (
+            {"vm": PLAIN["vm"], "Regoin": PLAIN["region"]},
+            ["column 'region' must be there, got 'vm', 'Regoin'; did you mean 'Regoin'?"],
+        ),
+        "float vm": ({**PLAIN, "vm": [1.0, 2.0, 3.0, 4.0]}, ["column 'vm' must be integers or strings, got double"]),
+        "date vm": ({**PLAIN, "vm": [np.datetime64("2026-01-01", "D")] * 4}, ["'vm' must be integers or strings"]),
+        "float set": (
+            {**PLAIN, "set": [1.0, None, 2.0, 2.0]},
+            ["column 'set' must be integers or strings, got double; a column of integers with gaps must not become"],
+        ),
+        "null vm": ({**PLAIN, "vm": [1, None, 3, None]}, ["column 'vm', row 2: must not be empty (2 rows)"]),
+        "empty vm": ({**PLAIN, "vm": ["a", "b", "", "d"]}, ["column 'vm', row 3: must not be empty"]),
+        "null region": (
+            {**PLAIN, "region": ["westus", None, "", "eastus"]},
+            ["column 'region', row 2: must not be empty (2 rows)"],
+        ),
+        "unknown regions": (
+            {**PLAIN, "region": ["westus", "westeurop", "moonbase", "moonbase"]},
+            [
+                "column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?",
+                "column 'region', row 3: must be a known region, got 'moonbase';"
+                " list it in the region pairs, with an empty paired_region if it has none (2 rows)",
+            ],
+        ),
+        "twice in a region": (
+            {**PLAIN, "vm": ["a", "a", "b", "c"]},
+            ["column 'vm': must be unique, got 'a' 2 times, in region 'westus'"],
+        ),
+        "twice in two regions": (
+            {**PLAIN, "vm": ["a", "b", "c", "a"]},
+            ["column 'vm': must be unique, got 'a' 2 times, in region 'eastus' and region 'westus'"],
+        ),
+        "big vm": ({**PLAIN, "vm": pa.array([1, 2, 3, 2**64 - 1], pa.uint64())}, ["column 'vm', row 4: must be a whole"]),
+        "domain of 20": (
+            {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, 20, 1, -1]},
+            ["column 'update_domain', row 2: must be a whole number from 0 to 19, got 20 (2 rows)"],
+        ),
+        "half a domain": (
+            {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0.0, 1.0, 1.5, 0.0]},
+            ["column 'update_domain', row 3: must be a whole number of 64 bits, got '1.5'"],
+        ),
+        "domain in words": (
+            {**PLAIN, "set": [1, 1, 2, 2], "update_domain": ["0", "one", "0", "1"]},
+            ["column 'update_domain', row 2: must be a whole number of 64 bits, got 'one'"],
+        ),
+        "some domains": (
+            {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, None, 0, 1]},
+            [
+                "set '1' in region 'westus': column 'update_domain' must be given for all of its 2 VMs or for none,"
+                " got 1 without, the first of them VM '2'"
+            ],
+        ),
+        "set in two regions": (
+            {**PLAIN, "set": ["x", "s", "s", "y"]},
+            ["column 'set': a set must be in one region, got 's' in 'eastus' and 'westus'"],
+        ),
+        "set kind": (
+            {**PLAIN, "set": [1, 1, 2, 2], "set_kind": ["scale_set", "scale_set", "avset", "avset"]},
+            ["column 'set_kind', row 3: must be availability_set or scale_set, got 'avset' (2 rows)"],
+        ),
+        "two set kinds": (
+            {**PLAIN, "set": [1, 1, 2, 2], "set_kind": ["scale_set", "availability_set", "scale_set", "scale_set"]},
+            ["set '1' in region 'westus': column 'set_kind' must be the same for all of its VMs"],
+        ),
+        "hosts": (
+            {**PLAIN, "host": [None, "h1", "h1", None]},
+            [
+                "column 'host', row 2: must be empty: campaigns over hosts are not simulated by this version;"
+                " drop the column (2 rows)"
+            ],
+        ),
+        "lifetimes": (
+            {**PLAIN, "created": [None, None, np.datetime64("2026-01-01", "ms"), None], "deleted": ["", "", "", "x"]},
+            [
+                "column 'created', row 3: must be empty: lifetimes of VMs are not simulated by this version",
+                "column 'deleted', row 4: must be empty: lifetimes of VMs are not simulated by this version",
+            ],
+        ),
+        "vcpus in words": ({**PLAIN, "vcpus": ["1", "2", "few", "4"]}, ["column 'vcpus', row 3: must be a number, got 'few'"]),
+        "no VM": ({"vm": pa.array([], pa.int64()), "region": pa.array([], pa.string())}, ["must hold at least one VM"]),
+        "fields all at once": (
+            {"vm": [1, None, 3, 4], "region": ["x", "westus", "westus", "westus"], "set": [1] * 4, "update_domain": [0, 1, 2, 99]},
+            ["column 'region', row 1: must be a known", "column 'vm', row 2: must not be", "column 'update_domain', row 4"],
+        ),
+        "rows all at once": (
+            {**PLAIN, "vm": [1, 2, 2, 4], "set": ["s", "s", "s", "s"], "update_domain": [0, None, 0, 0]},
+            ["set 's' in region 'westus'", "must be unique, got '2'", "a set must be in one region, got 's'"],
+        ),
+    }.values(),
+)
+def test_unusable_fleets_are_told(tmp_path, columns, expected):
+    problems = problems_of(pa.table(columns), tmp_path)
+
+    assert len(problems) == len(expected), problems
+    for fragment in expected:
+        assert any(fragment in problem for problem in problems), (fragment, problems)
+
+
+def test_a_hundred_unknown_regions_are_not_all_told(tmp_path):
+    regions = [f"moon-{number}" for number in range(100)]
+    problems = problems_of(pl.DataFrame({"vm": range(100), "region": regions}), tmp_path)
+
+    assert len(problems) == 21
+    assert problems[-1].endswith("like 79 more not listed here")
+
+
+def test_duplicates_in_files_are_told_with_their_rows(tmp_path):
+    (tmp_path / "fleet").mkdir()
+    pl.DataFrame(PLAIN).write_parquet(tmp_path / "fleet/a.parquet")
+    pl.DataFrame({"vm": [9, 3], "region": ["westus", "westus"]}).write_parquet(tmp_path / "fleet/b.parquet")
+
+    assert problems_of(tmp_path / "fleet", tmp_path) == [
+        f"{tmp_path / 'fleet'}: column 'vm': must be unique, got '3' 2 times, in row 3 of"
+        f" {tmp_path / 'fleet/a.parquet'} and row 2 of {tmp_path / 'fleet/b.parquet'}"
+    ]
+
+
+def test_placement_groups_must_not_take_the_name_of_a_set(tmp_path):
+    source = {
+        "vm": range(203),
+        "region": "westus",
+        "set": ["s"] * 201 + ["s/pg-1"] * 2,
+        "set_kind": ["scale_set"] * 203,
+    }
+    assert problems_of(pl.DataFrame(source), tmp_path) == [
+        "set 's/pg-1' in region 'westus': must not be called like a placement group of another set"
+    ]
+
+
+CSV_HEAD = "vm,region,set\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    {
+        "ragged": (
+            "f.csv",
+            CSV_HEAD + "1,westus,\n2,westus\n3,westus,4,5\n",
+            ["row 2: must have 3 fields, got 2", "row 3: must have 3 fields, got 4"],
+        ),
+        "empty csv": ("f.csv", "", ["must be a fleet as Parquet, CSV or Arrow, got an empty file"]),
+        "only a header": ("f.csv", CSV_HEAD, ["must hold at least one VM"]),
+        "semicolons": ("f.csv", "vm;region\n1;westus\n", ["'vm' must be there, got 'vm;region'", "'region' must be"]),
+        "vm twice": ("f.csv", "vm,vm,region\n1,1,westus\n", ["column 'vm' must be there once, got it twice"]),
+        "not UTF-8": ("f.csv", (CSV_HEAD + "1,é,\n").encode("latin-1"), ["got: text that is not UTF-8"]),
+        "a set in floats": ("f.csv", CSV_HEAD + "1,westus,1.0\n1,westus,2\n", ["must be unique, got '1'"]),
+        "csv value": ("f.csv", "vm,region,vcpus\n1,westus,2\n2,westus,x\n", ["column 'vcpus', row 2: must be a number"]),
+        "text as parquet": ("f.parquet", "hello world", ["must be a fleet as Parquet, CSV (*.csv) or Arrow"]),
+        "truncated": ("f.parquet", b"PAR1" + bytes(50), ["must be a whole Parquet file"]),
+    }.values(),
+)
+def test_unusable_files_are_told(tmp_path, name, content, expected):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    problems = problems_of(path, tmp_path)
+
+    assert len(problems) == len(expected), problems
+    for problem, fragment in zip(problems, expected, strict=True):
+        assert problem.startswith(str(path))
+        assert fragment in problem
+
+
+def test_a_parquet_file_cut_short_is_told(tmp_path):
+    path = tmp_path / "f.parquet"
+    mixed_fleet().write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+    assert "must be a whole Parquet file, got one that cannot be read" in problems_of(path, tmp_path)[0]
+
+
+def test_damaged_pages_are_told(tmp_path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"vm": range(5000), "region": ["westus"] * 5000}), path, compression="zstd")
+    damaged = bytearray(path.read_bytes())
+    damaged[40:2000] = bytes(1960)
+    path.write_bytes(damaged)
+
+    assert "must be readable to its end, got" in problems_of(path, tmp_path)[0]
+
+
+def test_unusable_places_and_objects_are_told(tmp_path):
+    (tmp_path / "fleet.parquet").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+
+    assert problems_of(tmp_path / "fleat.parquet", tmp_path) == [
+        f"{tmp_path / 'fleat.parquet'}: must be a file or folder, got nothing there;"
+        f" did you mean '{tmp_path / 'fleet.parquet'}'?"
+    ]
+    assert problems_of(tmp_path / "empty", tmp_path) == [
+        f"{tmp_path / 'empty'}: must hold Parquet files (*.parquet), got none"
+    ]
+    assert problems_of({"vm": [1]}, tmp_path) == [
+        "fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got builtins.dict"
+    ]
+    assert problems_of(mixed_fleet().lazy(), tmp_path)[0].endswith("got polars.LazyFrame; collect() it first")
+
+
+def test_parts_of_a_folder_must_agree(tmp_path):
+    for name, vms in {"a": [1, 2], "b": ["x", "y"]}.items():
+        pl.DataFrame({"vm": vms, "region": "westus"}).write_parquet(tmp_path / f"{name}.parquet")
+
+    assert problems_of(tmp_path, tmp_path) == [
+        f"{tmp_path}: column 'vm' must have one type, got a whole number of 64 bits in {tmp_path / 'a.parquet'}"
+        f" and text in {tmp_path / 'b.parquet'}"
+    ]
+
+
+# --- what is read, and how ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1", "20", "-3"], [-3, 1, 20]),
+        (["1", "007"], ["007", "1"]),
+        (["1", "+2"], ["+2", "1"]),
+        (["1", "99999999999999999999"], ["1", "99999999999999999999"]),
+        (["0x10", "1"], ["0x10", "1"]),
+    ],
+)
+def test_csv_ids_are_integers_only_if_all_are_canonical(tmp_path, values, expected):
+    path = tmp_path / "f.csv"
+    path.write_text("vm,region\n" + "".join(f"{value},westus\n" for value in values))
+
+    assert rows_of(fleet.prepare(path, tmp_path / "prepared"))["vm"].to_list() == expected
+
+
+def test_columns_of_the_users_own_are_kept_with_their_types(tmp_path):
+    (tmp_path / "f.csv").write_text(
+        "vm,region,cost,ratio,code,owner,is_paid,nothing\n"
+        '1,westus,5,0.5,007,"Ann, B",true,\n2,westus,,1e3,8,,false,\n3,westus,7,2,9,Cy,,\n'
+    )
+    rows = rows_of(fleet.prepare(tmp_path / "f.csv", tmp_path / "prepared"))
+
+    assert rows["cost"].to_list() == [5, None, 7]
+    assert rows["ratio"].to_list() == [0.5, 1000.0, 2.0]
+    assert rows["code"].to_list() == ["007", "8", "9"]
+    assert rows["owner"].to_list() == ["Ann, B", None, "Cy"]
+    assert rows["is_paid"].to_list() == [True, False, None]
+    assert rows["nothing"].to_list() == [None, None, None]
+
+
+def test_doubtful_columns_are_warned_of(tmp_path):
+    source = pa.table({**PLAIN, "update_domian": [1, 2, 3, 4], "tags": [["a"]] * 4, "colour": ["red"] * 4})
+    found = fleet.check(source)
+
+    assert found.warnings == (
+        "pyarrow.Table: column 'update_domian' is not one of fleetsim's and kept as it is; did you mean 'update_domain'?",
+        "pyarrow.Table: column 'tags' must hold numbers, text, booleans, dates or instants to be kept,"
+        " got list<element: string>; it is left out",
+    )
+    assert found.columns == ("vm", "region", "colour", "update_domian")
+
+
+def test_empty_columns_of_what_is_not_simulated_are_let_pass(tmp_path):
+    source = pl.DataFrame({**PLAIN, "host": [None, None, None, None], "created": ["", "", "", ""]})
+
+    assert fleet.check(source).columns == ("vm", "region")
+
+
+def test_numbers_where_text_is_meant_become_text(tmp_path):
+    rows = rows_of(fleet.prepare(pl.DataFrame({**PLAIN, "zone": [1, 2, 3, None]}), tmp_path / "prepared"))
+
+    assert rows.sort("vm")["zone"].to_list() == ["1", "2", "3", None]
+
+
+# --- generated fleets --------------------------------------------------------------------------------------------
+
+
+def test_generated_fleets_are_plain_and_the_same_in_both_forms(tmp_path):
+    made = fleet.generate(tmp_path / "f.parquet", 1010, ["uksouth", "eastus", "moon"], set_size=20, seed=3)
+    fleet.generate(tmp_path / "f", 1010, ["uksouth", "eastus", "moon"], set_size=20, seed=3)
+    rows = pl.read_parquet(tmp_path / "f.parquet").with_columns(pl.col("region", "size").cast(pl.String))
+
+    assert made.vm_count_by_region == {"uksouth": 340, "eastus": 340, "moon": 330}
+    assert made.set_count == 51
+    assert rows["vm"].to_list() == list(range(1010))
+    assert rows["set"].to_list() == [vm // 20 for vm in range(1010)]
+    assert rows["update_domain"].to_list() == [vm % 20 % 5 for vm in range(1010)]
+    assert rows["region"].to_list() == ["uksouth"] * 340 + ["eastus"] * 340 + ["moon"] * 330
+    assert rows.group_by("set").agg(pl.col("size").n_unique())["size"].max() == 1
+    folder = pl.concat(pl.read_parquet(file) for file in sorted((tmp_path / "f").rglob("*.parquet")))
+    assert folder.with_columns(pl.col("region", "size").cast(pl.String)).sort("vm").equals(rows)
+    fleet.generate(tmp_path / "again.parquet", 1010, ["uksouth", "eastus", "moon"], set_size=20, seed=3)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "f.parquet").read_bytes()
+    fleet.generate(tmp_path / "other.parquet", 1010, ["uksouth", "eastus", "moon"], set_size=20, seed=4)
+    assert not pl.read_parquet(tmp_path / "other.parquet")["size"].cast(pl.String).equals(rows["size"])
+
+
+def test_generated_sizes_follow_the_measured_mix(tmp_path):
+    fleet.generate(tmp_path / "f.parquet", 100_000, set_size=1)
+    rows = pl.read_parquet(tmp_path / "f.parquet")
+
+    assert rows["set"].null_count() == rows["update_domain"].null_count() == 100_000
+    counts = Counter(rows["size"].cast(pl.String))
+    for size, weight in SIZE_WEIGHTS.items():
+        expected = 100_000 * weight / sum(SIZE_WEIGHTS.values())
+        assert abs(counts[size] - expected) < 4 * expected**0.5
+
+
+def test_a_generated_fleet_has_the_default_regions_and_is_usable(tmp_path):
+    fleet.generate(tmp_path / "fleet", 2000)
+    found = fleet.check(tmp_path / "fleet")
+
+    assert set(found.vm_count_by_region.values()) == {200}
+    assert len({load_relation().pair_group(region) for region in found.vm_count_by_region}) == 5
+    assert (found.set_count, found.unit_count, found.warnings) == (100, 500, ())
+
+
+def test_unusable_arguments_are_told_all_at_once(tmp_path):
+    (tmp_path / "there").touch()
+    with pytest.raises(InputError) as caught:
+        fleet.generate(tmp_path / "there", 0, ["a", "a", "1"], set_size=2.5, update_domains=21)
+    assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
+        "must not be there yet, got an existing file",
+        "must be a whole number from 1 to 4,294,967,294, got '0'",
+        "must be a whole number from 1 to 4,294,967,294, got '2.5'",
+        "must be a whole number from 1 to 20, got '21'",
+        "each must be named once, got 'a' twice",
+        "a name must be letters, digits, '-' or '_' with at least one letter, got '1'",
+    ]
+    with pytest.raises(InputError, match=r"seed: must be a whole number from 0 to 2\^64 - 1, got '-1'"):
+        fleet.generate(tmp_path / "new", 5, seed=-1)
+    with pytest.raises(InputError, match="regions: must name at least one region"):
+        fleet.generate(tmp_path / "new", 5, [])
+    assert not (tmp_path / "new").exists()
+
+
+# --- the trace ---------------------------------------------------------------------------------------------------
+
+
+def test_draws_of_fleets_are_addressed_and_weighed():
+    key = fleet_key(0)
+    entities = np.arange(40_000, dtype=np.int64)
+    codes = drawn_codes(key, schema.Stream.REGION, entities, [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)])
+
+    assert np.array_equal(codes[::-7], drawn_codes(key, schema.Stream.REGION, entities[::-7].copy(), [3, 2, 1]))
+    assert np.abs(np.bincount(codes) - [20_000, 13_333, 6_667]).max() < 400
+    assert not np.array_equal(codes, drawn_codes(key, schema.Stream.SIZE, entities, [3, 2, 1]))
+    assert not np.array_equal(codes, drawn_codes(fleet_key(1), schema.Stream.REGION, entities, [3, 2, 1]))
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trace") / "azure.parquet"
+    return path, fleet.import_trace(path), pl.read_parquet(path)
+
+
+def test_the_trace_keeps_everybody(trace):
+    _, imported, rows = trace
+
+    assert imported.counts == {
+        "vms": 1_870_433,
+        "batches": 452_901,
+        "sets": 197_050,
+        "singles": 258_867,
+        "regions": 53,
+    }
+    assert rows["vm"].to_list() == list(range(1_870_433))
+    sizes = rows["size"].cast(pl.String).value_counts().sort("count", descending=True)
+    assert sizes["size"][:3].to_list() == ["1x1.75", "2x3.5", "4x7"]
+    spelled = pl.format("{}x{}", pl.col("vcpus").cast(pl.Int64), pl.col("memory_gib").cast(pl.String).str.replace(r"\.0$", ""))
+    assert rows.select((pl.col("size").cast(pl.String) == spelled).all()).item()
+
+
+def test_batches_are_sets_in_one_region(trace):
+    _, _, rows = trace
+    sets = rows.drop_nulls("set").group_by("set").agg(
+        pl.len(), pl.col("region").n_unique().alias("regions"), pl.col("update_domain"), pl.col("vm").is_sorted()
+    )
+
+    assert sets["len"].max() == 100
+    assert sets["regions"].max() == 1
+    assert sets["vm"].all()
+    assert sets.filter(pl.col("set") % 100 > 0).height == 197_050 - sets["set"].__floordiv__(100).n_unique()
+    domains = sets.filter(pl.col("len") == 12)["update_domain"][0].to_list()
+    assert domains == [place % 5 for place in range(12)]
+    assert rows.filter(pl.col("set").is_null()).select(pl.col("update_domain", "set_kind").null_count()).row(0) == (
+        258_867,
+        258_867,
+    )
+
+
+def test_regions_follow_zipf_in_file_order(trace):
+    path, _, rows = trace
+    batch_ids = pq.read_table("datasets/azure_v1_vms.parquet", columns=["batch_id"])["batch_id"].to_numpy()
+    first = np.unique(batch_ids, return_index=True)[1]
+    counts = Counter(rows["region"].cast(pl.String).gather(first))
+    harmonic = sum(1 / rank for rank in range(1, 54))
+
+    for rank, region in enumerate(public_regions(), 1):
+        expected = len(first) / rank / harmonic
+        assert abs(counts[region] - expected) < 5 * expected**0.5, region
+
+
+def test_what_is_invented_travels_with_the_fleet(trace, tmp_path):
+    path, imported, _ = trace
+    assert len(imported.invented) == 4
+    assert imported.invented[0] == "creations over 30 days, not a snapshot: every VM of the trace is present throughout"
+    assert json.loads(pq.read_schema(path).metadata[b"fleetsim.invented"]) == list(imported.invented)
+
+    first = fleet.prepare(pl.read_parquet(path).head(100), tmp_path / "without")  # Polars drops metadata
+    second = fleet.prepare(pq.read_table(path).slice(0, 100), tmp_path / "with")
+    third = fleet.prepare(second.path, tmp_path / "again")
+    assert first.invented == ()
+    assert second.invented == third.invented == imported.invented
+    assert first.fleet_digest == second.fleet_digest == third.fleet_digest
+
+
+def test_another_seed_only_draws_other_regions(tmp_path):
+    pq.write_table(pa.table({**TRACE, "vcpus": pa.array(TRACE["vcpus"], pa.int8())}), tmp_path / "trace.parquet")
+    made = []
+    for seed in range(6):
+        fleet.import_trace(tmp_path / f"{seed}.parquet", tmp_path / "trace.parquet", seed)
+        made.append(pl.read_parquet(tmp_path / f"{seed}.parquet"))
+
+    assert len({tuple(rows["region"].cast(pl.String)) for rows in made}) > 1
+    assert all(rows.drop("region").equals(made[0].drop("region")) for rows in made)
+    assert made[0]["set"].to_list() == [None, 100, 100]
+    assert made[0]["size"].cast(pl.String).to_list() == ["2x3.5", "1x1.75", "1x1.75"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    {
+        "other columns": ({"vm": [1], "batch": [1]}, "got no 'vm_id'; did you mean 'vm'?"),
+        "text": ({**TRACE, "batch_id": ["a", "b", "c"]}, "column 'batch_id' must be integer, got string"),
+        "gap": ({**TRACE, "vm_id": [0, None, 2]}, "column 'vm_id' must not be empty, got 1 empty rows"),
+        "twice": ({**TRACE, "vm_id": [0, 1, 1]}, "column 'vm_id' must be unique, got 1 repeated"),
+        "negative": ({**TRACE, "batch_id": [-1, 0, 0]}, "must be counted from 0"),
+        "nobody": ({name: pa.array(values)[:0] for name, values in TRACE.items()}, "must hold at least one VM"),
+    }.values(),
+)
+def test_what_is_not_the_trace_is_told(tmp_path, columns, expected):
+    path = tmp_path / "trace.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(InputError) as caught:
+        fleet.import_trace(tmp_path / "out.parquet", path)
+
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_trace_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "trace.csv").write_text("vm_id,batch_id\n")
+    with pytest.raises(InputError, match="must be the Azure 2017 VM trace as Parquet .* cannot be read"):
+        fleet.import_trace(tmp_path / "out.parquet", tmp_path / "trace.csv")
+    with pytest.raises(InputError, match="got no such file"):
+        fleet.import_trace(tmp_path / "out.parquet", tmp_path / "nowhere.parquet")
+    (tmp_path / "there.parquet").touch()
+    with pytest.raises(InputError, match="must not be there yet"):
+        fleet.import_trace(tmp_path / "there.parquet")

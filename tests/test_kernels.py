@@ -1,0 +1,102 @@
+"""Kernels alone: published vectors, exact arithmetic, edges of tables and bins."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetsim import engine
+from fleetsim.kernels import impact, rng
+from fleetsim.kernels.jit import kernel
+from fleetsim.schema import Stream
+from tests import oracle
+
+WORDS = st.integers(0, 2**32 - 1)
+KEYS = st.integers(0, 2**64 - 1)
+
+
+@kernel
+def philox_words(words):
+    return rng.philox(words[0], words[1], words[2], words[3], words[4], words[5])
+
+
+@kernel
+def scaled(draw, bound):
+    return rng.scaled(draw, bound)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        # Random123, kat_vectors: philox4x32-10 of counters and keys that are all zeros, all ones.
+        (0, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        (2**32 - 1, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    ],
+)
+def test_philox_known_answers(word, expected):
+    assert tuple(map(int, philox_words(np.full(6, word, np.uint64)))) == expected
+
+
+def test_philox_known_answer_of_distinct_words():
+    # Random123, kat_vectors: digits of pi as counter and key.
+    counter = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+    words = np.array((0xA4093822, 0x299F31D0, *counter), np.uint64)
+
+    assert tuple(map(int, philox_words(words))) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
+
+
+@given(KEYS, st.one_of(KEYS, st.sampled_from([0, 1, 2, 2**32 - 1, 2**32, 2**64 - 1])))
+def test_scaled_is_the_high_word_of_the_product(draw, bound):
+    assert int(scaled(np.uint64(draw), np.uint64(bound))) == draw * bound >> 64
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [("", 0xCBF29CE484222325), ("a", 0xAF63DC4C8601EC8C), ("foobar", 0x85944171F73967E8)],
+)
+def test_fnv_known_answers(text, digest):
+    out = np.empty(1, np.int64)
+    rng.digest_strings(np.array([0, len(text)], np.int32), np.frombuffer(text.encode() or b"\0", np.uint8), out)
+
+    assert int(out[0]) & (2**64 - 1) == digest
+
+
+def test_the_campaign_key_mixes_seed_and_name():
+    digest = hashlib.sha256((7).to_bytes(8, "little") + b"hypervisor").digest()
+
+    assert engine.campaign_key(7, "hypervisor") == int.from_bytes(digest[:8], "little")
+    assert engine.campaign_key(8, "hypervisor") != engine.campaign_key(7, "hypervisor")
+    assert engine.campaign_key(7, "hypervisors") != engine.campaign_key(7, "hypervisor")
+
+
+def test_lengths_reach_both_ends_of_the_table():
+    """Entries 0 and 65,536 bound every length; the interpolation rounds to the nearest."""
+    table = np.linspace(1, 4_233_600_000, 65_537).astype(np.uint32)
+    vm_key = np.arange(200_000, dtype=np.int64)
+    lengths = np.empty(len(vm_key), np.uint32)
+    key = np.uint64(engine.campaign_key(3, "hypervisor"))
+    impact.draw_lengths(key, np.uint64(1 << 18), np.uint64(0), table, vm_key, lengths)
+
+    draws = [oracle.draw64(3, "hypervisor", vm, Stream.LENGTH) for vm in range(50)]
+    for draw, length in zip(draws, lengths, strict=False):
+        entry, fraction = draw >> 48, draw >> 32 & 0xFFFF
+        lower, upper = int(table[entry]), int(table[entry + 1])
+        assert int(length) == lower + (((upper - lower) * fraction + 32768) >> 16)
+    assert lengths.min() >= table[0]
+    assert lengths.max() <= table[-1]
+
+
+@given(st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 126, 127, 128, 129, 255, 256, 2**31, 2**32 - 1])))
+def test_a_length_is_counted_in_its_bin(length_ms):
+    histogram = np.zeros(impact.HISTOGRAM_BIN_COUNT, np.int64)
+    impact.tally_lengths(np.array([length_ms], np.uint32), histogram)
+    (position,) = np.flatnonzero(histogram)
+
+    shift = max(length_ms.bit_length() - 7, 0)
+    assert engine.histogram_bin_starts_ms()[position] == length_ms >> shift << shift
+
+
+def test_bins_rise_without_overlap():
+    assert (np.diff(engine.histogram_bin_starts_ms()) > 0).all()

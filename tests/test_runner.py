@@ -1,0 +1,330 @@
+"""Runs: the same bytes whatever the threads, the order of rows or an interruption; nothing lost, nothing half-written."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+import fleetsim
+from fleetsim.errors import InputError, RunError
+from fleetsim.fleet import generate, prepare
+from fleetsim.schema import EVENTS, NO_GUARANTEE, OUTCOMES, STAGES, SUMMARY
+
+SCENARIO = """
+name = "test"
+start = 2026-12-01T00:00:00Z
+seed = 7
+[[campaign]]
+name = "first"
+length = { p50 = "6s", p99 = "9s" }
+update_domain_gap = "10min"
+spread = "2h"
+[[campaign]]
+name = "second"
+length = "30s"
+start = "1h"
+regions = ["Europe", "eastus"]
+"""
+REGIONS = ["eastus", "westus", "northeurope", "westeurope", "uksouth"]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    out = tmp_path_factory.mktemp("fleet") / "fleet"
+    generate(out, 5_000, regions=REGIONS)
+    return out
+
+
+@pytest.fixture(scope="module")
+def prepared(fleet):
+    out = fleet.with_name("prepared")
+    prepare(fleet, out)
+    return out
+
+
+def files_of(run):
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+
+
+def command(*arguments, **options):
+    code = "import sys; from fleetsim.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_equal_runs_are_equal_bytes_whatever_the_threads(prepared, tmp_path):
+    for name, threads in (("one", 1), ("two", 2), ("seven", 7)):
+        fleetsim.run(prepared, SCENARIO, tmp_path / name, threads=threads)
+
+    one = files_of(tmp_path / "one")
+    del one["timings.json"]
+    for name in ("two", "seven"):
+        other = files_of(tmp_path / name)
+        del other["timings.json"]
+        assert other == one
+
+
+def test_shuffled_rows_give_the_same_digest(fleet, tmp_path):
+    table = pl.read_parquet(fleet)
+    straight = fleetsim.run(table, SCENARIO, tmp_path / "straight")
+    shuffled = fleetsim.run(table.sample(fraction=1, shuffle=True, seed=1), SCENARIO, tmp_path / "shuffled")
+
+    assert shuffled.digest == straight.digest
+    assert fleetsim.run(fleet, SCENARIO, tmp_path / "from-files").digest == straight.digest
+
+
+def test_another_seed_gives_other_events(prepared, tmp_path):
+    one = fleetsim.run(prepared, SCENARIO, tmp_path / "one")
+    other = fleetsim.run(prepared, SCENARIO, tmp_path / "other", overrides=["seed=8"])
+
+    assert one.digest != other.digest
+
+
+def test_every_file_has_its_declared_columns_and_provenance(prepared, tmp_path):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    tables = {
+        "events": EVENTS,
+        "outcomes": OUTCOMES,
+        "stages.parquet": STAGES,
+        "summary.parquet": SUMMARY,
+        "no_guarantee.parquet": NO_GUARANTEE,
+    }
+    for part in run.manifest["parts"]:
+        table = tables.get(part["path"].split("/")[0])
+        if table is None:
+            continue
+        schema = pq.read_schema(run.path / part["path"])
+        assert schema.names == table.names()
+        for column in table.columns:
+            assert schema.field(column.name).nullable == column.is_nullable
+        facts = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+        assert facts["fleetsim.version"] == fleetsim.__version__
+        assert facts["fleetsim.seed"] == "7"
+        assert facts["fleetsim.scenario_digest"] == run.manifest["scenario_digest"]
+        assert facts["fleetsim.fleet_digest"] == run.manifest["fleet_digest"]
+        if table in (EVENTS, OUTCOMES):
+            assert json.loads(facts["fleetsim.effects"])[4] == "clock_synchronised"
+
+
+@pytest.mark.parametrize("switched_off", ["events", "outcomes"])
+def test_outputs_can_be_switched_off(prepared, tmp_path, switched_off):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run", overrides=[f"outputs.{switched_off}=false"])
+
+    assert not (run.path / switched_off).exists()
+    assert run.manifest["counts"][switched_off] == 0
+
+
+def test_an_empty_scope_is_a_warning_and_an_empty_run(prepared, tmp_path):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run", overrides=['campaign.first.regions=["japaneast"]'])
+
+    assert any("japaneast" in warning for warning in run.warnings)
+    stages = pl.read_parquet(run.path / "stages.parquet")
+    assert stages["campaign"].cast(pl.String).unique().to_list() == ["second"]
+
+    nothing = fleetsim.run(
+        prepared,
+        SCENARIO,
+        tmp_path / "nothing",
+        overrides=['campaign.first.regions=["japaneast"]', 'campaign.second.regions=["japanwest"]'],
+    )
+    assert nothing.manifest["counts"]["stages"] == 0
+    assert fleetsim.verify(nothing.path).ok
+
+
+def test_own_pairs_replace_the_built_in_ones(fleet, prepared, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("region,paired_region\n" + "".join(f"{region},\n" for region in REGIONS))
+    own = fleetsim.run(prepared, SCENARIO, tmp_path / "own", pairs=pairs, overrides=['campaign.second.regions=["*"]'])
+
+    first = pl.read_parquet(own.path / "summary.parquet").filter(
+        (pl.col("figure").cast(pl.String) == "start_ms") & (pl.col("campaign").cast(pl.String) == "first")
+    )
+    assert first["value"].to_list() == [0.0] * len(REGIONS), "without pairs all regions start at once"
+    assert fleetsim.verify(own.path).ok
+
+
+def test_what_exists_is_refused_before_anything_is_computed(prepared, tmp_path):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    before = files_of(run.path)
+    with pytest.raises(InputError, match="found a finished run"):
+        fleetsim.run("no such fleet", "no such scenario", run.path)
+    (run.path / "manifest.json").unlink()
+    with pytest.raises(InputError, match="--resume goes on with it"):
+        fleetsim.run("no such fleet", "no such scenario", run.path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").touch()
+    with pytest.raises(InputError, match="new or empty folder"):
+        fleetsim.run(prepared, SCENARIO, other)
+    with pytest.raises(InputError, match=r"found a folder without resolved\.toml"):
+        fleetsim.run(prepared, SCENARIO, other, resume=True)
+    with pytest.raises(InputError, match="found a file"):
+        fleetsim.run(prepared, SCENARIO, other / "file")
+
+    del before["manifest.json"]
+    assert files_of(run.path) == before
+
+
+def test_unusable_input_leaves_nothing_behind(prepared, tmp_path):
+    for fleet, scenario, pairs in (
+        (prepared, SCENARIO.replace("6s", "6 parsecs"), None),
+        (prepared, SCENARIO.replace("eastus", "eastsu"), None),
+        (pl.DataFrame({"vm": [1, 1], "region": ["eastus", "eastus"]}), SCENARIO, None),
+        (prepared, SCENARIO, tmp_path / "no pairs.csv"),
+    ):
+        with pytest.raises(InputError):
+            fleetsim.run(fleet, scenario, tmp_path / "deep" / "run", pairs=pairs)
+    with pytest.raises(InputError, match="threads"):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run", threads=0)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_of_a_finished_run_says_so(prepared, tmp_path):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    before = files_of(run.path)
+    again = fleetsim.run(prepared, SCENARIO, run.path, resume=True)
+
+    assert again.digest == run.digest
+    assert again.warnings == ("the run was finished already",)
+    assert files_of(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"overrides": ["seed=8"]}, "seed: was 7, is 8"),
+        ({"overrides": ["campaign.first.spread=3h"]}, "campaign.first.spread_ms: was 7200000, is 10800000"),
+        ({"fleet": {"vm": [1], "region": ["eastus"]}}, "provenance.fleet_digest"),
+    ],
+)
+def test_resume_under_something_else_names_what_changed(prepared, tmp_path, changed, named):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    (run.path / "manifest.json").unlink()
+    fleet = pl.DataFrame(changed["fleet"]) if "fleet" in changed else prepared
+    with pytest.raises(InputError, match=named):
+        fleetsim.run(fleet, SCENARIO, run.path, resume=True, overrides=changed.get("overrides", ()))
+
+
+def test_resume_keeps_finished_parts_and_ends_with_the_same_bytes(prepared, tmp_path):
+    whole = fleetsim.run(prepared, SCENARIO, tmp_path / "whole")
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    kept = run.path / run.manifest["parts"][0]["path"]
+    (run.path / "manifest.json").unlink()
+    (run.path / "stages.parquet").unlink()
+    lost = [path for path in run.path.rglob("events/**/*.parquet") if path != kept]
+    for path in lost:
+        path.unlink()
+    inode = kept.stat().st_ino
+    resumed = fleetsim.run(prepared, SCENARIO, run.path, resume=True)
+
+    assert resumed.digest == whole.digest
+    assert kept.stat().st_ino == inode, "a finished part is not written again"
+    assert {name: content for name, content in files_of(run.path).items() if name != "timings.json"} == {
+        name: content for name, content in files_of(whole.path).items() if name != "timings.json"
+    }
+
+
+@pytest.fixture(scope="module")
+def long_scenario(tmp_path_factory):
+    """Enough stages that a run can be stopped between two of them."""
+    campaigns = "".join(f'[[campaign]]\nname = "c{place}"\nlength = "30s"\n' for place in range(40))
+    path = tmp_path_factory.mktemp("scenario") / "long.toml"
+    path.write_text(f'name = "long"\nstart = 2026-12-01T00:00:00Z\n{campaigns}')
+    return path
+
+
+def started(process, run):
+    """Wait until *run* has a finished part of events."""
+    deadline = time.monotonic() + 120
+    while not any(run.glob("events/region=*/part-*.parquet")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_killed_and_resumed_is_as_if_nothing_had_happened(prepared, long_scenario, tmp_path):
+    whole = fleetsim.run(prepared, long_scenario, tmp_path / "whole")
+    run = tmp_path / "run"
+    process = command("run", prepared, long_scenario, "-o", run)
+    started(process, run)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (run / "manifest.json").exists(), "killed too late to show anything"
+
+    with pytest.raises(InputError, match="unfinished run; finish it with --resume"):
+        fleetsim.report(run)
+    resumed = fleetsim.run(prepared, long_scenario, run, resume=True)
+    assert resumed.digest == whole.digest
+    assert fleetsim.verify(run).ok
+    assert not list(run.rglob(".*")), "temporary files are gone"
+
+
+def test_ctrl_c_exits_with_130_and_keeps_parts(prepared, long_scenario, tmp_path):
+    run = tmp_path / "run"
+    process = command("run", prepared, long_scenario, "-o", run)
+    started(process, run)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+
+    assert process.returncode == 130
+    assert "--resume goes on" in said
+    assert "Traceback" not in said
+    assert any(run.glob("events/region=*/part-*.parquet"))
+    assert not (run / "manifest.json").exists()
+
+
+def test_a_full_disk_exits_with_1_and_keeps_parts(prepared, tmp_path):
+    run = tmp_path / "run"
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(SCENARIO)
+
+    def limit():
+        # The kernel refuses what would make a file larger: an error of write(2), as a full disk is.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+
+    fleetsim.warmup()
+    process = command("run", prepared, scenario, "-o", run, preexec_fn=limit)  # noqa: PLW1509
+    _, said = process.communicate()
+
+    assert process.returncode == 1, said
+    assert "could not be written" in said
+    assert "Traceback" not in said
+    assert (run / "resolved.toml").exists()
+    assert not list(run.rglob("*.tmp")), "no half-written file is left"
+    assert not (run / "manifest.json").exists()
+    assert fleetsim.run(prepared, scenario, run, resume=True).digest == (
+        fleetsim.run(prepared, scenario, tmp_path / "whole").digest
+    )
+
+
+def test_an_error_on_a_thread_is_told_and_ends_the_run(prepared, tmp_path, monkeypatch):
+    def no_space(self, name, content, rows=None):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("fleetsim.runfolder.RunFolder.write", no_space)
+    with pytest.raises(RunError, match="No space left on device"):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+
+
+def test_progress_is_told_stage_by_stage(prepared, tmp_path):
+    told = []
+    fleetsim.run(prepared, SCENARIO, tmp_path / "run", progress=lambda *step: told.append(step))
+
+    steps = [step for step in told if step[0] == "run"]
+    assert steps[-1][1] == steps[-1][2] == 5_000 + 3_000
+    assert sum(bool(sentence) for *_, sentence in steps) == len(REGIONS) + 3
+    assert Path(tmp_path / "run" / "manifest.json").exists()

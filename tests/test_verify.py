@@ -1,0 +1,446 @@
+"""The verifier: a sound run keeps every rule, and each rule is seen to catch a fault planted for it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from fleetsim.errors import InputError
+from fleetsim.schema import EVENTS, SCHEMA_VERSION, SUMMARY
+from fleetsim.verify import OFFENDERS_SHOWN, Verdict, verify
+from tests.plant import HOUR_MS, Plant, Row, derive, sound, write, write_manifest, write_table
+
+RULES = (
+    "files fleet R4 R5 R6 R26 R27 R28 R29 R30 R31 R34 R35 R38 R40 R41 R42 R43 R48 R49 R54 R74 R77 R78"
+).split()
+
+
+def verdict_of(folder: Path, plant: Plant) -> Verdict:
+    return verify(write(plant, folder))
+
+
+def broken(verdict: Verdict) -> list[str]:
+    return [rule.rule for rule in verdict.rules if rule.status == "broken"]
+
+
+def offenders(verdict: Verdict, rule: str) -> tuple[dict[str, Any], ...]:
+    return next(result.offenders for result in verdict.rules if result.rule == rule)
+
+
+@pytest.fixture
+def plant() -> Plant:
+    return sound()
+
+
+@pytest.mark.parametrize("ids", [int, str])
+def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path, ids: type) -> None:
+    plant = sound(ids)
+    derive(plant)
+
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert verdict.ok
+    assert [rule.rule for rule in verdict.rules] == RULES
+    assert {rule.rule: rule.row_count for rule in verdict.rules if rule.row_count == 0} == {}
+    assert {rule.status for rule in verdict.rules} == {"kept"}
+
+
+def shift(events: Iterable[Row], ms: int) -> None:
+    for event in events:
+        event["start_at"] += ms
+
+
+def last_domain(plant: Plant, campaign: str, region: str, set_: int) -> list[Row]:
+    """Events of the domain a set comes to last: moving them leaves no other domain late."""
+    domains = {vm["update_domain"] for vm in plant.vms() if (vm["region"], vm["set"]) == (region, set_)}
+    units = [plant.pick(campaign, region, set_, domain) for domain in domains]
+    return max(units, key=lambda unit: unit[0]["start_at"])
+
+
+def unit_before(plant: Plant, campaign: str, region: str, set_: int, unit: list[Row]) -> list[Row]:
+    domains = {vm["update_domain"] for vm in plant.vms() if (vm["region"], vm["set"]) == (region, set_)}
+    units = [plant.pick(campaign, region, set_, domain) for domain in domains]
+    earlier = [other for other in units if other[0]["start_at"] < unit[0]["start_at"]]
+    return max(earlier, key=lambda other: other[0]["start_at"])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a sound run, the rule planted against, those it breaks too, and what the offender shows."""
+
+    rule: str
+    offender: Row
+    also: str = ""
+    to_events: Callable[[Plant], object] = lambda plant: None
+    to_tables: Callable[[Plant], object] = lambda plant: None
+
+
+def event(
+    campaign: str, region: str, set_: int | None, domain: int | None, **changes: Any
+) -> Callable[[Plant], None]:
+    """Change the first event of a unit or of the singles of a region."""
+
+    def change(plant: Plant) -> None:
+        plant.pick(campaign, region, set_, domain)[0].update(changes)
+
+    return change
+
+
+def part_in_other_folder(plant: Plant) -> None:
+    plant.fleet["east", 1] = plant.fleet.pop(("north", 1))
+
+
+def divide_set(plant: Plant) -> None:
+    """The last VM of set 2 of north moves on to the next part; nothing else changes."""
+    plant.fleet["north", 1].insert(0, plant.fleet["north", 0].pop())
+    for place in range(3):
+        plant.events[place, "north", 1].insert(0, plant.events[place, "north", 0].pop())
+
+
+def drop_vm(plant: Plant) -> None:
+    """The first single of east is no longer in the fleet, though events are."""
+    plant.fleet["east", 0] = [vm for vm in plant.fleet["east", 0] if vm["vm_row"] != 2]
+
+
+def repeat_vm_row(plant: Plant) -> None:
+    plant.fleet["east", 0].append(dict(plant.fleet["east", 0][-1], vm=999))
+
+
+def early_single(plant: Plant) -> None:
+    plant.pick("hypervisor", "east", None, None)[0]["start_at"] = -5
+
+
+def late_single(plant: Plant) -> None:
+    plant.stage_times["hypervisor", "east"][1] -= 1
+    for row in plant.summary:
+        if (row["campaign"], row["region"], row["figure"]) == ("hypervisor", "east", "end_ms"):
+            row["value"] -= 1
+
+
+def event_of(vm_row: int, **changes: Any) -> Callable[[Plant], None]:
+    """One event more, beside the first of hypervisor in east."""
+
+    def add(plant: Plant) -> None:
+        rows = plant.events[0, "east", 0]
+        rows.append(rows[0] | {"vm_row": vm_row} | changes)
+
+    return add
+
+
+def swap_folders(plant: Plant) -> None:
+    plant.events[0, "north", 7] = plant.events.pop((0, "east", 0))
+
+
+def drop_outcome(plant: Plant) -> None:
+    plant.outcomes[0, "east", 0].pop()
+    plant.stage("hypervisor", "east")["updated_count"] -= 1
+    plant.counts["outcomes"] -= 1
+
+
+def repeat_outcome(plant: Plant) -> None:
+    plant.outcomes[0, "east", 0].append(plant.outcomes[0, "east", 0][-1])
+    plant.stage("hypervisor", "east")["updated_count"] += 1
+    plant.counts["outcomes"] += 1
+
+
+def skip_outcome(plant: Plant) -> None:
+    plant.outcomes[0, "east", 0][0]["outcome"] = "skipped"
+    plant.stage("hypervisor", "east")["updated_count"] -= 1
+    plant.stage("hypervisor", "east")["skipped_count"] += 1
+
+
+def outcome_out_of_scope(plant: Plant) -> None:
+    """`cleanup` does not work in south."""
+    plant.outcomes[2, "south", 0] = [dict(plant.outcomes[0, "south", 0][0], campaign="cleanup")]
+    plant.counts["outcomes"] += 1
+
+
+def stray_outcome(plant: Plant) -> None:
+    plant.outcomes[0, "east", 0].append(plant.outcomes[0, "east", 0][0] | {"vm_row": 999})
+    plant.counts["outcomes"] += 1
+
+
+def hit_twice(plant: Plant) -> None:
+    rows = plant.events[0, "south", 0]
+    single = plant.pick("hypervisor", "south", None, None)[0]
+    rows.append(single | {"start_at": single["start_at"] + 20_000})
+    plant.stage_times["hypervisor", "south"][1] += 30_000
+
+
+def work_overlaps(plant: Plant) -> None:
+    """The next domain starts while the last is held by `work`, though its VMs are back."""
+    shift(last_domain(plant, "agent", "north", 1), -70_000)
+
+
+def impacts_overlap(plant: Plant) -> None:
+    last = last_domain(plant, "hypervisor", "north", 1)
+    before = unit_before(plant, "hypervisor", "north", 1, last)
+    shift(last, before[0]["start_at"] + 500 - last[0]["start_at"])
+
+
+def all_at_once(plant: Plant) -> None:
+    """Both domains of a set of two start together."""
+    last = last_domain(plant, "hypervisor", "south", 1)
+    shift(last, unit_before(plant, "hypervisor", "south", 1, last)[0]["start_at"] - last[0]["start_at"])
+
+
+def gap_too_short(plant: Plant) -> None:
+    shift(last_domain(plant, "hypervisor", "north", 1), -1)
+
+
+def gap_too_long(plant: Plant) -> None:
+    """Set 2 is not the last of its region to end."""
+    shift(last_domain(plant, "hypervisor", "north", 2), 1)
+
+
+def miss_a_vm(plant: Plant) -> None:
+    unit = plant.pick("hypervisor", "north", 1, 2)
+    plant.events[0, "north", 0].remove(min(unit, key=lambda event: event["duration_ms"]))
+
+
+def miss_a_single(plant: Plant) -> None:
+    plant.events[1, "south", 0].remove(plant.pick("agent", "south", None, None)[0])
+
+
+def split_a_domain(plant: Plant) -> None:
+    """One VM of a domain starts a little after the others."""
+    shift(plant.pick("hypervisor", "north", 3, 0)[:1], 100)
+
+
+def swap_domains(campaign: str, region: str, set_: int) -> Callable[[Plant], None]:
+    """The first two domains of a set in each other's place; all are held equally long."""
+
+    def swap(plant: Plant) -> None:
+        one, other = plant.pick(campaign, region, set_, 0), plant.pick(campaign, region, set_, 1)
+        distance = other[0]["start_at"] - one[0]["start_at"]
+        shift(one, distance)
+        shift(other, -distance)
+
+    return swap
+
+
+def domain_number(number: int | None) -> Callable[[Plant], None]:
+    """The domain 1 of east's set gets another number, the same for all its VMs."""
+
+    def change(plant: Plant) -> None:
+        for vm in plant.fleet["east", 0]:
+            if vm["update_domain"] == 1:
+                vm["update_domain"] = number
+
+    return change
+
+
+def no_guarantee(change: Callable[[list[Row]], object]) -> Callable[[Plant], object]:
+    return lambda plant: change(plant.no_guarantee)
+
+
+def impacts_of_one_vm(plant: Plant) -> None:
+    """A single of east is frozen by `agent` while `hypervisor` still has it."""
+    hypervisor, agent = (plant.pick(name, "east", None, None)[0] for name in ("hypervisor", "agent"))
+    agent["start_at"] = hypervisor["start_at"] + 1
+
+
+def overlap_within_campaign(plant: Plant) -> None:
+    rows = plant.events[0, "south", 0]
+    single = plant.pick("hypervisor", "south", None, None)[0]
+    rows.append(single | {"start_at": single["start_at"] + 1})
+
+
+def stage_taken_early(campaign: str, region: str, ms: int) -> Callable[[Plant], None]:
+    def change(plant: Plant) -> None:
+        plant.figure(campaign, region, "start_ms")["value"] -= ms
+
+    return change
+
+
+def single_in_pairs_time(plant: Plant) -> None:
+    """A single of south is frozen while north is at work."""
+    plant.pick("hypervisor", "south", None, None)[0]["start_at"] = plant.all_events()[7]["start_at"]
+
+
+def figure(campaign: str, region: str, name: str, **changes: Any) -> Callable[[Plant], None]:
+    return lambda plant: plant.figure(campaign, region, name).update(changes)
+
+
+def repeat_figure(plant: Plant) -> None:
+    plant.summary.append(plant.figure("agent", "east", "vm_hit_count"))
+
+
+def drop_figure(name: str) -> Callable[[Plant], None]:
+    return lambda plant: plant.summary.remove(plant.figure("agent", "east", name))
+
+
+def drop_stage(plant: Plant) -> None:
+    plant.stages.remove(plant.stage("cleanup", "east"))
+    plant.counts["stages"] -= 1
+
+
+def stage(**changes: Any) -> Callable[[Plant], None]:
+    return lambda plant: plant.stage("agent", "south").update(changes)
+
+
+def short_stages(plant: Plant) -> None:
+    """Every stage of `hypervisor` claims to end as soon as it began."""
+    for row in plant.summary:
+        if row["campaign"] == "hypervisor" and row["figure"] in ("start_ms", "end_ms"):
+            row["value"] = 0.0
+
+
+HYPERVISOR = {"campaign": "hypervisor", "iteration": 1}
+AGENT = {"campaign": "agent", "iteration": 1}
+FAULTS = {
+    "part in another folder": Fault("fleet", {"folder_region": "east"}, to_tables=part_in_other_folder),
+    "set divided over parts": Fault(
+        "fleet", {"region": "north", "set": 2}, "R30 R38 R74", to_events=divide_set
+    ),
+    "gap in the fleet": Fault("fleet", {"rows": 3, "expected_rows": 4}, "R4", to_events=drop_vm),
+    "vm_row twice": Fault("fleet", {"vm_row": 3, "region": "east"}, "R29 R74", to_tables=repeat_vm_row),
+    "before its stage": Fault("R4", HYPERVISOR | {"vm": 27, "start_ms": -5}, to_events=early_single),
+    "after its stage": Fault("R4", HYPERVISOR | {"region": "east"}, "R74", to_tables=late_single),
+    "of no campaign": Fault("R4", {"campaign": "typo", "vm": 27}, to_events=event_of(2, campaign="typo")),
+    "of no VM": Fault("R4", {"vm_row": 99, "problem": "no such VM"}, to_events=event_of(99)),
+    "of another kind": Fault("R4", {"vm": 27}, to_events=event("agent", "east", None, None, kind="reboot")),
+    "of another phase": Fault(
+        "R4", {"vm": 27}, to_events=event("agent", "east", None, None, phase="scheduled")
+    ),
+    "of no stage": Fault(
+        "R4", {"vm": 27}, "R29 R49 R74", to_events=event("agent", "east", None, None, iteration=2)
+    ),
+    "in another folder": Fault("R4", {"region": "east", "folder_region": "north"}, to_tables=swap_folders),
+    "out of scope": Fault(
+        "R4",
+        {"campaign": "cleanup", "region": "south"},
+        "R74",
+        to_events=event_of(23, campaign="cleanup", duration_ms=5_000, start_at=20 * HOUR_MS),
+    ),
+    "no outcome": Fault("R5", HYPERVISOR | {"vm": 37, "found": 0}, to_tables=drop_outcome),
+    "two outcomes": Fault("R5", HYPERVISOR | {"vm": 37, "found": 2}, to_tables=repeat_outcome),
+    "another outcome": Fault("R5", HYPERVISOR | {"vm": 7, "outcome": "skipped"}, to_tables=skip_outcome),
+    "outcome out of scope": Fault("R5", {"expected": 0, "found": 1}, "R74", to_tables=outcome_out_of_scope),
+    "outcome of no VM": Fault("R5", {"vm_row": 999}, to_tables=stray_outcome),
+    "hit twice": Fault("R6", {"region": "south", "event_count": 2}, "R29", to_events=hit_twice),
+    "work overlaps": Fault("R26", AGENT | {"region": "north", "set": 1}, "R28 R77", to_events=work_overlaps),
+    "not all back": Fault(
+        "R27", HYPERVISOR | {"region": "north", "set": 1}, "R26 R28 R35", to_events=impacts_overlap
+    ),
+    "gap too short": Fault("R28", HYPERVISOR | {"region": "north", "set": 1}, to_events=gap_too_short),
+    "VM left out": Fault("R29", {"set": 1, "update_domain": 2, "vm_hit_count": 1}, to_events=miss_a_vm),
+    "single left out": Fault("R29", AGENT | {"region": "south", "vm_hit_count": 0}, to_events=miss_a_single),
+    "domain in two visits": Fault("R29", {"set": 3, "visit_count": 2}, "R30", to_events=split_a_domain),
+    "visits no permutation": Fault("R30", {"set": 3, "visited": [0, 0]}, "R29", to_events=split_a_domain),
+    "larger domain later": Fault("R30", AGENT | {"set": 2}, to_events=swap_domains("agent", "north", 2)),
+    "not sequential": Fault("R30", {"visited": [1, 0]}, to_events=swap_domains("cleanup", "east", 9)),
+    "domain 20": Fault("R31", {"set": 9, "update_domain": 20, "vm": 17}, to_events=domain_number(20)),
+    "no domain": Fault("R31", {"set": 9, "update_domain": None, "vm": 17}, to_events=domain_number(None)),
+    "all VMs down": Fault(
+        "R34", HYPERVISOR | {"set": 1, "down": 4}, "R26 R27 R28 R35", to_events=all_at_once
+    ),
+    "two domains down": Fault("R35", {"set": 1, "down": 4}, "R26 R27 R28", to_events=impacts_overlap),
+    "set not listed": Fault(
+        "R38", {"set": 3, "reason": None}, to_tables=no_guarantee(lambda rows: rows.pop(0))
+    ),
+    "another reason": Fault(
+        "R38",
+        {"set": 4, "reason": "one_domain", "reason_expected": "one_vm"},
+        to_tables=no_guarantee(lambda rows: rows[1].update(reason="one_domain")),
+    ),
+    "listed twice": Fault("R38", {"set": 4}, to_tables=no_guarantee(lambda rows: rows.append(rows[1]))),
+    "listed in vain": Fault(
+        "R38", {"set": 2}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 2}))
+    ),
+    "no such set": Fault(
+        "R38", {"set": 88}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 88}))
+    ),
+    "gap too long": Fault("R40", HYPERVISOR | {"region": "north", "set": 2}, to_events=gap_too_long),
+    "memory lost": Fault("R41", {"vm": 27}, to_events=event("agent", "east", None, None, effects=17)),
+    "unknown effect": Fault("R41", {"vm": 27}, to_events=event("agent", "east", None, None, effects=48)),
+    "too long": Fault(
+        "R42", {"duration_ms": 9001}, to_events=event("hypervisor", "north", 3, 0, duration_ms=9001)
+    ),
+    "too short": Fault(
+        "R42", {"duration_ms": 999}, to_events=event("hypervisor", "north", 3, 0, duration_ms=999)
+    ),
+    "clock not synchronised": Fault(
+        "R43", {"vm": 27}, to_events=event("agent", "east", None, None, effects=0)
+    ),
+    "two campaigns at once": Fault("R48", AGENT | {"vm": 27}, "R4 R49", to_events=impacts_of_one_vm),
+    "twice at once": Fault("R48", {"region": "south"}, "R6 R29", to_events=overlap_within_campaign),
+    "stages of a pair overlap": Fault(
+        "R49",
+        {"region": "north", "region_other": "south", "seen": "stages"},
+        to_tables=stage_taken_early("hypervisor", "south", 1),
+    ),
+    "stages of a region overlap": Fault(
+        "R49",
+        {"region": "east", "region_other": "east", "campaign_other": "agent"},
+        to_tables=stage_taken_early("agent", "east", 1),
+    ),
+    "events of a pair overlap": Fault("R49", {"seen": "events"}, "R4", to_events=single_in_pairs_time),
+    "lag too short": Fault(
+        "R54",
+        AGENT | {"region": "north", "lag_ms": HOUR_MS},
+        to_tables=stage_taken_early("agent", "south", 1),
+    ),
+    "figure differs": Fault(
+        "R74",
+        {"figure": "unavailable_ms", "value": 1.0},
+        to_tables=figure("agent", "east", "unavailable_ms", value=1),
+    ),
+    "bin differs": Fault(
+        "R74",
+        {"figure": "paused_ms_histogram", "bin_start_ms": 7},
+        to_tables=figure("agent", "east", "paused_ms_histogram", bin_start_ms=7),
+    ),
+    "figure told twice": Fault("R74", {"figure": "vm_hit_count", "region": "east"}, to_tables=repeat_figure),
+    "figure missing": Fault("R74", {"figure": "asked_ms", "value": None}, to_tables=drop_figure("asked_ms")),
+    "stage missing": Fault("R74", {"figure": "stage_count", "region": "east"}, "R4", to_tables=drop_stage),
+    "stage count differs": Fault("R74", {"figure": "failed_count"}, to_tables=stage(failed_count=1)),
+    "stage end differs": Fault("R74", {"figure": "last_end_ms"}, to_tables=stage(last_end_at=7)),
+    "stage without start": Fault("R74", {"figure": "first_start_ms"}, to_tables=stage(first_start_at=None)),
+    "outcome differs": Fault(
+        "R74",
+        {"vm": 7, "paused_ms": 1, "campaign": "hypervisor"},
+        to_tables=lambda plant: plant.outcomes[0, "east", 0][0].update(paused_ms=1),
+    ),
+    "down in a freeze": Fault(
+        "R74",
+        {"vm": 7, "down_ms": 1},
+        to_tables=lambda plant: plant.outcomes[0, "east", 0][0].update(down_ms=1),
+    ),
+    "manifest counts differ": Fault(
+        "R74", {"figure": "singles", "value": 1}, to_tables=lambda plant: plant.counts.update(singles=1)
+    ),
+    "closed form": Fault(
+        "R77",
+        AGENT | {"set": 2, "took_ms": 100_001},
+        "R40",
+        to_events=lambda plant: shift(last_domain(plant, "agent", "north", 2), 1),
+    ),
+    "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R74", to_tables=short_stages),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_fault_is_found_by_its_rule(tmp_path: Path, plant: Plant, name: str) -> None:
+    fault = FAULTS[name]
+    fault.to_events(plant)
+    derive(plant)
+    fault.to_tables(plant)
+
+    verdict = verdict_of(tmp_path, plant)
+
+    assert set(broken(verdict)) == {fault.rule, *fault.also.split()}
+    assert not verdict.ok
+    assert any(fault.offender.items() <= row.items() for row in offenders(verdict, fault.rule))
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    assert {fault.rule for fault in FAULTS.values()} | {"files"} == set(RULES)
