@@ -124,7 +124,9 @@ def main() -> None:
         run = in_turn(
             {
                 "bare pyarrow write": lambda: limits.bare_write(ready, folder / "bare", threads, is_durable=False),
-                "bare pyarrow write, fsync": lambda: limits.bare_write(ready, folder / "bare", threads, is_durable=True),
+                "bare pyarrow write, fsync": lambda: limits.bare_write(
+                    ready, folder / "bare", threads, is_durable=True
+                ),
                 "fleetsim.run": lambda: campaigns.run(prepared.path, folder / "run"),
             },
             arguments.rounds,

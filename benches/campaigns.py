@@ -40,9 +40,7 @@ def prepared_fleet(folder: Path, vms: int) -> PreparedFleet:
 
 def blocks(prepared: PreparedFleet) -> Blocks:
     """All blocks of *prepared*, each with its first vm_row."""
-    return [
-        (part.vm_row_start, engine.load_block(part)) for region in prepared.regions for part in region.parts
-    ]
+    return [(part.vm_row_start, engine.load_block(part)) for region in prepared.regions for part in region.parts]
 
 
 def walk(loaded: Blocks, campaign: Campaign) -> None:

@@ -62,18 +62,36 @@ def simpy_to_parquet(vm_count: int, out: Path) -> None:
     starts, lengths, vms = simpy_walk(vm_count)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    same = {"campaign": pa.repeat(pa.scalar("freeze"), len(vms)), "iteration": pa.array(np.ones(len(vms), np.uint8))}
+    count = len(vms)
+
+    def word(text: str) -> pa.Array:
+        return pa.repeat(pa.scalar(text), count)
+
+    def number(value: int, data_type: pa.DataType) -> pa.Array:
+        return pa.repeat(pa.scalar(value, data_type), count)
+
+    same = {"campaign": word("freeze"), "iteration": number(1, pa.uint8())}
     vm_row = pa.array(vms, pa.uint32())
     duration_ms = pa.array(lengths, pa.uint32())
-    effects = pa.array(np.full(len(vms), 16, np.uint8))
-    words = {name: pa.repeat(pa.scalar(word), len(vms)) for name, word in (
-        ("phase", "platform"), ("kind", "freeze"), ("result", "completed"))}  # fmt: skip
-    events = pa.table({**same, **words, "vm_row": vm_row, "start_at": pa.array(starts, pa.timestamp("ms", "UTC")),
-                       "duration_ms": duration_ms, "effects": effects})  # fmt: skip
-    pq.write_table(events, out / "events.parquet")
-    zeros = pa.array(np.zeros(len(vms), np.uint32))
-    updated = pa.repeat(pa.scalar("updated"), len(vms))
-    reason = pa.repeat(pa.scalar("none"), len(vms))
-    outcomes = pa.table({**same, "vm_row": vm_row, "outcome": updated, "reason": reason, "paused_ms": duration_ms,
-                         "down_ms": zeros, "event_count": pa.array(np.ones(len(vms), np.uint32)), "effects": effects})  # fmt: skip
-    pq.write_table(outcomes, out / "outcomes.parquet")
+    events = {
+        **same,
+        "phase": word("platform"),
+        "kind": word("freeze"),
+        "result": word("completed"),
+        "vm_row": vm_row,
+        "start_at": pa.array(starts, pa.timestamp("ms", "UTC")),
+        "duration_ms": duration_ms,
+        "effects": number(16, pa.uint8()),
+    }
+    outcomes = {
+        **same,
+        "vm_row": vm_row,
+        "outcome": word("updated"),
+        "reason": word("none"),
+        "paused_ms": duration_ms,
+        "down_ms": number(0, pa.uint32()),
+        "event_count": number(1, pa.uint32()),
+        "effects": number(16, pa.uint8()),
+    }
+    pq.write_table(pa.table(events), out / "events.parquet")
+    pq.write_table(pa.table(outcomes), out / "outcomes.parquet")

@@ -8,6 +8,7 @@ another, so blocks run on any thread, in any order. Without hosts and caps every
 import hashlib
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ ITERATION = 1
 """Campaigns without windows have one iteration (semantics.md 25)."""
 
 Int64s = npt.NDArray[np.int64]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Block:
 
     vm_key: Int64s  # [V]
     set_offsets: Int64s  # [S+1] units of each set
-    set_key: Int64s  # [U]
+    set_key: Int64s  # [S]
+    unit_set_key: Int64s  # [U]
     update_domain: npt.NDArray[np.uint8]  # [U]
     unit_offsets: Int64s  # [U+1] VM rows of each unit; singles are the rows after the last
 
@@ -107,18 +110,19 @@ def load_block(part: PreparedPart) -> Block:
         units = file.read(use_threads=False)
     unit_offsets = np.zeros(len(units) + 1, np.int64)
     np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
-    set_row = to_numpy(units["set_row"])
+    set_row, unit_set_key = to_numpy(units["set_row"]), to_numpy(units["set_key"])
     set_offsets = np.append(np.flatnonzero(np.diff(set_row, prepend=np.uint32(NO_ROW))), len(units))
     return Block(
         vm_key=_frozen(vm_key),
         set_offsets=_frozen(set_offsets),
-        set_key=_frozen(to_numpy(units["set_key"])),
+        set_key=_frozen(unit_set_key[set_offsets[:-1]]),
+        unit_set_key=_frozen(unit_set_key),
         update_domain=_frozen(to_numpy(units["update_domain"])),
         unit_offsets=_frozen(unit_offsets),
     )
 
 
-def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _frozen(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
     # Arrow's arrays are read-only; ours as well, so that each kernel is compiled once and not once a mixture.
     array.flags.writeable = False
     return array
@@ -129,7 +133,14 @@ def _address(stream: Stream, iteration: int) -> np.uint64:
 
 
 def advance(
-    block: Block, campaign: Campaign, *, key: int, start_ms: int, vm_row_start: int, iteration: int = ITERATION, replica: int = 0
+    block: Block,
+    campaign: Campaign,
+    *,
+    key: int,
+    start_ms: int,
+    vm_row_start: int,
+    iteration: int = ITERATION,
+    replica: int = 0,
 ) -> Impacts:
     """Take the VMs of *block* through a stage of *campaign* that starts at *start_ms* since scenario.start.
 
@@ -138,7 +149,7 @@ def advance(
     """
     assert 0 < iteration < 1 << 8
     philox_key, replica_word = np.uint64(key), np.uint64(replica)
-    vm_count, unit_count = len(block.vm_key), len(block.set_key)
+    vm_count, unit_count = len(block.vm_key), len(block.update_domain)
     single_row = int(block.unit_offsets[-1])
     sums = Sums(
         end_ms=start_ms,
@@ -150,30 +161,25 @@ def advance(
 
     unit_ms, unit_unavailable_ms = np.empty(unit_count, np.int64), np.empty(unit_count, np.int64)
     impact.measure_units(block.unit_offsets, duration_ms, unit_ms, unit_unavailable_ms)
-    unit_draw = np.empty(unit_count, np.uint64)
-    if campaign.update_domain_order == DomainOrder.RANDOM:
-        order_address = _address(Stream.UPDATE_DOMAIN_ORDER, iteration)
-        walk.draw_units(philox_key, order_address, replica_word, block.set_key, block.update_domain, unit_draw)
-
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
+    priorities = _priorities(block, campaign, philox_key, iteration, replica_word)
+    set_start_ms = np.empty(sums.set_count, np.int64)
+    spread = (start_ms, campaign.spread_ms, philox_key)
+    walk.draw_starts(*spread, _address(Stream.SET_SPREAD, iteration), replica_word, block.set_key, set_start_ms)
     unit_start_ms = np.empty(unit_count, np.int64)
     walk.walk_sets(
-        start_ms, campaign.work_ms, campaign.update_domain_gap_ms, int(campaign.update_domain_order),
-        campaign.spread_ms, philox_key, _address(Stream.SET_SPREAD, iteration), replica_word,
-        block.set_offsets, block.set_key,
-        block.unit_offsets, unit_draw, unit_ms, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64),
+        start_ms, campaign.work_ms, campaign.update_domain_gap_ms,
+        block.set_offsets, set_start_ms,
+        block.unit_offsets, priorities, unit_ms, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64),
         unit_start_ms,
         totals,
     )  # fmt: skip
     vm_start_ms = np.empty(vm_count, np.int64)
-    walk.start_vms(0, block.unit_offsets, unit_start_ms, vm_start_ms)
-    walk.walk_singles(
-        start_ms, campaign.work_ms,
-        campaign.spread_ms, philox_key, _address(Stream.SINGLE_SPREAD, iteration), replica_word,
-        single_row, block.vm_key, duration_ms, vm_start_ms,
-        totals,
-    )  # fmt: skip
+    walk.start_vms(block.unit_offsets, unit_start_ms, vm_start_ms)
+    single_address = _address(Stream.SINGLE_SPREAD, iteration)
+    walk.draw_starts(*spread, single_address, replica_word, block.vm_key[single_row:], vm_start_ms[single_row:])
+    walk.walk_singles(start_ms, campaign.work_ms, single_row, vm_start_ms, duration_ms, totals)
 
     sums.first_start_ms = int(totals[walk.FIRST_START_MS])
     sums.end_ms = int(totals[walk.END_MS])
@@ -200,6 +206,22 @@ def _lengths(
     return duration_ms
 
 
+def _priorities(
+    block: Block, campaign: Campaign, key: np.uint64, iteration: int, replica: np.uint64
+) -> npt.NDArray[np.uint64]:
+    """What the domains of a set are ordered by, smallest first: uint64[U]."""
+    match campaign.update_domain_order:
+        case DomainOrder.SEQUENTIAL:
+            return np.zeros(len(block.update_domain), np.uint64)
+        case DomainOrder.LARGEST_FIRST:
+            return np.iinfo(np.uint64).max - np.diff(block.unit_offsets).astype(np.uint64)
+        case DomainOrder.RANDOM:
+            priorities = np.empty(len(block.update_domain), np.uint64)
+            address = _address(Stream.UPDATE_DOMAIN_ORDER, iteration)
+            walk.draw_units(key, address, replica, block.unit_set_key, block.update_domain, priorities)
+            return priorities
+
+
 def _tally(
     sums: Sums,
     block: Block,
@@ -214,12 +236,8 @@ def _tally(
     hour_count = sums.end_ms // impact.HOUR_MS - first_hour + 1
     starts, unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
     single_row = int(block.unit_offsets[-1])
-    impact.tally_unit_hours(
-        first_hour, unit_start_ms, block.unit_offsets, unit_unavailable_ms, starts, unavailable_ms
-    )
-    impact.tally_single_hours(
-        first_hour, start_ms[single_row:], duration_ms[single_row:], starts, unavailable_ms
-    )
+    impact.tally_unit_hours(first_hour, unit_start_ms, block.unit_offsets, unit_unavailable_ms, starts, unavailable_ms)
+    impact.tally_single_hours(first_hour, start_ms[single_row:], duration_ms[single_row:], starts, unavailable_ms)
     impact.tally_lengths(duration_ms, sums.histogram)
     sums.unavailable_ms = int(unavailable_ms.sum())
     sums.hourly = {

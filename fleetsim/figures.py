@@ -47,9 +47,7 @@ class Figure:
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure(
-            "length_ms", "ms", "from the first unit's start to the last unit's end", ("campaign", "stage")
-        ),
+        Figure("length_ms", "ms", "from the first unit's start to the last unit's end", ("campaign", "stage")),
         Figure(
             "length_bound_ratio",
             "ratio",
@@ -65,18 +63,14 @@ FIGURES = {
             "pause of a VM, summed over its events: at position ceil(0.50 n) of the n VMs with an event",
             ("campaign", "stage", "by"),
         ),
-        Figure(
-            "paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", ("campaign", "stage", "by")
-        ),
+        Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", ("campaign", "stage", "by")),
         Figure(
             "paused_ms_max",
             "ms",
             "longest pause of a VM, summed over its events",
             ("campaign", "stage", "by"),
         ),
-        Figure(
-            "unavailable_ms", "VM-ms", "time VMs were paused or down, summed", ("campaign", "stage", "by")
-        ),
+        Figure("unavailable_ms", "VM-ms", "time VMs were paused or down, summed", ("campaign", "stage", "by")),
         Figure(
             "set_down_ratio_max",
             "ratio",
@@ -124,9 +118,7 @@ class RunFiles:
         """The run in folder *run*; raise `InputError` unless it is finished and of a schema we read."""
         path = Path(run)
         if not path.is_dir():
-            raise InputError(
-                f"{path}: must be the folder of a run, got {'a file' if path.exists() else 'nothing'}"
-            )
+            raise InputError(f"{path}: must be the folder of a run, got {'a file' if path.exists() else 'nothing'}")
         if not (path / "manifest.json").is_file():
             raise InputError(
                 f"{path}: must be a finished run, got no manifest.json in it;"
@@ -145,8 +137,7 @@ class RunFiles:
             )
         if missing:
             raise InputError(
-                f"{path}: must hold every file of its manifest,"
-                f" got {len(missing)} missing, first '{missing[0]}'"
+                f"{path}: must hold every file of its manifest, got {len(missing)} missing, first '{missing[0]}'"
             )
         try:
             resolved = tomllib.loads((path / "resolved.toml").read_text("utf-8"))
@@ -172,9 +163,7 @@ class RunFiles:
     @cached_property
     def edges(self) -> set[frozenset[str]]:
         """The pairs as undirected edges, whichever side lists them."""
-        rows = (
-            pl.read_csv(self.path / "pairs.csv", infer_schema=False).select("region", "paired_region").rows()
-        )
+        rows = pl.read_csv(self.path / "pairs.csv", infer_schema=False).select("region", "paired_region").rows()
         return {frozenset(row) for row in rows if row[1] and row[0] != row[1]}
 
     def has(self, table: str) -> bool:
@@ -248,8 +237,7 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
     if not pieces:
         pieces = [(pl.LazyFrame(schema=_EVENTS_SCHEMA), files.fleet_path)]
     joined = [
-        events.join(_given(fleet_path, given), on="vm_row", maintain_order="left")
-        for events, fleet_path in pieces
+        events.join(_given(fleet_path, given), on="vm_row", maintain_order="left") for events, fleet_path in pieces
     ]
     return pl.concat(joined).select(
         "campaign",
@@ -309,13 +297,9 @@ def stages(files: RunFiles) -> pl.DataFrame:
     scope = files.scan("stages").select(
         *STAGE,
         "bottleneck",
-        vm_count=pl.sum_horizontal(
-            pl.col(f"{word}_count").cast(pl.Int64) for word in schema.words(schema.Outcome)
-        ),
+        vm_count=pl.sum_horizontal(pl.col(f"{word}_count").cast(pl.Int64) for word in schema.words(schema.Outcome)),
     )
-    no_guarantee = (
-        files.scan("no_guarantee").group_by("region").agg(no_guarantee_count=pl.len().cast(pl.Int64))
-    )
+    no_guarantee = files.scan("no_guarantee").group_by("region").agg(no_guarantee_count=pl.len().cast(pl.Int64))
     return (
         scope.join(singles, on=STAGE, how="left")
         .join(no_guarantee, on="region", how="left")
@@ -342,8 +326,7 @@ class Bound:
         later = f", {duration(self.pair_lag_ms)} later," if self.pair_lag_ms else ""
         then = "".join(f", then{later} in its pair {region}" for region in self.regions[1:])
         return (
-            f"no order takes less than {duration(self.bound_ms)}:"
-            f" the longest set or single in {self.regions[0]}{then}"
+            f"no order takes less than {duration(self.bound_ms)}: the longest set or single in {self.regions[0]}{then}"
         )
 
 
@@ -385,9 +368,7 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
     return (
         names.join(figures, on="campaign", how="left", maintain_order="left")
         .with_columns(
-            pl.col(
-                "vm_count", "vm_hit_count", "unavailable_ms", "set_out_ms", "no_guarantee_count"
-            ).fill_null(0),
+            pl.col("vm_count", "vm_hit_count", "unavailable_ms", "set_out_ms", "no_guarantee_count").fill_null(0),
             length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"),
         )
         .drop("bound_ms")
@@ -466,9 +447,9 @@ def _percentile_bins(binned: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame
     return (
         merged.group_by(grain)
         .agg(
-            pl.concat_list(
-                _nearest_rank(pl.col(name), pl.col("vm_count"), percent) for percent in PERCENTILES
-            ).alias(name)
+            pl.concat_list(_nearest_rank(pl.col(name), pl.col("vm_count"), percent) for percent in PERCENTILES).alias(
+                name
+            )
             for name in columns
         )
         .explode(columns)

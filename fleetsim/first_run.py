@@ -4,9 +4,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetsim.regions import dataset_path
 from fleetsim.fleet.azure_trace import Imported, import_trace
 from fleetsim.progress import Progress
+from fleetsim.regions import dataset_path
 from fleetsim.reporting import Report, report
 from fleetsim.runfolder import check_absent
 from fleetsim.runner import Run, run

@@ -203,10 +203,7 @@ def _table(table: Table, columns: Mapping[str, pa.Array], provenance: Provenance
 def _from_rows(table: Table, rows: list[dict[str, Any]], provenance: Provenance) -> pa.Table:
     schema = arrow_schema(table, provenance)
     plain = pa.schema(
-        [
-            field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
-            for field in schema
-        ]
+        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
     )
     arrays = [pa.array([row[field.name] for row in rows], field.type) for field in plain]
     encoded = [

@@ -122,9 +122,7 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(
-            f"{path}: the list of region pairs must be a readable CSV file, got: {reason}"
-        ) from error
+        raise InputError(f"{path}: the list of region pairs must be a readable CSV file, got: {reason}") from error
     lines = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(lines, [])]
     if missing := [

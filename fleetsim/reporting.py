@@ -199,18 +199,14 @@ class Report:
     def _no_guarantee_of(self, campaign: dict[str, Any]) -> dict[str, int]:
         """Sets without guarantee in the regions of *campaign*, counted by reason; reasons that occur."""
         counts = dict(
-            self.no_guarantee.filter(pl.col("region").is_in(campaign["regions"]))["reason"]
-            .value_counts()
-            .rows()
+            self.no_guarantee.filter(pl.col("region").is_in(campaign["regions"]))["reason"].value_counts().rows()
         )
         return {word: counts[word] for word in schema.words(schema.NoGuarantee) if word in counts}
 
     def write(self, path: str | Path, format: str = "parquet") -> None:  # noqa: A002
         """Write `frame` as `parquet`, or `to_dict` as `json`, to *path*; atomic, a file there is replaced."""
         if format not in FORMATS:
-            raise InputError(
-                f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}"
-            )
+            raise InputError(f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}")
         path = Path(path)
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"{path}: must be a file in a folder that exists")
@@ -232,8 +228,7 @@ class Report:
 
         types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64()}
         fields = [
-            pa.field(column.name, types[column.dtype], nullable=column.is_nullable)
-            for column in schema.REPORT.columns
+            pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in schema.REPORT.columns
         ]
         manifest = self.files.manifest
         provenance = {
@@ -275,9 +270,7 @@ class Report:
             "warning": header["warnings"],
         }.items():
             for sentence in sentences:
-                grid.add_row(
-                    Text(label, style="yellow" if label == "warning" else "dim"), Text(_shown(sentence))
-                )
+                grid.add_row(Text(label, style="yellow" if label == "warning" else "dim"), Text(_shown(sentence)))
         console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
     def _render_campaigns(self, console: Console) -> None:
@@ -298,9 +291,7 @@ class Report:
             console.print()
             console.print(Padding(table, (0, 0, 0, 2), expand=False))
         if self.approximate:
-            note = (
-                "~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events"
-            )
+            note = "~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events"
             console.print(_item(" ", note))
 
     def _spelt(self, name: str, value: float | None) -> str:
@@ -368,9 +359,7 @@ class Report:
             console.print(Text(f"{label:>{label_width}}{rule}{line}", no_wrap=True, overflow="crop"))
         left, right = f"{rows['hour'][0]:,} h", f"{rows['hour'][-1] + 1:,} h"
         axis = f"{left}{right:>{max(len(right) + 1, bar_width * len(started) - len(left))}}"
-        console.print(
-            Text(f"{'':{label_width + len(rule)}}{axis}", style="dim", no_wrap=True, overflow="crop")
-        )
+        console.print(Text(f"{'':{label_width + len(rule)}}{axis}", style="dim", no_wrap=True, overflow="crop"))
 
     def _render_groups(self, console: Console, groups: Groups) -> None:
         """One table a campaign, largest groups first."""
@@ -391,9 +380,7 @@ class Report:
                 key = [Text("-" if row[each] is None else _shown(row[each])) for each in groups.names]
                 table.add_row(*key, *(self._spelt(name, row[name]) for name in names))
             console.print()
-            console.print(
-                Text(f"{_shown(campaign['name'])} by {_shown(', '.join(groups.columns))}", style="bold")
-            )
+            console.print(Text(f"{_shown(campaign['name'])} by {_shown(', '.join(groups.columns))}", style="bold"))
             console.print(Padding(table, (0, 0, 0, 2), expand=False))
             if len(own) > ROWS_SHOWN:
                 console.print(_item(" ", f"... {len(own) - ROWS_SHOWN:,} more"))
@@ -427,9 +414,7 @@ def _long(grain: str, keys: list[str], wide: pl.DataFrame) -> pl.DataFrame:
     names = [name for name in FIGURES if name in wide.columns]
     units = {name: FIGURES[name].unit for name in names}
     return (
-        wide.select(
-            pl.col(names).cast(pl.Float64), grain=pl.lit(grain), key=pl.concat_str(parts, separator="/")
-        )
+        wide.select(pl.col(names).cast(pl.Float64), grain=pl.lit(grain), key=pl.concat_str(parts, separator="/"))
         .unpivot(names, index=["grain", "key"], variable_name="figure", value_name="value")
         .with_columns(unit=pl.col("figure").replace_strict(units, return_dtype=pl.String))
         .select(schema.REPORT.names())
@@ -444,9 +429,7 @@ def _figures_of(row: dict[str, Any]) -> dict[str, int | float | None]:
 def _json_value(value: Any) -> Any:
     """A group's value as JSON has it: dates and what is no number as text."""
     is_plain = (
-        value is None
-        or isinstance(value, bool | int | str)
-        or (isinstance(value, float) and math.isfinite(value))
+        value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
     )
     return value if is_plain else str(value)
 

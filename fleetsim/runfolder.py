@@ -120,23 +120,3 @@ def sync_folders(folders: Iterable[Path]) -> None:
         with contextlib.suppress(OSError):
             os.fsync(handle)
         os.close(handle)
-
-
-def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a finished run. Raises `InputError` where *run* is none."""
-    path = run / MANIFEST
-    if not path.is_file():
-        unfinished = (run / RESOLVED).is_file()
-        found = "an unfinished run; finish it with --resume" if unfinished else "no manifest.json"
-        raise InputError(f"{run}: must be the folder of a finished run, found {found}")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        newer = int(manifest["schema_version"]) > SCHEMA_VERSION
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: must be the manifest of a run, found something else ({error})") from error
-    if newer:
-        raise InputError(
-            f"{path}: schema_version must be at most {SCHEMA_VERSION}, found {manifest['schema_version']};"
-            " the run was made by a newer fleetsim"
-        )
-    return manifest

@@ -5,6 +5,7 @@ writes what is encoded, so that no core waits for the disk. A block reports its 
 region waiting for it can start. Memory holds the blocks in flight, never the fleet.
 """
 
+import json
 import os
 import queue
 import tempfile
@@ -24,10 +25,11 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.runfolder import MANIFEST, RESOLVED, RunFolder, check_absent, read_manifest
+from fleetsim.runfolder import MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario, resolve
 from fleetsim.schema import SCHEMA_VERSION
 from fleetsim.tables import parquet_bytes, provenance_of
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -93,7 +95,7 @@ def run(
             if changes := difference((out / RESOLVED).read_text(), resolved_text):
                 raise InputError([f"{out}: --resume goes on with the same run only: {change}" for change in changes])
             if (out / MANIFEST).exists():
-                manifest = read_manifest(out)
+                manifest = json.loads((out / MANIFEST).read_text("utf-8"))
                 return Run(out, manifest["run_digest"], manifest, ("the run was finished already",), 0.0)
         prepared_s = time.perf_counter()
         try:
@@ -106,9 +108,7 @@ def run(
             raise RunError(
                 f"{out}: could not be written: {error.strerror or error}; finished parts stay, --resume goes on"
             ) from error
-    return Run(
-        out, manifest["run_digest"], manifest, tuple(manifest["warnings"]), time.perf_counter() - started_s
-    )
+    return Run(out, manifest["run_digest"], manifest, tuple(manifest["warnings"]), time.perf_counter() - started_s)
 
 
 @contextmanager

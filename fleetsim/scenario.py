@@ -276,9 +276,7 @@ class Resolved:
                     "update_domain_order": campaign.update_domain_order.name.lower(),
                     "spread_ms": campaign.spread_ms,
                     "pair_order": (
-                        campaign.pair_order
-                        if isinstance(campaign.pair_order, str)
-                        else list(campaign.pair_order)
+                        campaign.pair_order if isinstance(campaign.pair_order, str) else list(campaign.pair_order)
                     ),
                     "pair_lag_ms": campaign.pair_lag_ms,
                     "length": {
@@ -372,9 +370,7 @@ def resolve(scenario: Scenario, relation: Relation, region_vm_counts: Mapping[st
         for i, selector in enumerate(campaign.regions):
             if selector not in members:
                 rule = "must be a region, a geography or '*'"
-                problems.append(
-                    f"{word((*here, 'regions', i))}: {rule}, got '{selector}'{nearest(selector, members)}"
-                )
+                problems.append(f"{word((*here, 'regions', i))}: {rule}, got '{selector}'{nearest(selector, members)}")
             elif selector != "*" and not members[selector] & inhabited:
                 warnings.append(f"{word((*here, 'regions', i))}: no VM of the fleet is in '{selector}'")
             scope |= members.get(selector, set()) & inhabited
@@ -640,9 +636,7 @@ class _Uniform(_Form):
 
 
 class _Quantiles(_Form):
-    quantiles: Annotated[
-        tuple[Annotated[tuple[Fraction, int], PlainValidator(_point)], ...], BeforeValidator(_points)
-    ]
+    quantiles: Annotated[tuple[Annotated[tuple[Fraction, int], PlainValidator(_point)], ...], BeforeValidator(_points)]
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -752,9 +746,7 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, 
         at = re.search(r" \(at line ([0-9]+), column ([0-9]+)\)$", str(error))
         reason = str(error)[: at.start() if at else None]
         line, column = (f":{at[1]}", f" (column {at[2]})") if at else ("", "")
-        raise InputError(
-            f"{file}{line}: must be TOML, got: {reason[:1].lower()}{reason[1:]}{column}"
-        ) from None
+        raise InputError(f"{file}{line}: must be TOML, got: {reason[:1].lower()}{reason[1:]}{column}") from None
 
 
 def _is_text(source: str | Path) -> bool:
@@ -771,9 +763,7 @@ def _file_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputError(
-            f"{path}: must be a readable file, got: {(error.strerror or str(error)).lower()}"
-        ) from None
+        raise InputError(f"{path}: must be a readable file, got: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text, got other bytes at {error.start}") from None
 
@@ -794,16 +784,12 @@ def _apply_overrides(document: dict[str, Any], overrides: Sequence[str], places:
         table: Any = document
         path: list[str | int] = []
         if not equals or not all(parts):
-            problems.append(
-                f"--override: must be KEY=VALUE, such as campaign.NAME.length=10s, got '{override}'"
-            )
+            problems.append(f"--override: must be KEY=VALUE, such as campaign.NAME.length=10s, got '{override}'")
             continue
         if parts[0] == "campaign":
             names = _campaign_names(document)
             if len(parts) < 3:
-                problems.append(
-                    f"{where}: must name a campaign and a key of it, such as campaign.NAME.length"
-                )
+                problems.append(f"{where}: must name a campaign and a key of it, such as campaign.NAME.length")
                 continue
             if parts[1] not in names:
                 known = [name for name in names if name is not None]
@@ -845,8 +831,7 @@ def _campaign_names(document: Mapping[str, Any]) -> list[str | None]:
 def _repeated_names(document: Mapping[str, Any], places: "_Places") -> list[str]:
     names = _campaign_names(document)
     return [
-        f"{places.word(('campaign', place, 'name'))}: must be unique,"
-        f" got '{name}' as in campaign[{names.index(name)}]"
+        f"{places.word(('campaign', place, 'name'))}: must be unique, got '{name}' as in campaign[{names.index(name)}]"
         for place, name in enumerate(names)
         if name is not None and names.index(name) < place
     ]
@@ -863,8 +848,7 @@ def _with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
         **document,
         "outputs": {**base["outputs"], **outputs} if isinstance(outputs, dict) else outputs,
         "campaign": [
-            {**campaign_base, **campaign} if isinstance(campaign, dict) else campaign
-            for campaign in campaigns
+            {**campaign_base, **campaign} if isinstance(campaign, dict) else campaign for campaign in campaigns
         ]
         if isinstance(campaigns, list)
         else campaigns,
@@ -928,11 +912,7 @@ def _inline(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_inline, value))}]"
     if isinstance(value, dict):
-        return (
-            f"{{ {', '.join(f'{key} = {_inline(member)}' for key, member in value.items())} }}"
-            if value
-            else "{}"
-        )
+        return f"{{ {', '.join(f'{key} = {_inline(member)}' for key, member in value.items())} }}" if value else "{}"
     return str(value)
 
 
@@ -1008,9 +988,7 @@ def _dotted(key: str, path: _Path) -> str:
 
 def _paths(value: object) -> Iterator[_Path]:
     """Paths to everything within *value*."""
-    members = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, member in members:
         yield (key,)
         for path in _paths(member):

@@ -282,10 +282,7 @@ STAGES = Table(
         Column("scheduled_end_at", "instant", "scheduled window, end", is_nullable=True),
         Column("first_start_at", "instant", "first unit's start", is_nullable=True),
         Column("last_end_at", "instant", "last unit's end", is_nullable=True),
-        *(
-            Column(f"{word}_count", "u32", f"VMs that ended it `{word}`")
-            for word in words(Outcome)
-        ),
+        *(Column(f"{word}_count", "u32", f"VMs that ended it `{word}`") for word in words(Outcome)),
         Column("bottleneck", "code", "what took the largest part of its time", Bottleneck),
     ),
 )

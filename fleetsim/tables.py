@@ -83,7 +83,8 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # what combine_chunks leaves of a column without chunks
         array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    return array.to_numpy(zero_copy_only=True)
+    view: npt.NDArray[Any] = array.to_numpy(zero_copy_only=True)
+    return view
 
 
 def parquet_bytes(table: pa.Table) -> pa.Buffer:

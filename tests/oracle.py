@@ -37,7 +37,7 @@ class Campaign:
     """One freeze campaign, defaults filled in. `lengths`: its 65,537 quantiles, ms; `regions` None: all."""
 
     name: str
-    lengths: Sequence[int]
+    lengths: Sequence[int] = field(repr=False)
     regions: tuple[str, ...] | None = None
     start_ms: int = 0
     work_ms: int = 0
@@ -128,9 +128,7 @@ def entity_key(identity: Identity) -> int:
 
 def campaign_key(seed: int, name: str) -> int:
     """The seed mixed with the campaign's name: another campaign in the file changes no draw of this one."""
-    return int.from_bytes(
-        hashlib.sha256(seed.to_bytes(8, "little") + name.encode("utf-8")).digest()[:8], "little"
-    )
+    return int.from_bytes(hashlib.sha256(seed.to_bytes(8, "little") + name.encode("utf-8")).digest()[:8], "little")
 
 
 def draw64(seed: int, campaign: str, identity: Identity, stream: int, number: int = 0) -> int:
@@ -235,17 +233,13 @@ class Stage:
         return self.start_ms is not None and self.end_ms is None
 
 
-def simulate(
-    vms: Iterable[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int
-) -> Log:
+def simulate(vms: Iterable[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int) -> Log:
     """Run *campaigns*, in file order, over *vms*; *edges* pairs regions, whichever side lists the pair."""
     return _Simulation(with_domains(vms), campaigns, edges, seed).run()
 
 
 class _Simulation:
-    def __init__(
-        self, vms: list[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int
-    ):
+    def __init__(self, vms: list[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int):
         self.seed = seed
         self.log = Log()
         self.agenda: list[int] = []  # instants at which something may change
@@ -253,9 +247,7 @@ class _Simulation:
         for region, paired_region in edges:
             self.neighbours[region].add(paired_region)
             self.neighbours[paired_region].add(region)
-        self.stages = [
-            stage for place, campaign in enumerate(campaigns) for stage in _stages_of(campaign, place, vms)
-        ]
+        self.stages = [stage for place, campaign in enumerate(campaigns) for stage in _stages_of(campaign, place, vms)]
         self.stages.sort(key=lambda stage: stage.place)
         for stage in self.stages:
             self.tick_at(stage.campaign.start_ms)
@@ -360,9 +352,7 @@ class _Simulation:
 
     def start_unit(self, unit: Unit, campaign: Campaign, now: int) -> None:
         """Freeze its VMs together, each for its own length; the unit is held for `work` or the longest."""
-        durations_ms = [
-            length_at(campaign.lengths, draw64(self.seed, campaign.name, vm.vm, LENGTH)) for vm in unit.vms
-        ]
+        durations_ms = [length_at(campaign.lengths, draw64(self.seed, campaign.name, vm.vm, LENGTH)) for vm in unit.vms]
         assert min(durations_ms) >= 1, "every length is at least 1 ms"
         unit.start_ms = now
         unit.end_ms = now + max(campaign.work_ms, *durations_ms)

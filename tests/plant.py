@@ -1,17 +1,18 @@
 """A small sound run made by hand, in plain Python and without the engine, for faults to be planted in.
 
 Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's start until they are
-written. A fault changes events before the other tables are derived from them, or a table afterwards; the manifest is
-written last, so the digests always fit and only the planted rule and what follows from it is broken.
+written. A fault changes events before the other tables are derived from them, or a table afterwards; the
+manifest is written last, so digests always fit and only the planted rule and what follows from it is broken.
 """
 
 import hashlib
 import json
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ Row = dict[str, Any]
 START = datetime(2026, 12, 1, tzinfo=UTC)
 HOUR_MS = 3_600_000
 PAIRS = {"north": "south", "south": "north", "east": ""}
-FLEET_PARTS = {  # (region, part): set -> VMs by domain; the set None holds singles
+FLEET_PARTS: dict[
+    tuple[str, int], dict[int | None, dict[int | None, int]]
+] = {  # (region, part): set -> VMs by domain; the set None holds singles
     ("east", 0): {9: {0: 1, 1: 1}, None: {None: 2}},
     ("north", 0): {1: {0: 2, 1: 2, 2: 2}, 2: {0: 1, 1: 2}},
     ("north", 1): {3: {0: 2}, 4: {4: 1}, None: {None: 3}},
@@ -127,8 +130,8 @@ class Plant:
         return next(row for row in self.stages if (row["campaign"], row["region"]) == (campaign, region))
 
 
-def sound(ids: type = int) -> Plant:
-    """A fleet in four parts and three campaigns over it, without the tables derived from the events."""
+def sound(ids: type = int, campaigns: Sequence[Row] = CAMPAIGNS) -> Plant:
+    """A fleet in four parts and *campaigns* over it, without the tables derived from the events."""
     fleet: dict[tuple[str, int], list[Row]] = {}
     vm_row = 0
     for (region, part), sets in FLEET_PARTS.items():
@@ -143,7 +146,7 @@ def sound(ids: type = int) -> Plant:
                         vm["set"] = None if set_ is None else f"set-{set_}"
                     fleet[region, part].append(vm)
                     vm_row += 1
-    plant = Plant(fleet, {}, {}, [dict(campaign) for campaign in CAMPAIGNS])
+    plant = Plant(fleet, {}, {}, [dict(campaign) for campaign in campaigns])
     dice = random.Random(7)
     for place, campaign in enumerate(plant.campaigns):
         for region in campaign["regions"]:
@@ -218,9 +221,7 @@ def derive(plant: Plant) -> None:
                 hits[event["vm_row"]].append(event)
         for (region, part), vms in plant.fleet.items():
             if region in campaign["regions"]:
-                plant.outcomes[place, region, part] = [
-                    _outcome(campaign["name"], vm, hits[vm["vm_row"]]) for vm in vms
-                ]
+                plant.outcomes[place, region, part] = [_outcome(campaign["name"], vm, hits[vm["vm_row"]]) for vm in vms]
         for region in campaign["regions"]:
             vms = [vm for vm in plant.vms() if vm["region"] == region]
             figures = _figures(campaign, vms, hits)
@@ -283,14 +284,12 @@ def _outcome(campaign: str, vm: Row, events: list[Row]) -> Row:
 def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[tuple[str, int | None], float]:
     """Figures of one stage, second by second where it must be: nothing clever."""
     events = [event for vm in vms for event in hits[vm["vm_row"]]]
-    figures: dict[tuple[str, int | None], float] = Counter()
+    figures: dict[tuple[str, int | None], float] = defaultdict(int)
     first_ms, end_ms, longest_ms, ratio_max, out_ms = [], [], 0, 0.0, 0
     for units in _walks(vms):
         members = [vm["vm_row"] for unit in units.values() for vm in unit]
         spans = [
-            (event["start_at"], event["start_at"] + event["duration_ms"])
-            for row in members
-            for event in hits[row]
+            (event["start_at"], event["start_at"] + event["duration_ms"]) for row in members for event in hits[row]
         ]
         if not spans:
             continue
@@ -302,7 +301,7 @@ def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[
             continue
         figures["set_count", None] += 1
         instants = sorted({instant for span in spans for instant in span})
-        for instant, next_instant in zip(instants, instants[1:], strict=False):
+        for instant, next_instant in pairwise(instants):
             down = sum(start <= instant < end for start, end in spans)
             if len(units) > 1:
                 ratio_max = max(ratio_max, down / len(members))
@@ -364,7 +363,7 @@ def write_manifest(folder: Path, counts: Row, **changes: Any) -> None:
             parts.append({"path": path, "rows": rows, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
     digest = hashlib.sha256()
     for part in parts:
-        if part["path"] == "stages.parquet" or part["path"].split("/")[0] in ("events", "outcomes"):
+        if part["path"] == "stages.parquet" or str(part["path"]).startswith(("events/", "outcomes/")):
             digest.update(f"{part['path']} {part['sha256']}\n".encode())
     manifest = {
         "fleetsim_version": "0.1.0",
@@ -397,7 +396,8 @@ def write_table(path: Path, columns: tuple[Column, ...], rows: list[Row], *, is_
     }
     metadata = {"fleetsim.scenario_digest": "5" * 64, "fleetsim.effects": json.dumps(effect_names())}
     schema = pa.schema(
-        [pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in columns], metadata
+        [pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in columns],
+        metadata,
     )
     instants = {column.name for column in columns if column.dtype == "instant"}
     typed = [

@@ -1,5 +1,6 @@
-"""Fleets: made, imported, read from anything, judged, and prepared to the same bytes whatever they came as."""
+"""Fleets: made, imported, read from anything, judged; prepared to the same bytes whatever they came as."""
 
+import gzip
 import hashlib
 import json
 from collections import Counter
@@ -17,18 +18,21 @@ import pytest
 from fleetsim import fleet, schema
 from fleetsim.errors import InputError
 from fleetsim.fleet import order, preparing, read
+from fleetsim.fleet.azure_trace import TRACE
 from fleetsim.fleet.draws import drawn_codes, fleet_key
 from fleetsim.fleet.generating import SIZE_WEIGHTS
-from fleetsim.regions import load_relation, public_regions
+from fleetsim.regions import dataset_path, load_relation, public_regions
 
-TRACE = {"vm_id": [0, 1, 2], "batch_id": [0, 1, 1], "vcpus": [2, 1, 1], "memory_gib": [3.5, 1.75, 1.75]}
+TINY_TRACE = {"vm_id": [0, 1, 2], "batch_id": [0, 1, 1], "vcpus": [2, 1, 1], "memory_gib": [3.5, 1.75, 1.75]}
 
 
 def mixed_fleet(vm_count: int = 600, *, is_text: bool = True) -> pl.DataFrame:
     """Sets of three, singles, texts with gaps and columns of the user's own, in two regions."""
     rows = range(vm_count)
     regions = ["westeurope" if row < vm_count // 2 else "eastus" for row in rows]
-    sets = [None if row % 11 == 0 else row // 3 + (1000 if row >= vm_count // 2 else 0) for row in rows]
+    sets = [
+        None if row % 11 == 0 or row % 33 == 1 else row // 3 + (1000 if row >= vm_count // 2 else 0) for row in rows
+    ]
     return pl.DataFrame(
         {
             "vm": [f"vm-{row}" for row in rows] if is_text else [row * 7 for row in rows],
@@ -58,7 +62,7 @@ def rows_of(prepared: fleet.PreparedFleet) -> pl.DataFrame:
 
 
 def problems_of(source: Any, folder: Path, **kwargs: Any) -> list[str]:
-    """Problems that preparing *source* ends with; nothing may be left in *folder*, and `check` says the same."""
+    """What preparing *source* is refused with; *folder* must stay as it is, and `check` say the same."""
     before = sorted(folder.rglob("*"))
     with pytest.raises(InputError) as caught:
         fleet.prepare(source, folder / "new" / "prepared", **kwargs)
@@ -69,13 +73,14 @@ def problems_of(source: Any, folder: Path, **kwargs: Any) -> list[str]:
     return caught.value.problems
 
 
-# --- prepared fleets ---------------------------------------------------------------------------------------------
+# --- prepared fleets ----------------------------------------------------------------------------------------
 
 
 def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
     ordered = mixed_fleet()
     shuffled = ordered.sample(fraction=1, shuffle=True, seed=1)
     ordered.write_csv(tmp_path / "a.csv")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
     shuffled.write_parquet(tmp_path / "b.parquet", row_group_size=64)
     table = shuffled.to_arrow()
     with pa.ipc.new_file(str(tmp_path / "c.arrow"), table.schema) as file:
@@ -90,6 +95,7 @@ def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
     expected = written(tmp_path / "first")
     sources = {
         "csv": tmp_path / "a.csv",
+        "packed csv": tmp_path / "a.csv.gz",
         "parquet": str(tmp_path / "b.parquet"),
         "arrow": tmp_path / "c.arrow",
         "hive": tmp_path / "hive",
@@ -98,6 +104,9 @@ def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
         "shuffled": shuffled,
         "columns in another order": ordered.select(reversed(ordered.columns)),
         "categories": shuffled.with_columns(pl.col("size", "note", "region").cast(pl.Categorical)),
+        "categories in chunks": pl.concat([shuffled[:100], shuffled[100:]], rechunk=False).with_columns(
+            pl.col("size", "set", "vm").cast(pl.Categorical)
+        ),
         "pandas, with an index of its own": ordered.to_pandas().sample(frac=1, random_state=2),
         "duckdb": duckdb.sql("select * from ordered order by hash(vm)"),
         "pyarrow": table,
@@ -153,7 +162,7 @@ def test_prepared_rows_are_sorted_and_numbered(tmp_path):
     prepared = fleet.prepare(source, tmp_path / "prepared")
     rows = rows_of(prepared)
 
-    assert [region.region for region in prepared.regions] == ["eastus", "westeurope"]  # groups eastus, northeurope
+    assert [region.region for region in prepared.regions] == ["eastus", "westeurope"]
     assert [region.pair_group for region in prepared.regions] == ["eastus", "northeurope"]
     assert rows["vm_row"].to_list() == list(range(source.height))
     ranked = rows.with_columns(group=pl.col("region").cast(pl.String).replace("westeurope", "northeurope"))
@@ -194,10 +203,11 @@ def test_parts_units_and_no_guarantee_agree_with_the_rows(tmp_path):
         .group_by("region", "set")
         .agg(pl.len(), pl.col("update_domain").n_unique().alias("domains"))
         .filter(pl.col("domains") == 1)
-        .select("region", "set", reason=pl.when(pl.col("len") == 1).then(pl.lit("one_vm")).otherwise(pl.lit("one_domain")))
+        .select("region", "set", reason=pl.when(len=1).then(pl.lit("one_vm")).otherwise(pl.lit("one_domain")))
         .sort("region", "set")
     )
-    told = pl.read_parquet(prepared.path / "no_guarantee.parquet").with_columns(pl.col("region", "reason").cast(pl.String))
+    told = pl.read_parquet(prepared.path / "no_guarantee.parquet")
+    told = told.with_columns(pl.col("region", "reason").cast(pl.String))
     assert told.height > 0
     assert told.equals(expected)
 
@@ -260,11 +270,10 @@ def test_given_domains_are_kept_beside_open_ones(tmp_path):
     }
     prepared = fleet.prepare(pl.DataFrame(source), tmp_path / "prepared")
 
-    assert dict(zip(*rows_of(prepared).select("vm", "update_domain"), strict=True)) == {1: 19, 2: 3, 3: 0, 4: 1, 5: None}
+    domains = dict(rows_of(prepared).select("vm", "update_domain").iter_rows())
+    assert domains == {1: 19, 2: 3, 3: 0, 4: 1, 5: None}
     assert prepared.domains_assigned_count == 1
-    assert prepared.warnings == (
-        "polars.DataFrame: column 'update_domain' is ignored for VMs in no set (1 rows)",
-    )
+    assert prepared.warnings == ("polars.DataFrame: column 'update_domain' is ignored for VMs in no set (1 rows)",)
 
 
 @pytest.mark.parametrize("is_text", [True, False])
@@ -283,7 +292,8 @@ def test_scale_sets_are_cut_into_placement_groups(tmp_path, is_text):
 
     mark = "s" if is_text else ""
     sizes = dict(rows.group_by("set").len().iter_rows())
-    assert sizes == {f"{mark}7/pg-0": 100, f"{mark}7/pg-1": 100, f"{mark}7/pg-2": 50, f"{mark}8": 100, f"{mark}9": 150}
+    expected = {"7/pg-0": 100, "7/pg-1": 100, "7/pg-2": 50, "8": 100, "9": 150}
+    assert sizes == {mark + name: size for name, size in expected.items()}
     assert rows.filter(pl.col("set") == f"{mark}7/pg-1")["vm"].sort().to_list() == list(range(100, 200))
     assert fleet.prepare(prepared.path, tmp_path / "again").fleet_digest == prepared.fleet_digest
     assert any("placement groups" in note for note in fleet.check(source).notes) is not is_text
@@ -293,7 +303,8 @@ def test_parts_hold_whole_sets_then_singles(tmp_path, monkeypatch):
     monkeypatch.setattr(order, "PART_ROWS", 10)
     sizes = [4, 4, 4, 25, 10, 3]
     sets = [name for name, size in enumerate(sizes) for _ in range(size)] + [None] * 24
-    prepared = fleet.prepare(pl.DataFrame({"vm": range(74), "region": "westus", "set": sets}), tmp_path / "prepared")
+    source = pl.DataFrame({"vm": range(74), "region": "westus", "set": sets})
+    prepared = fleet.prepare(source, tmp_path / "prepared")
 
     parts = prepared.regions[0].parts
     assert [part.vm_count for part in parts] == [8, 4, 25, 10, 10, 10, 7]
@@ -314,7 +325,7 @@ def test_a_prepared_fleet_opens_as_it_was_made(tmp_path):
 
 def test_what_is_no_prepared_fleet_is_told(tmp_path):
     made = fleet.prepare(mixed_fleet(), tmp_path / "prepared")
-    with pytest.raises(InputError, match="must be a prepared fleet, got no prepared.json in it"):
+    with pytest.raises(InputError, match=r"must be a prepared fleet, got no prepared\.json in it"):
         fleet.open_prepared(tmp_path)
     part = made.regions[0].parts[0].path
     part.unlink()
@@ -353,7 +364,8 @@ def test_check_counts_what_prepare_makes(tmp_path):
     found = fleet.check(source)
     made = fleet.prepare(source, tmp_path / "prepared")
 
-    assert (found.vm_count, found.set_count, found.single_count) == (made.vm_count, made.set_count, made.single_count)
+    for name in ("vm_count", "set_count", "single_count", "domains_assigned_count"):
+        assert getattr(found, name) == getattr(made, name)
     assert found.unit_count == sum(part.unit_count for region in made.regions for part in region.parts)
     assert found.no_guarantee_count == pq.read_metadata(made.path / "no_guarantee.parquet").num_rows
     assert found.to_dict()["vm_count_by_region"] == {"eastus": 300, "westeurope": 300}
@@ -370,14 +382,12 @@ def test_duplicates_are_found_over_any_number_of_ranges(tmp_path, monkeypatch):
 
     problems = problems_of(doubled, tmp_path)
     assert problems == [
-        "polars.DataFrame: column 'vm': must be unique, got '21' 2 times,"
-        " in region 'westeurope' and region 'uksouth'",
-        "polars.DataFrame: column 'vm': must be unique, got '2800' 2 times,"
-        " in region 'eastus' and region 'uksouth'",
+        "polars.DataFrame: column 'vm': must be unique, got '21' 2 times, in region 'westeurope' and region 'uksouth'",
+        "polars.DataFrame: column 'vm': must be unique, got '2800' 2 times, in region 'eastus' and region 'uksouth'",
     ]
 
 
-# --- unusable fleets ---------------------------------------------------------------------------------------------
+# --- unusable fleets ----------------------------------------------------------------------------------------
 
 PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
 
@@ -393,11 +403,17 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             {"vm": PLAIN["vm"], "Regoin": PLAIN["region"]},
             ["column 'region' must be there, got 'vm', 'Regoin'; did you mean 'Regoin'?"],
         ),
-        "float vm": ({**PLAIN, "vm": [1.0, 2.0, 3.0, 4.0]}, ["column 'vm' must be integers or strings, got double"]),
-        "date vm": ({**PLAIN, "vm": [np.datetime64("2026-01-01", "D")] * 4}, ["'vm' must be integers or strings"]),
+        "float vm": (
+            {**PLAIN, "vm": [1.0, 2.0, 3.0, 4.0]},
+            ["column 'vm' must be integers or strings, got double"],
+        ),
+        "date vm": (
+            {**PLAIN, "vm": pa.array([0] * 4, pa.date32())},
+            ["'vm' must be integers or strings, got date32"],
+        ),
         "float set": (
             {**PLAIN, "set": [1.0, None, 2.0, 2.0]},
-            ["column 'set' must be integers or strings, got double; a column of integers with gaps must not become"],
+            ["column 'set' must be integers or strings, got double; a column of integers with gaps must not"],
         ),
         "null vm": ({**PLAIN, "vm": [1, None, 3, None]}, ["column 'vm', row 2: must not be empty (2 rows)"]),
         "empty vm": ({**PLAIN, "vm": ["a", "b", "", "d"]}, ["column 'vm', row 3: must not be empty"]),
@@ -421,7 +437,10 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             {**PLAIN, "vm": ["a", "b", "c", "a"]},
             ["column 'vm': must be unique, got 'a' 2 times, in region 'eastus' and region 'westus'"],
         ),
-        "big vm": ({**PLAIN, "vm": pa.array([1, 2, 3, 2**64 - 1], pa.uint64())}, ["column 'vm', row 4: must be a whole"]),
+        "big vm": (
+            {**PLAIN, "vm": pa.array([1, 2, 3, 2**64 - 1], pa.uint64())},
+            ["'vm', row 4: must be a whole"],
+        ),
         "domain of 20": (
             {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, 20, 1, -1]},
             ["column 'update_domain', row 2: must be a whole number from 0 to 19, got 20 (2 rows)"],
@@ -437,8 +456,8 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
         "some domains": (
             {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, None, 0, 1]},
             [
-                "set '1' in region 'westus': column 'update_domain' must be given for all of its 2 VMs or for none,"
-                " got 1 without, the first of them VM '2'"
+                "set '1' in region 'westus': column 'update_domain' must be given for all of its 2 VMs"
+                " or for none, got 1 without, the first of them VM '2'"
             ],
         ),
         "set in two regions": (
@@ -450,7 +469,8 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             ["column 'set_kind', row 3: must be availability_set or scale_set, got 'avset' (2 rows)"],
         ),
         "two set kinds": (
-            {**PLAIN, "set": [1, 1, 2, 2], "set_kind": ["scale_set", "availability_set", "scale_set", "scale_set"]},
+            {**PLAIN, "set": [1] * 4, "set_kind": ["scale_set", "availability_set", "scale_set", "scale_set"]}
+            | {"region": ["westus"] * 4},
             ["set '1' in region 'westus': column 'set_kind' must be the same for all of its VMs"],
         ),
         "hosts": (
@@ -461,21 +481,36 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             ],
         ),
         "lifetimes": (
-            {**PLAIN, "created": [None, None, np.datetime64("2026-01-01", "ms"), None], "deleted": ["", "", "", "x"]},
+            {
+                **PLAIN,
+                "created": pa.array([None, None, 0, None], pa.timestamp("ms", "UTC")),
+                "deleted": ["", "", "", "x"],
+            },
             [
                 "column 'created', row 3: must be empty: lifetimes of VMs are not simulated by this version",
                 "column 'deleted', row 4: must be empty: lifetimes of VMs are not simulated by this version",
             ],
         ),
-        "vcpus in words": ({**PLAIN, "vcpus": ["1", "2", "few", "4"]}, ["column 'vcpus', row 3: must be a number, got 'few'"]),
-        "no VM": ({"vm": pa.array([], pa.int64()), "region": pa.array([], pa.string())}, ["must hold at least one VM"]),
+        "vcpus in words": (
+            {**PLAIN, "vcpus": ["1", "2", "few", "4"]},
+            ["'vcpus', row 3: must be a number, got 'few'"],
+        ),
+        "no VM": (
+            {name: pa.array(values)[:0] for name, values in PLAIN.items()},
+            ["must hold at least one VM"],
+        ),
         "fields all at once": (
-            {"vm": [1, None, 3, 4], "region": ["x", "westus", "westus", "westus"], "set": [1] * 4, "update_domain": [0, 1, 2, 99]},
-            ["column 'region', row 1: must be a known", "column 'vm', row 2: must not be", "column 'update_domain', row 4"],
+            {
+                "vm": [1, None, 3, 4],
+                "region": ["x", "westus", "westus", "westus"],
+                "set": [1] * 4,
+                "update_domain": [0, 1, 2, 99],
+            },
+            ["'region', row 1: must be a known", "'vm', row 2: must not be", "'update_domain', row 4"],
         ),
         "rows all at once": (
             {**PLAIN, "vm": [1, 2, 2, 4], "set": ["s", "s", "s", "s"], "update_domain": [0, None, 0, 0]},
-            ["set 's' in region 'westus'", "must be unique, got '2'", "a set must be in one region, got 's'"],
+            ["set 's' in region 'westus'", "must be unique, got '2'", "must be in one region, got 's'"],
         ),
     }.values(),
 )
@@ -531,11 +566,11 @@ CSV_HEAD = "vm,region,set\n"
         ),
         "empty csv": ("f.csv", "", ["must be a fleet as Parquet, CSV or Arrow, got an empty file"]),
         "only a header": ("f.csv", CSV_HEAD, ["must hold at least one VM"]),
-        "semicolons": ("f.csv", "vm;region\n1;westus\n", ["'vm' must be there, got 'vm;region'", "'region' must be"]),
+        "semicolons": ("f.csv", "vm;region\n1;westus\n", ["'vm' must be there, got 'vm;re", "'region' must"]),
         "vm twice": ("f.csv", "vm,vm,region\n1,1,westus\n", ["column 'vm' must be there once, got it twice"]),
         "not UTF-8": ("f.csv", (CSV_HEAD + "1,é,\n").encode("latin-1"), ["got: text that is not UTF-8"]),
         "a set in floats": ("f.csv", CSV_HEAD + "1,westus,1.0\n1,westus,2\n", ["must be unique, got '1'"]),
-        "csv value": ("f.csv", "vm,region,vcpus\n1,westus,2\n2,westus,x\n", ["column 'vcpus', row 2: must be a number"]),
+        "csv value": ("f.csv", "vm,region,vcpus\n1,westus,2\n2,westus,x\n", ["'vcpus', row 2: must be"]),
         "text as parquet": ("f.parquet", "hello world", ["must be a fleet as Parquet, CSV (*.csv) or Arrow"]),
         "truncated": ("f.parquet", b"PAR1" + bytes(50), ["must be a whole Parquet file"]),
     }.values(),
@@ -563,7 +598,7 @@ def test_damaged_pages_are_told(tmp_path):
     path = tmp_path / "f.parquet"
     pq.write_table(pa.table({"vm": range(5000), "region": ["westus"] * 5000}), path, compression="zstd")
     damaged = bytearray(path.read_bytes())
-    damaged[40:2000] = bytes(1960)
+    damaged[4:60] = bytes(56)
     path.write_bytes(damaged)
 
     assert "must be readable to its end, got" in problems_of(path, tmp_path)[0]
@@ -591,12 +626,12 @@ def test_parts_of_a_folder_must_agree(tmp_path):
         pl.DataFrame({"vm": vms, "region": "westus"}).write_parquet(tmp_path / f"{name}.parquet")
 
     assert problems_of(tmp_path, tmp_path) == [
-        f"{tmp_path}: column 'vm' must have one type, got a whole number of 64 bits in {tmp_path / 'a.parquet'}"
-        f" and text in {tmp_path / 'b.parquet'}"
+        f"{tmp_path}: column 'vm' must have one type,"
+        f" got a whole number of 64 bits in {tmp_path / 'a.parquet'} and text in {tmp_path / 'b.parquet'}"
     ]
 
 
-# --- what is read, and how ---------------------------------------------------------------------------------------
+# --- what is read, and how ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -636,9 +671,10 @@ def test_doubtful_columns_are_warned_of(tmp_path):
     found = fleet.check(source)
 
     assert found.warnings == (
-        "pyarrow.Table: column 'update_domian' is not one of fleetsim's and kept as it is; did you mean 'update_domain'?",
+        "pyarrow.Table: column 'update_domian' is not one of fleetsim's and kept as it is;"
+        " did you mean 'update_domain'?",
         "pyarrow.Table: column 'tags' must hold numbers, text, booleans, dates or instants to be kept,"
-        " got list<element: string>; it is left out",
+        " got list<item: string>; it is left out",
     )
     assert found.columns == ("vm", "region", "colour", "update_domian")
 
@@ -655,7 +691,7 @@ def test_numbers_where_text_is_meant_become_text(tmp_path):
     assert rows.sort("vm")["zone"].to_list() == ["1", "2", "3", None]
 
 
-# --- generated fleets --------------------------------------------------------------------------------------------
+# --- generated fleets ---------------------------------------------------------------------------------------
 
 
 def test_generated_fleets_are_plain_and_the_same_in_both_forms(tmp_path):
@@ -717,7 +753,7 @@ def test_unusable_arguments_are_told_all_at_once(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-# --- the trace ---------------------------------------------------------------------------------------------------
+# --- the trace ----------------------------------------------------------------------------------------------
 
 
 def test_draws_of_fleets_are_addressed_and_weighed():
@@ -750,14 +786,22 @@ def test_the_trace_keeps_everybody(trace):
     assert rows["vm"].to_list() == list(range(1_870_433))
     sizes = rows["size"].cast(pl.String).value_counts().sort("count", descending=True)
     assert sizes["size"][:3].to_list() == ["1x1.75", "2x3.5", "4x7"]
-    spelled = pl.format("{}x{}", pl.col("vcpus").cast(pl.Int64), pl.col("memory_gib").cast(pl.String).str.replace(r"\.0$", ""))
+    gib = pl.col("memory_gib").cast(pl.String).str.replace(r"\.0$", "")
+    spelled = pl.format("{}x{}", pl.col("vcpus").cast(pl.Int64), gib)
     assert rows.select((pl.col("size").cast(pl.String) == spelled).all()).item()
 
 
 def test_batches_are_sets_in_one_region(trace):
     _, _, rows = trace
-    sets = rows.drop_nulls("set").group_by("set").agg(
-        pl.len(), pl.col("region").n_unique().alias("regions"), pl.col("update_domain"), pl.col("vm").is_sorted()
+    sets = (
+        rows.drop_nulls("set")
+        .group_by("set")
+        .agg(
+            pl.len(),
+            pl.col("region").n_unique().alias("regions"),
+            pl.col("update_domain"),
+            pl.col("vm").is_sorted(),
+        )
     )
 
     assert sets["len"].max() == 100
@@ -773,8 +817,8 @@ def test_batches_are_sets_in_one_region(trace):
 
 
 def test_regions_follow_zipf_in_file_order(trace):
-    path, _, rows = trace
-    batch_ids = pq.read_table("datasets/azure_v1_vms.parquet", columns=["batch_id"])["batch_id"].to_numpy()
+    _, _, rows = trace
+    batch_ids = pq.read_table(dataset_path(TRACE), columns=["batch_id"])["batch_id"].to_numpy()
     first = np.unique(batch_ids, return_index=True)[1]
     counts = Counter(rows["region"].cast(pl.String).gather(first))
     harmonic = sum(1 / rank for rank in range(1, 54))
@@ -787,7 +831,7 @@ def test_regions_follow_zipf_in_file_order(trace):
 def test_what_is_invented_travels_with_the_fleet(trace, tmp_path):
     path, imported, _ = trace
     assert len(imported.invented) == 4
-    assert imported.invented[0] == "creations over 30 days, not a snapshot: every VM of the trace is present throughout"
+    assert imported.invented[0].startswith("creations over 30 days, not a snapshot")
     assert json.loads(pq.read_schema(path).metadata[b"fleetsim.invented"]) == list(imported.invented)
 
     first = fleet.prepare(pl.read_parquet(path).head(100), tmp_path / "without")  # Polars drops metadata
@@ -799,7 +843,10 @@ def test_what_is_invented_travels_with_the_fleet(trace, tmp_path):
 
 
 def test_another_seed_only_draws_other_regions(tmp_path):
-    pq.write_table(pa.table({**TRACE, "vcpus": pa.array(TRACE["vcpus"], pa.int8())}), tmp_path / "trace.parquet")
+    pq.write_table(
+        pa.table({**TINY_TRACE, "vcpus": pa.array(TINY_TRACE["vcpus"], pa.int8())}),
+        tmp_path / "trace.parquet",
+    )
     made = []
     for seed in range(6):
         fleet.import_trace(tmp_path / f"{seed}.parquet", tmp_path / "trace.parquet", seed)
@@ -814,12 +861,18 @@ def test_another_seed_only_draws_other_regions(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     {
-        "other columns": ({"vm": [1], "batch": [1]}, "got no 'vm_id'; did you mean 'vm'?"),
-        "text": ({**TRACE, "batch_id": ["a", "b", "c"]}, "column 'batch_id' must be integer, got string"),
-        "gap": ({**TRACE, "vm_id": [0, None, 2]}, "column 'vm_id' must not be empty, got 1 empty rows"),
-        "twice": ({**TRACE, "vm_id": [0, 1, 1]}, "column 'vm_id' must be unique, got 1 repeated"),
-        "negative": ({**TRACE, "batch_id": [-1, 0, 0]}, "must be counted from 0"),
-        "nobody": ({name: pa.array(values)[:0] for name, values in TRACE.items()}, "must hold at least one VM"),
+        "other columns": ({"vmid": [1], "batch": [1]}, "got no 'vm_id'; did you mean 'vmid'?"),
+        "text": (
+            {**TINY_TRACE, "batch_id": ["a", "b", "c"]},
+            "column 'batch_id' must be integer, got string",
+        ),
+        "gap": ({**TINY_TRACE, "vm_id": [0, None, 2]}, "column 'vm_id' must not be empty, got 1 empty rows"),
+        "twice": ({**TINY_TRACE, "vm_id": [0, 1, 1]}, "column 'vm_id' must be unique, got 1 repeated"),
+        "negative": ({**TINY_TRACE, "batch_id": [-1, 0, 0]}, "must be counted from 0"),
+        "nobody": (
+            {name: pa.array(values)[:0] for name, values in TINY_TRACE.items()},
+            "must hold at least one VM",
+        ),
     }.values(),
 )
 def test_what_is_not_the_trace_is_told(tmp_path, columns, expected):
@@ -835,7 +888,7 @@ def test_what_is_not_the_trace_is_told(tmp_path, columns, expected):
 
 def test_a_trace_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "trace.csv").write_text("vm_id,batch_id\n")
-    with pytest.raises(InputError, match="must be the Azure 2017 VM trace as Parquet .* cannot be read"):
+    with pytest.raises(InputError, match=r"must be the Azure 2017 VM trace as Parquet .* cannot be read"):
         fleet.import_trace(tmp_path / "out.parquet", tmp_path / "trace.csv")
     with pytest.raises(InputError, match="got no such file"):
         fleet.import_trace(tmp_path / "out.parquet", tmp_path / "nowhere.parquet")

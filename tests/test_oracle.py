@@ -103,9 +103,7 @@ def test_a_length_is_looked_up_and_interpolated(draw, length_ms):
 )
 def test_a_set_takes_its_domains_and_the_gaps_between_them(domain_count, length_ms, work_ms, gap_ms):
     vms = [Vm(i, "italynorth", "s", i % domain_count) for i in range(2 * domain_count)]
-    log = simulate(
-        vms, [freeze(length_ms=length_ms, work_ms=work_ms, update_domain_gap_ms=gap_ms)], (), seed=1
-    )
+    log = simulate(vms, [freeze(length_ms=length_ms, work_ms=work_ms, update_domain_gap_ms=gap_ms)], (), seed=1)
 
     held_ms = max(length_ms, work_ms)
     assert starts(log) == {("c", vm.vm): vm.update_domain * (held_ms + gap_ms) for vm in vms}
@@ -148,9 +146,7 @@ def test_the_next_domain_waits_for_the_longest_of_this_one():
     )
     log = simulate(vms, [campaign], (), seed=5)
 
-    length_ms = [
-        oracle.length_at(campaign.lengths, oracle.draw64(5, "c", vm, oracle.LENGTH)) for vm in range(8)
-    ]
+    length_ms = [oracle.length_at(campaign.lengths, oracle.draw64(5, "c", vm, oracle.LENGTH)) for vm in range(8)]
     assert len(set(length_ms)) > 4
     assert starts(log) == {("c", vm): 0 if vm < 4 else max(length_ms[:4]) + 3 for vm in range(8)}
     assert {event.vm: event.duration_ms for event in log.events} == dict(enumerate(length_ms))
@@ -167,9 +163,7 @@ def test_default_domains_count_the_vms_of_a_set_by_key():
 
 def test_words_sort_by_their_utf_8_bytes():
     wide, astral = "Ａ", "\U0001f600"  # by UTF-16 units it would be the other way round  # noqa: RUF001
-    log = simulate(
-        [Vm(vm, "italynorth", "s") for vm in (astral, "b", wide)], [freeze(length_ms=10)], (), seed=1
-    )
+    log = simulate([Vm(vm, "italynorth", "s") for vm in (astral, "b", wide)], [freeze(length_ms=10)], (), seed=1)
 
     assert starts(log) == {("c", "b"): 0, ("c", wide): 10, ("c", astral): 20}
 
@@ -420,8 +414,7 @@ def test_a_stage_starts_when_asked_or_when_a_neighbour_lets_it(scene: Scene):
     stages = scene.log().stages
     for stage in stages:
         let_ms = {
-            other.last_end_ms
-            + (other.region != stage.region and max(lag_ms[other.campaign], lag_ms[stage.campaign]))
+            other.last_end_ms + (other.region != stage.region and max(lag_ms[other.campaign], lag_ms[stage.campaign]))
             for other in stages
             if other.region == stage.region or frozenset((other.region, stage.region)) in pairs
         }

@@ -36,7 +36,10 @@ def test_built_in_relation_is_undirected_and_complete():
 def test_built_in_relation_takes_from_the_api_only_what_the_documentation_lacks():
     relation = load_relation()
 
-    assert (relation.paired["jioindiawest"], relation.geography["jioindiawest"]) == ("jioindiacentral", "India")
+    assert (relation.paired["jioindiawest"], relation.geography["jioindiawest"]) == (
+        "jioindiacentral",
+        "India",
+    )
     assert relation.paired["swedensouth"] == "swedencentral"  # in the documentation only
 
 

@@ -75,9 +75,7 @@ def test_what_is_not_said_comes_from_the_preset():
     assert scenario.start_ms_epoch == 1_796_083_200_000
     assert (scenario.has_events, scenario.has_outcomes) == (True, True)
     assert (only.place, only.name, only.kind, only.regions) == (0, "hypervisor", Kind.FREEZE, ("*",))
-    assert (only.start_ms, only.work_ms, only.update_domain_gap_ms, only.spread_ms, only.pair_lag_ms) == (
-        0,
-    ) * 5
+    assert (only.start_ms, only.work_ms, only.update_domain_gap_ms, only.spread_ms, only.pair_lag_ms) == (0,) * 5
     assert (only.update_domain_order, only.pair_order) == (DomainOrder.RANDOM, "fewest_vms_first")
     assert (only.length.given, only.length.length_ms_min, only.length.length_ms_max) == (
         "30s",
@@ -223,8 +221,7 @@ BAD_CAMPAIGN_LINES = {
     "length = { mean = '6s' }": f'length: {LENGTH_RULE}, got {{ mean = "6s" }}',
     "length = { p50 = '6s', max = '9s' }": f'length: {LENGTH_RULE}, got {{ p50 = "6s", max = "9s" }}',
     "length = { p50 = '6s' }": "length.p99: is needed",
-    "length = { p50 = '6s', p99 = '9s', celing = '1s' }": "length.celing: unknown key;"
-    " did you mean 'ceiling'?",
+    "length = { p50 = '6s', p99 = '9s', celing = '1s' }": "length.celing: unknown key; did you mean 'ceiling'?",
     "length = { p50 = '9s', p99 = '6s' }": "length.p99: must not be below p50 ('9s'), got '6s'",
     "length = { p50 = '1s', p99 = '48d' }": "length.p99: needs a ceiling of at most 49d beside it, got '48d'",
     "length = { p50 = '6s', p99 = '9s', floor = '12s' }": "length.floor: must not be above the ceiling"
@@ -237,10 +234,8 @@ BAD_CAMPAIGN_LINES = {
     ' [[0.5, "6s"], [1.0, "30s"]], got []',
     "length = { quantiles = [[0.5, '6s'], [50, '7s']] }": "length.quantiles[1]: its quantile must be a number"
     " from 0 to 1, got 50",
-    "length = { quantiles = [[nan, '6s']] }": "length.quantiles[0]: its quantile must be a number from 0 to"
-    " 1, got nan",
-    "length = { quantiles = [[0.5, '6']] }": f"length.quantiles[0]: its span {SPAN_RULE}, got '6';"
-    " did you mean '6s'?",
+    "length = { quantiles = [[nan, '6s']] }": "length.quantiles[0]: its quantile must be a number from 0 to 1, got nan",
+    "length = { quantiles = [[0.5, '6']] }": f"length.quantiles[0]: its span {SPAN_RULE}, got '6'; did you mean '6s'?",
     "length = { quantiles = ['6s'] }": "length.quantiles[0]: must be a pair of quantile and span, such as"
     " [0.5, \"6s\"], got '6s'",
     "length = { quantiles = [[0.5, '6s'], [0.5, '7s']] }": "length.quantiles: must have quantiles that rise"
@@ -254,8 +249,7 @@ BAD_TOPS = {
     'name = "a"\n[[campaign]]\nname="x"': ["t.toml: start: is needed, such as 2026-12-01T00:00:00Z"],
     'name = ""\nstart = 2026-12-01T00:00:00\n[[campaign]]\nname="x"': [
         "t.toml:1: name: must be a text of 1 to 100 printable characters, got ''",
-        "t.toml:2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z,"
-        " got 2026-12-01T00:00:00",
+        "t.toml:2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got 2026-12-01T00:00:00",
     ],
     'name = "a"\nstart = "2026"\nseed = true\n[[campaign]]\nname="x"': [
         "t.toml:2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got '2026'",
@@ -352,9 +346,7 @@ length.max = "1s"
 def test_words_of_the_user_stay_on_one_line():
     (problem,) = problems(MINIMAL + f'kind = "fr\\neeze\\u001b{"x" * 200}"')
 
-    assert problem.startswith(
-        "scenario:6: campaign.hypervisor.kind: must be 'freeze', got 'fr\\neeze\\x1bxxx"
-    )
+    assert problem.startswith("scenario:6: campaign.hypervisor.kind: must be 'freeze', got 'fr\\neeze\\x1bxxx")
     assert problem.isprintable()
     assert len(problem) < 250
 
@@ -480,9 +472,7 @@ def test_lognormal_profile_has_its_quantiles():
 
 
 def test_lognormal_profile_of_equal_quantiles_is_constant():
-    assert profile('{ p50 = "6s", p99 = "6000ms", ceiling = "9s" }').table.tolist() == [6000] * (
-        PROFILE_STEPS + 1
-    )
+    assert profile('{ p50 = "6s", p99 = "6000ms", ceiling = "9s" }').table.tolist() == [6000] * (PROFILE_STEPS + 1)
 
 
 def test_a_ceiling_cuts_and_extends():
@@ -526,9 +516,7 @@ def test_one_quantile_is_a_constant_and_a_tenth_is_a_tenth():
     # Every odd entry lies halfway between two milliseconds, but not if 0.1 and 0.9 were binary fractions.
     table = profile('{ quantiles = [[0.1, "1ms"], [0.9, "131073ms"]] }').table
     for i in range(6554, 6600):
-        assert table[i] == round(
-            1 + Fraction(131_072 * 10, 8) * (Fraction(i, PROFILE_STEPS) - Fraction(1, 10))
-        )
+        assert table[i] == round(1 + Fraction(131_072 * 10, 8) * (Fraction(i, PROFILE_STEPS) - Fraction(1, 10)))
 
 
 def test_entries_are_rounded_half_to_even():
@@ -614,10 +602,8 @@ def test_unknown_regions_are_named_all_at_once():
         "scenario:6: campaign.hypervisor.regions[0]: must be a region, a geography or '*', got 'westeurop';"
         " did you mean 'westeurope'?",
         "scenario:6: campaign.hypervisor.regions[1]: must be a region, a geography or '*', got 'Mars'",
-        "scenario:8: campaign.hypervisor.pair_order[0]: must be a region, got 'Europe';"
-        " did you mean 'westeurope'?",
-        "scenario:8: campaign.hypervisor.pair_order[1]: must be a region, got 'westuss';"
-        " did you mean 'westus'?",
+        "scenario:8: campaign.hypervisor.pair_order[0]: must be a region, got 'Europe'; did you mean 'westeurope'?",
+        "scenario:8: campaign.hypervisor.pair_order[1]: must be a region, got 'westuss'; did you mean 'westus'?",
     ]
     with pytest.raises(InputError, match=r"^--override campaign\.hypervisor\.regions\[0\]: must be a region"):
         resolved(MINIMAL, ['campaign.hypervisor.regions=["mars"]'])

@@ -66,9 +66,7 @@ def import_trace(
     """
     out = Path(out)
     if out.exists() or out.is_symlink():
-        raise InputError(
-            f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}"
-        )
+        raise InputError(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
     key = fleet_key(seed)
     trace = _read(dataset_path(TRACE) if source is None else Path(source))
     vm, batch = trace["vm_id"].to_numpy().astype(np.int64), trace["batch_id"].to_numpy().astype(np.int64)
@@ -84,8 +82,7 @@ def import_trace(
 
     invented = (
         "creations over 30 days, not a snapshot: every VM of the trace is present throughout",
-        f"regions: the trace has one; each batch is in one of the {len(regions)} public regions, drawn by"
-        " Zipf(1)",
+        f"regions: the trace has one; each batch is in one of the {len(regions)} public regions, drawn by Zipf(1)",
         f"availability sets: VMs created together are a set, in sets of {_SET_VMS} where they are more;"
         " those created alone are in none",
         f"update domains: round robin over {UPDATE_DOMAIN_COUNT_DEFAULT}, in order of VM",
@@ -144,25 +141,19 @@ def _read(path: Path) -> pa.Table:
         if not is_right:
             problems.append(f"{path}: column '{name}' must be {kind}, got {found}")
         elif trace[name].null_count:
-            problems.append(
-                f"{path}: column '{name}' must not be empty, got {trace[name].null_count:,} empty rows"
-            )
+            problems.append(f"{path}: column '{name}' must not be empty, got {trace[name].null_count:,} empty rows")
     if not (problems or trace.num_rows):
         problems.append(f"{path}: must hold at least one VM, got none")
     if problems:
         raise InputError(problems)
     vm, batch = trace["vm_id"].to_numpy(), trace["batch_id"].to_numpy()
     if len(np.unique(vm)) < len(vm):
-        problems.append(
-            f"{path}: column 'vm_id' must be unique, got {len(vm) - len(np.unique(vm)):,} repeated"
-        )
+        problems.append(f"{path}: column 'vm_id' must be unique, got {len(vm) - len(np.unique(vm)):,} repeated")
     if vm.min() < 0 or batch.min() < 0 or batch.max() >= (1 << 62) // _BATCH_SETS:
         problems.append(f"{path}: columns 'vm_id' and 'batch_id' must be counted from 0")
     largest = int(np.unique(batch, return_counts=True)[1].max())
     if largest > _SET_VMS * _BATCH_SETS:
-        problems.append(
-            f"{path}: a batch must have at most {_SET_VMS * _BATCH_SETS:,} VMs, got one of {largest:,}"
-        )
+        problems.append(f"{path}: a batch must have at most {_SET_VMS * _BATCH_SETS:,} VMs, got one of {largest:,}")
     if problems:
         raise InputError(problems)
     return trace

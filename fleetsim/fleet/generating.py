@@ -104,9 +104,7 @@ def generate(
         vm = np.arange(start, stop)
         sets, place = np.divmod(vm, set_size)
         first_set = int(sets[0])
-        size = drawn_codes(
-            key, Stream.SIZE, np.arange(first_set, int(sets[-1]) + 1), tuple(SIZE_WEIGHTS.values())
-        )
+        size = drawn_codes(key, Stream.SIZE, np.arange(first_set, int(sets[-1]) + 1), tuple(SIZE_WEIGHTS.values()))
         is_single = np.ones(len(vm), np.bool_) if set_size == 1 else None
         columns = [
             pa.array(vm),
@@ -126,15 +124,11 @@ def generate(
         made = Path(scratch) / "fleet"
         spans = [(region, *span) for region, span in zip(regions, pairwise(bounds), strict=True)]
         if out.suffix == ".parquet":
-            _write_one(
-                made, schema, (part(region, *rows) for region, *span in spans for rows in parts(*span))
-            )
+            _write_one(made, schema, (part(region, *rows) for region, *span in spans for rows in parts(*span)))
         else:
             for region, *span in spans:
                 for number, rows in enumerate(parts(*span)):
-                    write_parquet(
-                        made / f"region={region}" / f"part-{number:05}.parquet", part(region, *rows)
-                    )
+                    write_parquet(made / f"region={region}" / f"part-{number:05}.parquet", part(region, *rows))
         out.parent.mkdir(parents=True, exist_ok=True)
         made.rename(out)
     return Generated(
@@ -148,9 +142,7 @@ def generate(
 def _check_arguments(out: Path, vms: int, regions: Sequence[str], set_size: int, update_domains: int) -> None:
     problems = []
     if out.exists() or out.is_symlink():
-        problems.append(
-            f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}"
-        )
+        problems.append(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
     for name, value, largest in (
         ("vms", vms, NO_ROW - 1),
         ("set_size", set_size, NO_ROW - 1),
@@ -163,8 +155,7 @@ def _check_arguments(out: Path, vms: int, regions: Sequence[str], set_size: int,
     for place, region in enumerate(regions):
         if not re.fullmatch(REGION_NAME, region):
             problems.append(
-                "regions: a name must be letters, digits, '-' or '_' with at least one letter, got"
-                f" '{region}'"
+                f"regions: a name must be letters, digits, '-' or '_' with at least one letter, got '{region}'"
             )
         if region in regions[:place]:
             problems.append(f"regions: each must be named once, got '{region}' twice")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -50,9 +49,7 @@ class Order:
         return int(self.set_offsets[-1])
 
 
-def order_region(
-    region: str, vm: pa.Array, sets: pa.Array, domain: pa.Array | None, findings: Findings
-) -> Order:
+def order_region(region: str, vm: pa.Array, sets: pa.Array, domain: pa.Array | None, findings: Findings) -> Order:
     """Order the VMs of *region*; a set whose domains are given in part is found.
 
     vm, sets  int64 or string; a null set is a single
@@ -191,19 +188,34 @@ def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints, Ints]:
 
 
 def _sorted_rows(keys: list[pa.Array]) -> Ints:
-    """Positions that sort by *keys*, the first the most significant."""
-    if all(pa.types.is_integer(key.type) for key in keys):
-        columns = [key.to_numpy() for key in keys]
-        if _is_rising(columns):  # fleets mostly come as somebody wrote them in order
-            return np.arange(len(columns[0]))
-        return np.lexsort(columns[::-1])
-    frame = pl.DataFrame([pl.Series(str(place), key) for place, key in enumerate(keys)])
-    rows: Ints = frame.select(pl.arg_sort_by(frame.columns)).to_series().to_numpy().astype(np.int64)
+    """Positions that sort by *keys*, the first the most significant; the last is unique in a sound fleet."""
+    *upper, last = keys
+    codes = [_ordered_codes(key) for key in upper]
+    if _is_rising(codes, last):  # fleets mostly come as somebody wrote them in order
+        return np.arange(len(last))
+    if pa.types.is_integer(last.type):
+        rows = np.argsort(last.to_numpy())
+    else:
+        rows = pc.sort_indices(last).to_numpy().astype(np.int64)
+    for code in reversed(codes):
+        rows = rows[np.argsort(code[rows], kind="stable")]
     return rows
 
 
-def _is_rising(columns: list[Ints]) -> bool:
-    rising = columns[-1][1:] > columns[-1][:-1]
-    for column in columns[-2::-1]:
-        rising = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & rising)
+def _ordered_codes(key: pa.Array) -> Ints:
+    """Integers in the order of *key*: its own, or the ranks of its distinct strings, which are few."""
+    if pa.types.is_integer(key.type):
+        values: Ints = key.to_numpy()
+        return values
+    words = key.dictionary_encode()
+    ranks = np.empty(len(words.dictionary), np.int64)
+    ranks[pc.sort_indices(words.dictionary).to_numpy()] = np.arange(len(ranks))
+    codes: Ints = ranks[words.indices.to_numpy()]
+    return codes
+
+
+def _is_rising(codes: list[Ints], last: pa.Array) -> bool:
+    rising = pc.less(last[:-1], last[1:]).to_numpy(zero_copy_only=False)
+    for code in reversed(codes):
+        rising = (code[:-1] < code[1:]) | ((code[:-1] == code[1:]) & rising)
     return bool(rising.all())

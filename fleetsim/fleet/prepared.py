@@ -131,9 +131,7 @@ def open_prepared(path: str | Path) -> PreparedFleet:
     path = Path(path)
     manifest = path / MANIFEST
     if not manifest.is_file():
-        raise InputError(
-            f"{path}: must be a prepared fleet, got no {MANIFEST} in it; run `fleetsim fleet prepare`"
-        )
+        raise InputError(f"{path}: must be a prepared fleet, got no {MANIFEST} in it; run `fleetsim fleet prepare`")
     try:
         stated = json.loads(manifest.read_text("utf-8"))
         if stated["schema_version"] != SCHEMA_VERSION:
@@ -158,9 +156,7 @@ def open_prepared(path: str | Path) -> PreparedFleet:
     files = [file for part in parts for file in (part.path, part.units_path)]
     files += [path / "no_guarantee.parquet", path / "pairs.csv"]
     if lost := [file for file in files if not file.is_file()]:
-        raise InputError(
-            [f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost]
-        )
+        raise InputError([f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost])
     return prepared
 
 

@@ -104,9 +104,7 @@ def prepare(
     """
     out = Path(out)
     if out.exists() or out.is_symlink():
-        raise InputError(
-            f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}"
-        )
+        raise InputError(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
     relation = load_relation(pairs)
     source = open_fleet(fleet, relation)
     # In a folder that is there already: unusable input must not leave even an empty one.
@@ -170,8 +168,7 @@ class _Preparation:
         findings.raise_any()
         if not 0 < spill.vm_count < NO_ROW:
             raise InputError(
-                f"{self.source.name}: must hold at least one VM and less than {NO_ROW:,}, got"
-                f" {spill.vm_count:,}"
+                f"{self.source.name}: must hold at least one VM and less than {NO_ROW:,}, got {spill.vm_count:,}"
             )
         self._settle_set_type()
         regions = sorted(spill.vm_counts, key=lambda region: (self.relation.pair_group(region), region))
@@ -187,8 +184,7 @@ class _Preparation:
         findings.raise_any()
         if stray_count := spill.domain_on_single_count:
             self.warnings.append(
-                f"{self.source.name}: column 'update_domain' is ignored for VMs in no set ({stray_count:,}"
-                " rows)"
+                f"{self.source.name}: column 'update_domain' is ignored for VMs in no set ({stray_count:,} rows)"
             )
         return self
 
@@ -240,11 +236,7 @@ class _Preparation:
             no_guarantee_reason=reason[is_weak].astype(np.int8),
             parts=[]
             if self.out is None
-            else list(
-                _write_parts(
-                    self.out, region, table, order, set_key=keys_of(set_name), row_start=vm_row_start
-                )
-            ),
+            else list(_write_parts(self.out, region, table, order, set_key=keys_of(set_name), row_start=vm_row_start)),
             findings=findings,
         )
 
@@ -256,9 +248,7 @@ class _Preparation:
         """
         files = {region.region: self.scratch / what / f"{region.region}.npy" for region in self.regions}
         keys = {region: np.load(file, mmap_mode="r") for region, file in files.items() if file.exists()}
-        suspects = np.concatenate(
-            [merged[1:][merged[1:] == merged[:-1]] for merged in _merged(list(keys.values()))]
-        )
+        suspects = np.concatenate([merged[1:][merged[1:] == merged[:-1]] for merged in _merged(list(keys.values()))])
         if not len(suspects):
             return
         places: dict[Any, list[str]] = {}
@@ -278,7 +268,8 @@ class _Preparation:
         twice = sorted(value for value, met in places.items() if len(met) > 1)
         rows = self.source.rows_with("vm", twice[:TOLD_MAX])
         for value in twice:
-            where = " and ".join(rows.get(value) or [f"region '{region}'" for region in regions_met[value]])
+            met = rows.get(value) or [f"region '{region}'" for region in regions_met[value]]
+            where = " and ".join(met[:3]) + f" and {len(met) - 3} more" * (len(met) > 3)
             told = f"must be unique, got '{value}' {len(places[value])} times, in {where}"
             findings.add(what, value, f"{self.source.name}: column 'vm': {told}")
 
@@ -388,9 +379,7 @@ class _Spill(AbstractContextManager["_Spill"]):
         single_count = is_single.true_count
         self.in_set_count += batch.num_rows - single_count
         if single_count and "update_domain" in batch.schema.names:
-            self.domain_on_single_count += pc.and_(
-                is_single, batch.column("update_domain").is_valid()
-            ).true_count
+            self.domain_on_single_count += pc.and_(is_single, batch.column("update_domain").is_valid()).true_count
 
     def _append(self, region: str, batch: pa.RecordBatch) -> None:
         if region not in self._writers:
@@ -438,9 +427,7 @@ def _merged(keys: list[Ints]) -> Iterator[Ints]:
     bounds = np.unique(sample[(np.arange(1, range_count) * len(sample)) // range_count])
     cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in keys]
     for place in range(len(bounds) + 1):
-        yield np.sort(
-            np.concatenate([part[cut[place] : cut[place + 1]] for part, cut in zip(keys, cuts, strict=True)])
-        )
+        yield np.sort(np.concatenate([part[cut[place] : cut[place + 1]] for part, cut in zip(keys, cuts, strict=True)]))
 
 
 def _write_parts(
@@ -467,9 +454,7 @@ def _write_parts(
             "update_domain": order.unit_domain[units],
             "vm_count": order.unit_vm_count[units].astype(np.uint32),
         }
-        path, units_path = (
-            f"{folder}/region={region}/part-{number:05}.parquet" for folder in ("fleet", "units")
-        )
+        path, units_path = (f"{folder}/region={region}/part-{number:05}.parquet" for folder in ("fleet", "units"))
         sha256 = write_parquet(out / path, _with_rows(part, row_start + start, rows_digest))
         write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
         yield {
@@ -517,9 +502,7 @@ def _with_rows(part: pa.Table, vm_row_start: int, rows_digest: str) -> pa.Table:
     part = part.append_column(arrow_field(PREPARED["vm_row"]), pa.array(vm_row))
     if part.schema.field("vm").type != pa.int64():
         part = part.append_column(arrow_field(PREPARED["vm_key"]), pa.array(keys_of(one_chunk(part["vm"]))))
-    return part.replace_schema_metadata(
-        {"fleetsim.table": FLEET.name, **provenance_of(rows_digest=rows_digest)}
-    )
+    return part.replace_schema_metadata({"fleetsim.table": FLEET.name, **provenance_of(rows_digest=rows_digest)})
 
 
 def _rows_digest(part: pa.Table) -> str:

@@ -5,6 +5,7 @@ is judged by `prepare`. Types are settled before the first batch, so that a flee
 as CSV, Parquet or from Polars. Memory is bounded by a batch.
 """
 
+import difflib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,9 @@ class Findings:
             self._counts[fault] = 0
             self._subjects[kind] = self._subjects.get(kind, 0) + 1
         self._counts[fault] += count
+
+    def has(self, kind: Hashable, subject: Hashable) -> bool:
+        return (kind, subject) in self._sentences
 
     def merge(self, other: "Findings") -> None:
         for (kind, subject), sentence in other._sentences.items():
@@ -116,9 +120,7 @@ class FleetSource:
             own = {part.name: part.type for part in piece.schema}
             for name in own:
                 if piece.schema.names.count(name) > 1:
-                    findings.add(
-                        "twice", name, f"{piece.name}: column '{name}' must be there once, got it twice"
-                    )
+                    findings.add("twice", name, f"{piece.name}: column '{name}' must be there once, got it twice")
             for name, data_type in {**dict.fromkeys(piece.constants, pa.string()), **own}.items():
                 if name not in PREPARED.names() and not name.startswith("__index_level_"):
                     raw.setdefault(name, {})[piece.name] = data_type
@@ -133,14 +135,12 @@ class FleetSource:
                 findings.add(
                     "missing",
                     column.name,
-                    f"{lacking[0]}: column '{column.name}' must be there, got {there}"
-                    f"{_near(column.name, unknown)}",
+                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{_near(column.name, unknown)}",
                 )
         for name in unknown:
-            if hint := _near(name, [known for known in FLEET.names() if known not in raw]):
-                self.warnings.append(
-                    f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}"
-                )
+            # Strict: a column of the user's own may well be a little like one of ours.
+            if hint := _near(name, [known for known in FLEET.names() if known not in raw], cutoff=0.8):
+                self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
         fields = []
         for name in [known for known in FLEET.names() if known in raw] + unknown:
             data_type = self._settled_type(name, raw[name], findings)
@@ -148,9 +148,7 @@ class FleetSource:
                 fields.append(pa.field(name, data_type))
         return pa.schema(fields)
 
-    def _settled_type(
-        self, name: str, found: Mapping[str, pa.DataType], findings: Findings
-    ) -> pa.DataType | None:
+    def _settled_type(self, name: str, found: Mapping[str, pa.DataType], findings: Findings) -> pa.DataType | None:
         """Normalised type of column *name*, found as (type by piece); None for one that cannot be kept."""
         known = next((column for column in FLEET.columns if column.name == name), None)
         if known is not None and known.dtype != "identity":
@@ -168,11 +166,7 @@ class FleetSource:
             if settled is not None:
                 kinds.setdefault(settled, piece)
             if known is not None and not (settled is None or settled in (pa.int64(), _TEXT, pa.null())):
-                hint = (
-                    "; a column of integers with gaps must not become floats"
-                    if settled == pa.float64()
-                    else ""
-                )
+                hint = "; a column of integers with gaps must not become floats" if settled == pa.float64() else ""
                 findings.add(
                     "identity",
                     name,
@@ -192,7 +186,7 @@ class FleetSource:
         """Normalised batches of at most BATCH_ROWS rows; rows with a faulty key are left out and found."""
         for piece in self._pieces:
             row_start = 0
-            for raw in _evenly(_guarded(piece)):
+            for raw in _evenly(map(_without_views, _guarded(piece))):
                 yield self._normalised(piece, raw, row_start, findings)
                 row_start += raw.num_rows
 
@@ -202,7 +196,7 @@ class FleetSource:
         target = self.schema.field(name).type
         for piece in self._pieces:
             row_start = 0
-            for raw in _guarded(piece) if piece.is_file and values else ():
+            for raw in map(_without_views, _guarded(piece)) if piece.is_file and values else ():
                 column = _Judge(piece.name, row_start, Findings()).converted(name, raw.column(name), target)
                 is_met = pc.is_in(column, value_set=pa.array(values, target))
                 for row in np.flatnonzero(is_met.to_numpy(zero_copy_only=False)).tolist():
@@ -211,9 +205,7 @@ class FleetSource:
                 row_start += raw.num_rows
         return places
 
-    def _normalised(
-        self, piece: _Piece, raw: pa.RecordBatch, row_start: int, findings: Findings
-    ) -> pa.RecordBatch:
+    def _normalised(self, piece: _Piece, raw: pa.RecordBatch, row_start: int, findings: Findings) -> pa.RecordBatch:
         judge = _Judge(piece.name, row_start, findings)
         arrays = []
         for name in _NOT_SIMULATED:
@@ -224,9 +216,7 @@ class FleetSource:
                 array = judge.converted(part.name, raw.column(part.name), part.type)
             else:
                 word = piece.constants.get(part.name)
-                array = judge.converted(
-                    part.name, pa.repeat(pa.scalar(word, pa.string()), raw.num_rows), part.type
-                )
+                array = judge.converted(part.name, pa.repeat(pa.scalar(word, pa.string()), raw.num_rows), part.type)
             arrays.append(array)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         keep = judge.known_regions(batch.column("region"), self._relation)
@@ -294,8 +284,7 @@ class _Judge:
             self.findings.add(
                 "range",
                 (self.piece, name),
-                f"{self._place(name, row)}: must be a whole number from 0 to {bound - 1},"
-                f" got {array[row].as_py()}",
+                f"{self._place(name, row)}: must be a whole number from 0 to {bound - 1}, got {array[row].as_py()}",
                 row_count,
             )
             array = pc.if_else(is_faulty, pa.scalar(None, array.type), array)
@@ -306,10 +295,9 @@ class _Judge:
         if not array.null_count:
             return np.ones(len(array), np.bool_)
         is_there: npt.NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
-        row = int(np.argmin(is_there))
-        self.findings.add(
-            "null", (self.piece, name), f"{self._place(name, row)}: must not be empty", array.null_count
-        )
+        if not self.findings.has("cast", (self.piece, name)):  # what could not be converted is null as well
+            told = f"{self._place(name, int(np.argmin(is_there)))}: must not be empty"
+            self.findings.add("null", (self.piece, name), told, array.null_count)
         return is_there
 
     def known_regions(self, array: pa.DictionaryArray, relation: Relation) -> npt.NDArray[np.bool_]:
@@ -377,16 +365,12 @@ def open_fleet(fleet: object, relation: Relation) -> FleetSource:
         batch = pa.record_batch(fleet)
         return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]), is_file=False)], relation)
     hint = "; collect() it first" if hasattr(fleet, "collect") else ""
-    raise InputError(
-        f"fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}"
-    )
+    raise InputError(f"fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}")
 
 
 def _pieces_of_path(path: Path) -> Iterator[_Piece]:
     if not path.exists():
-        siblings = (
-            [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        )
+        siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(f"{path}: must be a file or folder, got nothing there{nearest(path, siblings)}")
     if path.is_file():
         yield _piece_of_file(path, {})
@@ -435,9 +419,7 @@ def _piece_of_file(path: Path, constants: Mapping[str, str | None]) -> _Piece:
         from fleetsim.fleet.read_csv import open_csv
 
         return _Piece(str(path), *open_csv(path), constants)
-    raise InputError(
-        f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them"
-    )
+    raise InputError(f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them")
 
 
 def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
@@ -493,6 +475,18 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     )
 
 
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """*batch* with string views as strings: Arrow computes little on views yet, and Polars hands them out."""
+
+    def plain(array: pa.Array) -> pa.Array:
+        if pa.types.is_dictionary(array.type) and pa.types.is_string_view(array.type.value_type):
+            return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.string()))
+        return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
+
+    columns = [plain(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names) if batch.num_columns else batch
+
+
 def _as_text(array: pa.Array) -> pa.DictionaryArray:
     """*array* as distinct words and indices into them; empty words are null."""
     if not pa.types.is_dictionary(array.type):
@@ -510,9 +504,7 @@ def _without_empty(array: pa.Array) -> pa.Array:
 
 def _is_text(data_type: pa.DataType) -> bool:
     return bool(
-        pa.types.is_string(data_type)
-        or pa.types.is_large_string(data_type)
-        or pa.types.is_string_view(data_type)
+        pa.types.is_string(data_type) or pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type)
     )
 
 
@@ -546,13 +538,11 @@ def _type_word(data_type: pa.DataType) -> str:
     return named.get(data_type, str(data_type))
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """`nearest`, blind to upper and lower case."""
+def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean 'x'?` as `errors.nearest` has it, but blind to case, and as strict as asked."""
     spelled = {word.lower(): word for word in known}
-    hint = nearest(name.lower(), spelled)
-    for lower, word in spelled.items():
-        hint = hint.replace(f"'{lower}'", f"'{word}'")
-    return hint
+    matches = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=cutoff)
+    return f"; did you mean '{spelled[matches[0]]}'?" if matches else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -44,18 +44,16 @@ def open_csv(path: Path) -> tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatc
         more = [f"{path}: {len(ragged) - _RAGGED_ROWS_TOLD:,} more rows like these"]
         raise InputError(ragged[:_RAGGED_ROWS_TOLD] + more * (len(ragged) > _RAGGED_ROWS_TOLD))
     types = {
-        name: next((kind for kind in _candidates(name) if kind in found.get(name, ())), pa.string())
-        for name in names
+        name: next((kind for kind in _candidates(name) if kind in found.get(name, ())), pa.string()) for name in names
     }
     schema = pa.schema([pa.field(name, types[name]) for name in names])
     # A column without any value has no type: the first look left it every candidate.
-    return schema, lambda: _batches(
-        path, {name: kind for name, kind in types.items() if kind != pa.null()}, None
-    )
+    return schema, lambda: _batches(path, {name: kind for name, kind in types.items() if kind != pa.null()}, None)
 
 
 def _header(path: Path) -> list[str]:
-    with pyarrow.csv.open_csv(path) as reader:
+    skipping = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
+    with pyarrow.csv.open_csv(path, parse_options=skipping) as reader:
         return list(reader.schema.names)
 
 

@@ -61,13 +61,14 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     folder = cache_dir()
-    others_cache_dir = numba.config.CACHE_DIR
+    settings: Any = numba.config  # it makes its names when it is imported; type checkers see none
+    others_cache_dir = settings.CACHE_DIR
     if folder is not None:
-        numba.config.CACHE_DIR = str(folder)  # read by njit when it decorates; a global of all libraries
+        settings.CACHE_DIR = str(folder)  # read by njit when it decorates; a global of all libraries
     try:
         compiled: Callable[..., Any] = numba.njit(
             cache=folder is not None, fastmath=False, nogil=True, error_model="numpy", **options
         )(function)
         return compiled
     finally:
-        numba.config.CACHE_DIR = others_cache_dir
+        settings.CACHE_DIR = others_cache_dir

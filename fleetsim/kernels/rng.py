@@ -43,9 +43,7 @@ def draw64(key, entity_key, address, replica):
     entity_key  uint64  key of the VM, set or host
     address     uint64  stream << 26 | iteration << 18 | number of the draw
     """
-    word_0, word_1, _, _ = philox(
-        key & _LOW, key >> _32, entity_key & _LOW, entity_key >> _32, address, replica
-    )
+    word_0, word_1, _, _ = philox(key & _LOW, key >> _32, entity_key & _LOW, entity_key >> _32, address, replica)
     return word_1 << _32 | word_0
 
 

@@ -85,8 +85,7 @@ BINS = {  # (region, figure): bin -> value
 }
 HYPERVISOR = {"name": "hypervisor", "regions": ["north", "south"], "pair_lag_ms": 60_000}
 CHAIN = [
-    "north started when asked, then 16 min 40 s of spread, 42.0 s of work and 10 min of gap"
-    " in set 7 (2 domains)",
+    "north started when asked, then 16 min 40 s of spread, 42.0 s of work and 10 min of gap in set 7 (2 domains)",
     "south waited 28 min 22 s for north (pair) and 1 min of pair lag,"
     " then 1 h 57 min of spread and 20.0 s of work in set 8 (1 domain)",
 ]
@@ -108,9 +107,7 @@ def write_table(path: Path, table: schema.Table, rows: list[dict[str, Any]], **t
     """Write *rows* of *table* as the schema declares it; columns that only *types* names come last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fields = [
-        pa.field(
-            column.name, types.pop(column.name, None) or TYPES[column.dtype], nullable=column.is_nullable
-        )
+        pa.field(column.name, types.pop(column.name, None) or TYPES[column.dtype], nullable=column.is_nullable)
         for column in table.columns
         if column.is_required or any(column.name in row for row in rows)
     ]
@@ -151,9 +148,7 @@ def write_run(
             **{"rack/row": pa.string(), "vm_row": pa.uint32()},
         )
         for place, campaign in enumerate(campaigns):
-            if not any(
-                (stage["campaign"], stage["region"]) == (campaign["name"], region) for stage in stages
-            ):
+            if not any((stage["campaign"], stage["region"]) == (campaign["name"], region) for stage in stages):
                 continue
             part = f"region={region}/part-c{place:03}-i001-00000.parquet"
             of_all = {"campaign": campaign["name"], "iteration": 1, "effects": 16}
@@ -163,10 +158,7 @@ def write_run(
                 write_table(
                     run / "events" / part,
                     schema.EVENTS,
-                    [
-                        row | hit | {"start_at": at(row["start_ms"]), "duration_ms": row["paused_ms"]}
-                        for row in own
-                    ],
+                    [row | hit | {"start_at": at(row["start_ms"]), "duration_ms": row["paused_ms"]} for row in own],
                 )
             if outcomes:
                 write_table(run / "outcomes" / part, schema.OUTCOMES, [row | ends for row in own])
@@ -362,9 +354,7 @@ def test_percentiles_are_by_nearest_rank(tmp_path, kept, least_ms, vm_count, exp
 
 
 def test_percentiles_of_groups_are_exact_where_bins_are_wide(tmp_path):
-    pauses_ms = [
-        random.Random(7 + row).choice([30_000, 2**31 + row, 2**31 + row % 10]) for row in range(2_000)
-    ]
+    pauses_ms = [random.Random(7 + row).choice([30_000, 2**31 + row, 2**31 + row % 10]) for row in range(2_000)]
     run = of_pauses(tmp_path, pauses_ms)
 
     frame = report(run, by=["rack/row", "region,rack/row"]).frame
@@ -500,8 +490,7 @@ def test_the_chain_crosses_campaigns_and_ends_in_singles(tmp_path):
 
     assert [link.sentence() for link in links] == [
         CHAIN[0],
-        "north waited 17 min 22 s for campaign hypervisor,"
-        " then 8.0 s of spread and 1.0 s of work in single d",
+        "north waited 17 min 22 s for campaign hypervisor, then 8.0 s of spread and 1.0 s of work in single d",
     ]
     assert [(link.set, link.vm) for link in links] == [(7, None), (None, "d")]
 
@@ -520,9 +509,7 @@ def test_a_wait_that_no_stage_explains_is_not_explained_away(tmp_path):
 # Groups
 
 
-@pytest.mark.parametrize(
-    "kept", [{}, {"outcomes": False}, {"events": False}], ids=["both", "events", "outcomes"]
-)
+@pytest.mark.parametrize("kept", [{}, {"outcomes": False}, {"events": False}], ids=["both", "events", "outcomes"])
 def test_groups_by_size(tmp_path, kept):
     frame = report(write_run(tmp_path / "run", **kept), by=["size"]).frame
 

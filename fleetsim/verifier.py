@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -41,6 +41,9 @@ from fleetsim.schema import (
     effect_names,
     words,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OFFENDERS_SHOWN = 5
 """Offenders a result shows; all are counted."""
@@ -94,12 +97,38 @@ class Verdict:
         ]
         return {"run": str(self.run), "ok": self.ok, "rules": shown}
 
+    def render(self, console: "Console", *, brief: bool = False) -> None:
+        """Print each rule with the rows it looked at, and the first offenders; *brief*: broken rules only."""
+        from rich.table import Table
+        from rich.text import Text
 
-def verify(run: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Verdict:
+        told = [rule for rule in self.rules if rule.status == "broken" or not brief]
+        colours = {"kept": "green", "broken": "bold red", "not checked": "yellow"}
+        if told:
+            grid = Table("rule", "", "rows", "what must hold", box=None, header_style="bold")
+            grid.columns[2].justify = "right"
+            for rule in told:
+                found = f" ({rule.reason})" if rule.reason else ""
+                status = Text(rule.status, colours[rule.status])
+                grid.add_row(Text(rule.rule), status, f"{rule.row_count:,}", Text(rule.sentence + found))
+                for offender in rule.offenders:
+                    grid.add_row(
+                        "", "", "", Text(", ".join(f"{key}={value}" for key, value in offender.items()), "red")
+                    )
+                if (more := rule.offender_count - len(rule.offenders)) > 0:
+                    grid.add_row("", "", "", Text(f"and {more:,} more", "red"))
+            console.print(grid)
+        counts = {status: sum(rule.status == status for rule in self.rules) for status in colours}
+        said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        verdict = "every rule that could be checked is kept" if self.ok else "the run breaks the plan"
+        console.print(Text(f"{self.run}: {verdict} ({said})", "bold green" if self.ok else "bold red"))
+
+
+def verify(run: str | Path, *, progress: Callable[[str, int, int], None] | None = None) -> Verdict:
     """Check every rule of a finished *run* from its files alone.
 
-    *progress* is called after each fleet part with the VMs looked at and the VMs in all. Raises `InputError`
-    where *run* is no finished run of a schema this version knows.
+    *progress* is called after each fleet part with "verify", the VMs looked at and the VMs in all. Raises
+    `InputError` where *run* is no finished run of a schema this version knows.
     """
     folder = Path(run)
     listing = _Listing(folder, _read_manifest(folder))
@@ -116,7 +145,7 @@ def verify(run: str | Path, *, progress: Callable[[int, int], None] | None = Non
             whole.add(part)
             done += file.rows
             if progress is not None:
-                progress(done, vm_count)
+                progress("verify", done, vm_count)
         tally.ask("run", whole, claims.named)
     return Verdict(folder, tally.results(claims))
 
@@ -192,9 +221,7 @@ class _Tally:
             return RuleResult(rule, sentence, "not checked", reason=reason)
         count = self._counts.get(rule, 0)
         shown = tuple(self._shown.get(rule, ()))
-        return RuleResult(
-            rule, sentence, "broken" if count else "kept", self._rows.get(rule, 0), count, shown
-        )
+        return RuleResult(rule, sentence, "broken" if count else "kept", self._rows.get(rule, 0), count, shown)
 
 
 def _number(rule: str) -> int:
@@ -269,9 +296,7 @@ class _Listing:
             if path not in listed:
                 self._problem(path, "is not listed in manifest.json")
         if manifest["run_digest"] != (digest := _run_digest(manifest["parts"])):
-            self._problem(
-                "manifest.json", "run_digest is not that of its parts", manifest["run_digest"], digest
-            )
+            self._problem("manifest.json", "run_digest is not that of its parts", manifest["run_digest"], digest)
         for files in self.tables.values():
             files.sort(key=lambda file: (file.vm_row_min, file.path))
 
@@ -377,6 +402,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     needed = ("seed", "scenario_digest", "fleet_digest", "run_digest", "parts", "counts")
     if missing := [key for key in needed if key not in manifest]:
         raise InputError(f"{path}: must have the key(s) {', '.join(missing)}, got none")
+    if any(not {"path", "rows", "sha256"} <= part.keys() for part in manifest["parts"]):
+        raise InputError(f"{path}: parts: must each have path, rows and sha256, got fewer")
     return dict(manifest)
 
 
@@ -488,16 +515,12 @@ class _Claims:
             campaigns = [_campaign(campaign) for campaign in resolved["campaign"]]
             regions = [campaign["regions"] for campaign in resolved["campaign"]]
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: must be a resolved scenario, got none or a bad value of {error}"
-            ) from error
+            raise InputError(f"{path}: must be a resolved scenario, got none or a bad value of {error}") from error
         if others := sorted({campaign["kind"] for campaign in campaigns} - {"freeze"}):
             raise InputError(f"{path}: campaign.kind: must be 'freeze' in this version, got '{others[0]}'")
         campaign_names = _Names(campaign["name"] for campaign in campaigns)
         region_names = _Names(sorted({region for names in regions for region in names}))
-        scope = [
-            (code, 1, region_names.code(region)) for code, names in enumerate(regions) for region in names
-        ]
+        scope = [(code, 1, region_names.code(region)) for code, names in enumerate(regions) for region in names]
         neighbours = [
             (region_names.code(one), region_names.code(other))
             for edge in _pairs(listing)
@@ -522,9 +545,7 @@ class _Claims:
             start_epoch_ms,
             pl.DataFrame(campaigns).with_row_index("campaign").cast({"campaign": pl.UInt16}),
             pl.DataFrame(scope, schema=_STAGE_TYPES, orient="row"),
-            pl.DataFrame(
-                neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row"
-            ).unique(),
+            pl.DataFrame(neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row").unique(),
             small("stages", STAGES.columns).with_columns(
                 (pl.col(f"{name}_at").dt.epoch("ms") - start_epoch_ms).alias(f"{name}_ms")
                 for name in ("first_start", "last_end")
@@ -638,9 +659,7 @@ _OUTCOME_TYPES = {
 }
 
 
-_KEY = ((pl.col("campaign").cast(pl.Int64) * 256 + pl.col("iteration")) * 2**32 + pl.col("vm_row")).alias(
-    "key"
-)
+_KEY = ((pl.col("campaign").cast(pl.Int64) * 256 + pl.col("iteration")) * 2**32 + pl.col("vm_row")).alias("key")
 """Campaign, iteration and vm_row in one number: joins by it take half the time."""
 
 
@@ -730,7 +749,9 @@ class _Part:
         start_ms = pl.col("start_at").dt.epoch("ms") - self.claims.start_epoch_ms
         return (
             self._happened("events", _EVENT_TYPES)
-            .with_columns(start_ms=start_ms, end_ms=start_ms + pl.col("duration_ms"))
+            # As 64 bits, for sums of lengths keep the type of what they add up.
+            .with_columns(pl.col("duration_ms").cast(pl.Int64), start_ms=start_ms)
+            .with_columns(end_ms=pl.col("start_ms") + pl.col("duration_ms"))
             .drop("start_at")
             .join(
                 self.vms.select("vm_row", "region", "update_domain", "unit_row", "walk_row"),
@@ -818,9 +839,7 @@ class _Part:
                 next_ms=pl.col("at_ms").shift(-1),
             )
         )
-        return pl.concat(
-            [swept, self.sets[swept["walk_row"]].select("vm_count", "domain_count")], how="horizontal"
-        )
+        return pl.concat([swept, self.sets[swept["walk_row"]].select("vm_count", "domain_count")], how="horizontal")
 
     @cached_property
     def listed(self) -> pl.DataFrame:
@@ -967,9 +986,7 @@ class _Whole:
 
     def figure(self, name: str) -> pl.DataFrame:
         """One single-valued figure as a column of its name, a row a stage."""
-        return self.figures.filter(pl.col("figure") == name).select(
-            *_STAGE, pl.col("value").cast(pl.Int64).alias(name)
-        )
+        return self.figures.filter(pl.col("figure") == name).select(*_STAGE, pl.col("value").cast(pl.Int64).alias(name))
 
     @cached_property
     def meetings(self) -> pl.DataFrame:
@@ -981,11 +998,7 @@ class _Whole:
                 by_events.rename({"first_start_ms": "start_ms"}).with_columns(seen=pl.lit("events")),
             ]
         )
-        spans = (
-            self.claims.of_campaign(spans, "lag_ms")
-            .sort("start_ms", "end_ms", *_STAGE)
-            .with_row_index("place")
-        )
+        spans = self.claims.of_campaign(spans, "lag_ms").sort("start_ms", "end_ms", *_STAGE).with_row_index("place")
         regions = spans.select("region", neighbour="region").unique()
         near = pl.concat([regions, self.claims.neighbours]).unique()
         return (
@@ -1047,13 +1060,9 @@ class _Whole:
             for other_region, other_low, _, other_path in ranges[place + 1 :]:
                 if other_region != region or other_low > high:
                     break
-                shared = self._sets_in(path, region).join(
-                    self._sets_in(other_path, region), on="set", how="semi"
-                )
+                shared = self._sets_in(path, region).join(self._sets_in(other_path, region), on="set", how="semi")
                 frames.append(
-                    shared.select(
-                        region=pl.lit(region, pl.UInt16), set="set", path=pl.lit(f"{path}, {other_path}")
-                    )
+                    shared.select(region=pl.lit(region, pl.UInt16), set="set", path=pl.lit(f"{path}, {other_path}"))
                 )
         return pl.concat(frames)
 
@@ -1066,14 +1075,10 @@ class _Whole:
         files = self._listing.tables[table]
         frames = [pl.DataFrame(schema={"path": pl.String, "campaign": pl.UInt16, "vm_row": pl.UInt32})]
         if sum(file.rows for file in files) != self._seen[table]:
-            inside = [
-                pl.col("vm_row").is_between(file.vm_row_min, file.vm_row_max) for file in self.fleet_files
-            ]
+            inside = [pl.col("vm_row").is_between(file.vm_row_min, file.vm_row_max) for file in self.fleet_files]
             for file in files:
                 rows = self._listing.read(file, ["campaign", "vm_row"])
-                rows = rows.with_columns(
-                    self.claims.campaign_names.encode(rows["campaign"]), path=pl.lit(file.path)
-                )
+                rows = rows.with_columns(self.claims.campaign_names.encode(rows["campaign"]), path=pl.lit(file.path))
                 frames.append(rows.filter(~pl.any_horizontal(*inside, False)).select(frames[0].columns))
         return pl.concat(frames)
 
@@ -1089,8 +1094,7 @@ class _Whole:
     def counts(self) -> pl.DataFrame:
         """The manifest's counts beside those of the files: figure, expected, value."""
         found = self._found | {
-            table: sum(file.rows for file in self._listing.tables[table])
-            for table in ("events", "outcomes", "stages")
+            table: sum(file.rows for file in self._listing.tables[table]) for table in ("events", "outcomes", "stages")
         }
         claimed = self._listing.manifest["counts"]
         return pl.DataFrame(
@@ -1147,9 +1151,7 @@ def _inside_stage(part: _Part) -> pl.DataFrame:
     """Every event is of a VM of the fleet, and of its campaign, region and stage."""
     events = part.all_events.join(part.claims.stage_times, on=_STAGE, how="left", suffix="_stage")
     events = part.claims.of_campaign(events, "asked_ms", "name")
-    is_freeze = (
-        (pl.col("phase") == "platform") & (pl.col("kind") == "freeze") & (pl.col("result") == "completed")
-    )
+    is_freeze = (pl.col("phase") == "platform") & (pl.col("kind") == "freeze") & (pl.col("result") == "completed")
     problem = (
         pl.when(pl.col("region").is_null())
         .then(pl.lit("no such VM"))
@@ -1167,9 +1169,7 @@ def _inside_stage(part: _Part) -> pl.DataFrame:
         .then(pl.lit("ends after its stage"))
     )
     shown = ["vm_row", *_STAGE, "start_ms", "end_ms", "start_ms_stage", "end_ms_stage", "folder_region"]
-    return (
-        events.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
-    )
+    return events.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
 
 
 @_rule("R4", "run", over="stray_events", needs="events stages summary")
@@ -1182,9 +1182,7 @@ def _stray_events(whole: _Whole) -> pl.DataFrame:
 def _one_outcome(part: _Part) -> pl.DataFrame:
     """Every VM in scope ends an iteration in exactly one outcome, which without windows is `updated`."""
     who = ["campaign", "iteration", "vm_row"]
-    expected = (
-        part.vms.join(part.claims.scope, on="region").with_columns(_KEY).select(*who, "key", expected=1)
-    )
+    expected = part.vms.join(part.claims.scope, on="region").with_columns(_KEY).select(*who, "key", expected=1)
     found = (
         part.outcomes.with_columns(is_other=pl.col("outcome") != "updated")
         .group_by("key")
@@ -1303,9 +1301,9 @@ def _order_kept(part: _Part) -> pl.DataFrame:
     expected = part.sets.join(part.claims.scope, on="region").join(walked, on=_WALK, how="left")
     visit_count, visited_count = pl.col("visit_count").fill_null(0), pl.col("visited_count").fill_null(0)
     is_permutation = (visit_count == pl.col("domain_count")) & (visited_count == pl.col("domain_count"))
-    return part.claims.of_campaign(
-        expected.filter(~is_permutation | pl.col("is_out_of_order")), "order"
-    ).select(*_STAGE, "walk_row", "order", "visited", "domain_count")
+    return part.claims.of_campaign(expected.filter(~is_permutation | pl.col("is_out_of_order")), "order").select(
+        *_STAGE, "walk_row", "order", "visited", "domain_count"
+    )
 
 
 @_rule("R40", "part", over="set_visits", needs="events")
@@ -1343,9 +1341,7 @@ def _no_guarantee_listed(part: _Part) -> pl.DataFrame:
         .then(pl.lit("one_domain"))
     )
     in_scope = part.sets.join(part.claims.scope, on="region", how="semi").with_columns(reason_expected=reason)
-    expected = in_scope.filter(pl.col("reason_expected").is_not_null()).select(
-        "region", "set", "reason_expected"
-    )
+    expected = in_scope.filter(pl.col("reason_expected").is_not_null()).select("region", "set", "reason_expected")
     listed = part.listed.group_by("region", "set").agg(pl.col("reason").first(), row_count=pl.len())
     return expected.join(listed, on=["region", "set"], how="full", coalesce=True).filter(
         pl.col("reason").ne_missing(pl.col("reason_expected")) | (pl.col("row_count") > 1)
@@ -1370,9 +1366,7 @@ def _length_in_bounds(part: _Part) -> pl.DataFrame:
     """Every impact is as long as its campaign's length allows."""
     events = part.claims.of_campaign(part.events, "length_ms_min", "length_ms_max")
     inside = pl.col("duration_ms").is_between(pl.max_horizontal("length_ms_min", 1), "length_ms_max")
-    return events.filter(~inside).select(
-        *_STAGE, "vm_row", "start_ms", "duration_ms", "length_ms_min", "length_ms_max"
-    )
+    return events.filter(~inside).select(*_STAGE, "vm_row", "start_ms", "duration_ms", "length_ms_min", "length_ms_max")
 
 
 @_rule("R43", "part", over="all_events", needs="events")
@@ -1428,9 +1422,7 @@ def _differences(expected: pl.DataFrame, found: pl.DataFrame, needed: Sequence[s
     told = found.group_by(key)
 
     told_once = told.agg(pl.col("value").first(), row_count=pl.len())
-    both = expected.select(*key, expected="value").join(
-        told_once, on=key, how="full", coalesce=True, nulls_equal=True
-    )
+    both = expected.select(*key, expected="value").join(told_once, on=key, how="full", coalesce=True, nulls_equal=True)
     is_missing = pl.col("figure").is_in(needed) & pl.col("value").is_null() & pl.col("expected").is_not_null()
     differs = pl.col("value").fill_null(0) != pl.col("expected").fill_null(0)
     return both.filter(differs | is_missing | (pl.col("row_count") > 1)).drop("row_count")

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fleetsim.errors import InputError
-from fleetsim.schema import EVENTS, SCHEMA_VERSION, SUMMARY
-from fleetsim.verify import OFFENDERS_SHOWN, Verdict, verify
-from tests.plant import HOUR_MS, Plant, Row, derive, sound, write, write_manifest, write_table
+from fleetsim.schema import SCHEMA_VERSION, SUMMARY
+from fleetsim.verifier import OFFENDERS_SHOWN, Verdict, verify
+from tests.plant import CAMPAIGNS, HOUR_MS, Plant, Row, derive, sound, write, write_manifest, write_table
 
-RULES = (
-    "files fleet R4 R5 R6 R26 R27 R28 R29 R30 R31 R34 R35 R38 R40 R41 R42 R43 R48 R49 R54 R74 R77 R78"
-).split()
+RULES = ["files", "fleet"] + [
+    f"R{number}" for number in (4, 5, 6, 26, 27, 28, 29, 30, 31, 34, 35, 38, 40, 41, 42, 43, 48, 49, 54, 74, 77, 78)
+]
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -74,7 +74,7 @@ def unit_before(plant: Plant, campaign: str, region: str, set_: int, unit: list[
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a sound run, the rule planted against, those it breaks too, and what the offender shows."""
+    """What is done to a sound run, the rule it breaks, others that follow, and what the offender shows."""
 
     rule: str
     offender: Row
@@ -83,9 +83,7 @@ class Fault:
     to_tables: Callable[[Plant], object] = lambda plant: None
 
 
-def event(
-    campaign: str, region: str, set_: int | None, domain: int | None, **changes: Any
-) -> Callable[[Plant], None]:
+def event(campaign: str, region: str, set_: int | None, domain: int | None, **changes: Any) -> Callable[[Plant], None]:
     """Change the first event of a unit or of the singles of a region."""
 
     def change(plant: Plant) -> None:
@@ -298,9 +296,7 @@ HYPERVISOR = {"campaign": "hypervisor", "iteration": 1}
 AGENT = {"campaign": "agent", "iteration": 1}
 FAULTS = {
     "part in another folder": Fault("fleet", {"folder_region": "east"}, to_tables=part_in_other_folder),
-    "set divided over parts": Fault(
-        "fleet", {"region": "north", "set": 2}, "R30 R38 R74", to_events=divide_set
-    ),
+    "set divided over parts": Fault("fleet", {"region": "north", "set": 2}, "R30 R38 R74", to_events=divide_set),
     "gap in the fleet": Fault("fleet", {"rows": 3, "expected_rows": 4}, "R4", to_events=drop_vm),
     "vm_row twice": Fault("fleet", {"vm_row": 3, "region": "east"}, "R29 R74", to_tables=repeat_vm_row),
     "before its stage": Fault("R4", HYPERVISOR | {"vm": 27, "start_ms": -5}, to_events=early_single),
@@ -308,12 +304,8 @@ FAULTS = {
     "of no campaign": Fault("R4", {"campaign": "typo", "vm": 27}, to_events=event_of(2, campaign="typo")),
     "of no VM": Fault("R4", {"vm_row": 99, "problem": "no such VM"}, to_events=event_of(99)),
     "of another kind": Fault("R4", {"vm": 27}, to_events=event("agent", "east", None, None, kind="reboot")),
-    "of another phase": Fault(
-        "R4", {"vm": 27}, to_events=event("agent", "east", None, None, phase="scheduled")
-    ),
-    "of no stage": Fault(
-        "R4", {"vm": 27}, "R29 R49 R74", to_events=event("agent", "east", None, None, iteration=2)
-    ),
+    "of another phase": Fault("R4", {"vm": 27}, to_events=event("agent", "east", None, None, phase="scheduled")),
+    "of no stage": Fault("R4", {"vm": 27}, "R29 R49 R74", to_events=event("agent", "east", None, None, iteration=2)),
     "in another folder": Fault("R4", {"region": "east", "folder_region": "north"}, to_tables=swap_folders),
     "out of scope": Fault(
         "R4",
@@ -328,9 +320,7 @@ FAULTS = {
     "outcome of no VM": Fault("R5", {"vm_row": 999}, to_tables=stray_outcome),
     "hit twice": Fault("R6", {"region": "south", "event_count": 2}, "R29", to_events=hit_twice),
     "work overlaps": Fault("R26", AGENT | {"region": "north", "set": 1}, "R28 R77", to_events=work_overlaps),
-    "not all back": Fault(
-        "R27", HYPERVISOR | {"region": "north", "set": 1}, "R26 R28 R35", to_events=impacts_overlap
-    ),
+    "not all back": Fault("R27", HYPERVISOR | {"region": "north", "set": 1}, "R26 R28 R35", to_events=impacts_overlap),
     "gap too short": Fault("R28", HYPERVISOR | {"region": "north", "set": 1}, to_events=gap_too_short),
     "VM left out": Fault("R29", {"set": 1, "update_domain": 2, "vm_hit_count": 1}, to_events=miss_a_vm),
     "single left out": Fault("R29", AGENT | {"region": "south", "vm_hit_count": 0}, to_events=miss_a_single),
@@ -340,37 +330,23 @@ FAULTS = {
     "not sequential": Fault("R30", {"visited": [1, 0]}, to_events=swap_domains("cleanup", "east", 9)),
     "domain 20": Fault("R31", {"set": 9, "update_domain": 20, "vm": 17}, to_events=domain_number(20)),
     "no domain": Fault("R31", {"set": 9, "update_domain": None, "vm": 17}, to_events=domain_number(None)),
-    "all VMs down": Fault(
-        "R34", HYPERVISOR | {"set": 1, "down": 4}, "R26 R27 R28 R35", to_events=all_at_once
-    ),
+    "all VMs down": Fault("R34", HYPERVISOR | {"set": 1, "down": 4}, "R26 R27 R28 R35", to_events=all_at_once),
     "two domains down": Fault("R35", {"set": 1, "down": 4}, "R26 R27 R28", to_events=impacts_overlap),
-    "set not listed": Fault(
-        "R38", {"set": 3, "reason": None}, to_tables=no_guarantee(lambda rows: rows.pop(0))
-    ),
+    "set not listed": Fault("R38", {"set": 3, "reason": None}, to_tables=no_guarantee(lambda rows: rows.pop(0))),
     "another reason": Fault(
         "R38",
         {"set": 4, "reason": "one_domain", "reason_expected": "one_vm"},
         to_tables=no_guarantee(lambda rows: rows[1].update(reason="one_domain")),
     ),
     "listed twice": Fault("R38", {"set": 4}, to_tables=no_guarantee(lambda rows: rows.append(rows[1]))),
-    "listed in vain": Fault(
-        "R38", {"set": 2}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 2}))
-    ),
-    "no such set": Fault(
-        "R38", {"set": 88}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 88}))
-    ),
+    "listed in vain": Fault("R38", {"set": 2}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 2}))),
+    "no such set": Fault("R38", {"set": 88}, to_tables=no_guarantee(lambda rows: rows.append(rows[0] | {"set": 88}))),
     "gap too long": Fault("R40", HYPERVISOR | {"region": "north", "set": 2}, to_events=gap_too_long),
     "memory lost": Fault("R41", {"vm": 27}, to_events=event("agent", "east", None, None, effects=17)),
     "unknown effect": Fault("R41", {"vm": 27}, to_events=event("agent", "east", None, None, effects=48)),
-    "too long": Fault(
-        "R42", {"duration_ms": 9001}, to_events=event("hypervisor", "north", 3, 0, duration_ms=9001)
-    ),
-    "too short": Fault(
-        "R42", {"duration_ms": 999}, to_events=event("hypervisor", "north", 3, 0, duration_ms=999)
-    ),
-    "clock not synchronised": Fault(
-        "R43", {"vm": 27}, to_events=event("agent", "east", None, None, effects=0)
-    ),
+    "too long": Fault("R42", {"duration_ms": 9001}, to_events=event("hypervisor", "north", 3, 0, duration_ms=9001)),
+    "too short": Fault("R42", {"duration_ms": 999}, to_events=event("hypervisor", "north", 3, 0, duration_ms=999)),
+    "clock not synchronised": Fault("R43", {"vm": 27}, to_events=event("agent", "east", None, None, effects=0)),
     "two campaigns at once": Fault("R48", AGENT | {"vm": 27}, "R4 R49", to_events=impacts_of_one_vm),
     "twice at once": Fault("R48", {"region": "south"}, "R6 R29", to_events=overlap_within_campaign),
     "stages of a pair overlap": Fault(
@@ -444,3 +420,255 @@ def test_planted_fault_is_found_by_its_rule(tmp_path: Path, plant: Plant, name: 
 
 def test_every_rule_has_a_planted_fault() -> None:
     assert {fault.rule for fault in FAULTS.values()} | {"files"} == set(RULES)
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def tamper(folder: Path) -> None:
+    with (folder / "scenario.toml").open("a") as stream:
+        stream.write("# changed\n")
+
+
+def unlisted(folder: Path) -> None:
+    (folder / "events" / "region=east" / "extra.parquet").write_bytes(b"")
+
+
+def not_parquet(folder: Path) -> None:
+    (folder / "no_guarantee.parquet").write_text("no Parquet")
+
+
+def relist(folder: Path, **changes: Any) -> None:
+    """List the files as they are now, under the counts there were."""
+    write_manifest(folder, json.loads((folder / "manifest.json").read_text())["counts"], **changes)
+
+
+def retype(folder: Path) -> None:
+    """`start_at` without a zone is another instant to every reader."""
+    path = next(folder.glob("events/region=east/part-c000*"))
+    table = pq.read_table(path, partitioning=None)
+    place = table.schema.get_field_index("start_at")
+    naive = table["start_at"].cast("timestamp[ms]")
+    pq.write_table(table.set_column(place, "start_at", naive), path)
+    relist(folder)
+
+
+def drop_column(folder: Path) -> None:
+    write_table(folder / "summary.parquet", SUMMARY.columns[:-1], [])
+    relist(folder)
+
+
+def empty_cell(folder: Path) -> None:
+    path = folder / "summary.parquet"
+    table = pl.read_parquet(path)
+    table.with_columns(value=pl.when(pl.col("value") > 0).then("value")).write_parquet(path)
+    relist(folder)
+
+
+def other_run(folder: Path) -> None:
+    path = folder / "stages.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"fleetsim.scenario_digest": "other"}), path)
+    relist(folder)
+
+
+UNLIKE_THE_MANIFEST: dict[str, tuple[Callable[[Path], object], Row, int]] = {
+    "tampered": (tamper, {"path": "scenario.toml", "problem": "has other bytes than the manifest says"}, 1),
+    "unlisted": (unlisted, {"path": "events/region=east/extra.parquet"}, 1),
+    "other rows": (
+        lambda folder: edit_manifest(folder, lambda manifest: manifest["parts"][0].update(rows=1)),
+        {"path": "events/region=east/part-c000-i001-00000.parquet", "expected": 1, "found": 4},
+        1,
+    ),
+    "outside": (
+        lambda folder: edit_manifest(folder, lambda manifest: manifest["parts"][-1].update(path="../summary.parquet")),
+        {"path": "../summary.parquet", "problem": "lies outside the run"},
+        3,  # and summary.parquet is there without being listed, and missing from the list
+    ),
+    "run digest": (
+        lambda folder: relist(folder, run_digest="0" * 64),
+        {"path": "manifest.json", "expected": "0" * 64},
+        1,
+    ),
+    "not Parquet": (not_parquet, {"path": "no_guarantee.parquet"}, 2),
+    "other type": (retype, {"path": "events/region=east/part-c000-i001-00000.parquet"}, 1),
+    "no column": (drop_column, {"path": "summary.parquet", "problem": "lacks the column 'value'"}, 1),
+    "empty cell": (empty_cell, {"path": "summary.parquet", "problem": "column 'value' may not be empty"}, 1),
+    "of another run": (other_run, {"path": "stages.parquet", "found": "other"}, 1),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE_THE_MANIFEST)
+def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name: str) -> None:
+    change, offender, count = UNLIKE_THE_MANIFEST[name]
+    derive(plant)
+    write(plant, tmp_path)
+    change(tmp_path)
+
+    files = verify(tmp_path).rules[0]
+
+    assert (files.rule, files.status, files.offender_count) == ("files", "broken", count)
+    assert any(offender.items() <= row.items() for row in files.offenders)
+
+
+@pytest.mark.parametrize(
+    ("path", "unchecked"),
+    [
+        ("stages.parquet", "R4 R49 R54 R74 R78"),
+        ("summary.parquet", "R4 R49 R54 R74 R78"),
+        ("pairs.csv", "R49 R54 R78"),
+        ("no_guarantee.parquet", "R38"),
+        ("resolved.toml", " ".join(RULES[1:])),
+    ],
+)
+def test_rules_about_a_missing_file_are_not_checked(tmp_path: Path, plant: Plant, path: str, unchecked: str) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    (tmp_path / path).unlink()
+
+    verdict = verify(tmp_path)
+
+    assert broken(verdict) == ["files"]
+    assert offenders(verdict, "files")[0] == {
+        "path": path,
+        "problem": "is missing",
+        "expected": None,
+        "found": None,
+    }
+    reasons = {rule.rule: rule.reason for rule in verdict.rules if rule.status == "not checked"}
+    assert reasons == dict.fromkeys(unchecked.split(), f"{path} is missing or unusable")
+
+
+def test_missing_event_part_is_named_and_its_vms_count_as_never_visited(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    (tmp_path / "events/region=south/part-c001-i001-00000.parquet").unlink()
+
+    verdict = verify(tmp_path)
+
+    assert broken(verdict) == ["files", "R29", "R30", "R74"]
+    assert {row["region"] for row in offenders(verdict, "R29")} == {"south"}
+
+
+def test_file_names_are_not_trusted(tmp_path: Path, plant: Plant) -> None:
+    """Events are found by the rows in their files, whichever part and campaign the name says."""
+    plant.events[9, "north", 99] = plant.events.pop((0, "north", 0)) + plant.events.pop((1, "north", 1))
+    derive(plant)
+
+    assert broken(verdict_of(tmp_path, plant)) == []
+
+
+def test_rules_without_their_tables_are_not_checked(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    plant.outputs = {"events": False, "outcomes": False}
+    plant.counts |= {"events": 0, "outcomes": 0}
+
+    verdict = verdict_of(tmp_path, plant)
+
+    assert verdict.ok
+    assert [rule.rule for rule in verdict.rules if rule.status == "kept"] == ["files", "fleet", "R31", "R38"]
+    reasons = {rule.rule: rule.reason for rule in verdict.rules if rule.status == "not checked"}
+    assert reasons["R26"] == "outputs.events = false"
+    assert reasons["R5"] == "outputs.outcomes = false"
+
+
+def test_totals_are_checked_without_outcomes(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    plant.outputs["outcomes"] = False
+    plant.counts["outcomes"] = 0
+    plant.stage("agent", "south")["updated_count"] += 1
+
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == ["R74"]
+    assert [row["figure"] for row in offenders(verdict, "R74")] == ["updated_count"]
+
+
+def test_offenders_are_shown_by_the_users_names_and_counted_in_all(tmp_path: Path) -> None:
+    plant = sound(str)
+    for row in plant.all_events():
+        row["effects"] = 17
+    derive(plant)
+
+    verdict = verdict_of(tmp_path, plant)
+
+    rule = next(rule for rule in verdict.rules if rule.rule == "R41")
+    assert rule.sentence == "A freeze keeps memory, host, temporary disk and addresses"
+    assert rule.offender_count == rule.row_count == len(plant.all_events())
+    assert len(rule.offenders) == OFFENDERS_SHOWN
+    assert rule.offenders[0].items() >= {"campaign": "hypervisor", "vm": "vm-00", "set": "set-9"}.items()
+    assert json.loads(json.dumps(verdict.to_dict()))["rules"][RULES.index("R41")]["offenders"][0]["vm"] == "vm-00"
+
+
+def test_sums_of_the_longest_lengths_are_exact(tmp_path: Path) -> None:
+    """Two impacts of 40 d are more milliseconds than a u32 holds."""
+    length = {"given": "40d", "length_ms_min": 40 * 24 * HOUR_MS, "length_ms_max": 40 * 24 * HOUR_MS}
+    plant = sound(campaigns=[CAMPAIGNS[0] | {"length": length}])
+    derive(plant)
+
+    assert broken(verdict_of(tmp_path, plant)) == []
+    assert plant.figure("hypervisor", "east", "unavailable_ms")["value"] > 2**32
+
+
+def test_progress_counts_vms(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    seen: list[tuple[int, int]] = []
+
+    verify(write(plant, tmp_path), progress=lambda _, done, count: seen.append((done, count)))
+
+    assert seen == [(4, 24), (13, 24), (19, 24), (24, 24)]
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be a run folder, got no manifest\.json and no resolved\.toml"):
+        verify(tmp_path)
+
+
+def test_unfinished_run_is_refused_and_resume_is_named(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    (tmp_path / "manifest.json").unlink()
+
+    with pytest.raises(InputError, match=r"must be a finished run.*unfinished; .*--resume"):
+        verify(tmp_path)
+
+
+def test_newer_schema_is_refused(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    relist(tmp_path, schema_version=SCHEMA_VERSION + 1)
+
+    with pytest.raises(InputError, match=rf"schema_version: must be at most {SCHEMA_VERSION}, got"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("{", "must be JSON"), ("[]", "schema_version"), ("{}", "schema_version")]
+)
+def test_unreadable_manifest_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+
+    with pytest.raises(InputError, match=problem):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("x = [", "must be TOML"), ("x = 1", "resolved scenario.*'start'")])
+def test_resolved_scenario_that_is_none_is_refused(tmp_path: Path, plant: Plant, text: str, problem: str) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    (tmp_path / "resolved.toml").write_text(text)
+
+    with pytest.raises(InputError, match=problem):
+        verify(tmp_path)
+
+
+def test_verifier_is_a_stranger() -> None:
+    """It loads nothing of fleetsim but the vocabulary."""
+    script = "import sys, fleetsim.verifier; print(*sorted(m for m in sys.modules if m.startswith('fleetsim')))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert found.stdout.split() == ["fleetsim", "fleetsim.errors", "fleetsim.schema", "fleetsim.verifier"]
