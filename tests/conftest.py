@@ -1,12 +1,15 @@
-"""Profiles of Hypothesis: `quick` at every commit, always the same examples; `deep` by `make deep`."""
+"""Profiles of Hypothesis: `quick` at every commit, always the same examples; `deep` by `make deep`.
 
-from hypothesis import HealthCheck, settings
+`mutants` is `quick` for planted bugs: an example that fails is enough, none is made smaller.
+"""
+
+from hypothesis import HealthCheck, Phase, settings
 
 # Compilation happens in the first example, hence no deadline; drawing a fleet may be slow on a busy machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, max_examples=50, derandomize=True)
 settings.register_profile(
-    "quick", max_examples=50, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "mutants", patient, max_examples=50, derandomize=True, phases=[Phase.explicit, Phase.generate]
 )
-settings.register_profile(
-    "deep", max_examples=2000, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("deep", patient, max_examples=2000, print_blob=True)
 settings.load_profile("quick")

@@ -75,12 +75,13 @@ def lognormal(p50_ms: int, p99_ms: int, floor_ms: int = 1, ceiling_ms: int | Non
 
 @cache
 def quantiles(*points: tuple[float, int]) -> list[int]:
-    """Straight lines between the points given, which run from 0.0 to 1.0."""
+    """Straight lines between the points, flat before the first and after the last."""
+    points = ((0.0, points[0][1]), *points, (1.0, points[-1][1]))
     lengths = []
     for i in range(ENTRY_COUNT):
         share = i / 65_536
-        left = max((point for point in points if point[0] <= share), key=lambda point: point[0])
-        right = min((point for point in points if point[0] >= share), key=lambda point: point[0])
+        left = max(point for point in points if point[0] <= share)
+        right = min(point for point in points if point[0] >= share)
         run = right[0] - left[0]
         lengths.append(round(left[1] + (right[1] - left[1]) * ((share - left[0]) / run if run else 0.0)))
     return lengths
@@ -94,8 +95,9 @@ LENGTHS = {
     '{ min = "9s", max = "10s" }': lambda: uniform(9_000, 10_000),
     '{ p50 = "6s", p99 = "9s" }': lambda: lognormal(6_000, 9_000),
     '{ p50 = "6s", p99 = "9s", floor = "5s", ceiling = "10s" }': lambda: lognormal(6_000, 9_000, 5_000, 10_000),
-    '{ quantiles = [[0.0, "1s"], [0.5, "6s"], [1.0, "30s"]] }': lambda: quantiles(
-        (0.0, 1_000), (0.5, 6_000), (1.0, 30_000)
+    '{ quantiles = [[0.5, "6s"], [1.0, "30s"]] }': lambda: quantiles((0.5, 6_000), (1.0, 30_000)),
+    '{ quantiles = [[0, "1s"], [0.25, "6s"], [0.75, "7s"]] }': lambda: quantiles(
+        (0, 1_000), (0.25, 6_000), (0.75, 7_000)
     ),
 }
 """Length as the user writes it -> its table, compiled when first asked for."""
@@ -144,7 +146,7 @@ class Request:
     meant: Campaign
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Scene:
     """One drawn question. `vms` are in row order; `has_*_column` False leaves out a column of nulls."""
 
@@ -157,10 +159,10 @@ class Scene:
     has_set_column: bool = True
     has_update_domain_column: bool = True
 
-    def __repr__(self) -> str:
-        """A failing example as a reader wants it: rows, then the scenario."""
+    def _repr_pretty_(self, printer, cycle: bool) -> None:
+        """A failing example as a reader wants it: the rows, then the scenario."""
         pairs = "own pairs" if self.has_own_pairs else "shipped pairs"
-        return "\n".join([f"{len(self.vms)} VMs, {pairs}", *map(str, self.vms), self.toml()])
+        printer.text("\n".join([f"{len(self.vms)} VMs, {pairs}", *map(str, self.vms), self.toml()]))
 
     def table(self) -> pa.Table:
         """The fleet as a user would hand it over."""
