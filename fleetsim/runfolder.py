@@ -57,6 +57,12 @@ class RunFolder:
         self.path = path
         self.parts: dict[str, Part] = {}
 
+    def open(self) -> None:
+        """Make the folder, or clear the one of an interrupted run of what was being written when it stopped."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for stray in self.path.rglob(".*.tmp"):
+            stray.unlink()
+
     def write(self, name: str, content: Any, rows: int | None = None) -> None:
         """Write *content* (bytes-like) as file *name*, atomically; a part that is there already is kept as it is."""
         path = self.path / name

@@ -8,6 +8,7 @@ region waiting for it can start. Memory holds the blocks in flight, never the fl
 import json
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -121,9 +122,10 @@ def _prepared(
         if prepared.pairs_digest == relation.digest:
             yield prepared
             return
-    parent = out.absolute().parent
-    while not parent.exists():  # nothing may be written for unusable input, not even folders
-        parent = parent.parent
+    # Nothing may be written for unusable input, not even folders.
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    for stray in parent.glob(f".{out.name}.preparing-*"):
+        shutil.rmtree(stray)  # of a run that was killed while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
         yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
 
@@ -177,7 +179,7 @@ class _Writing:
 
     def write_inputs(self, resolved_text: str) -> None:
         """Write what the run starts from; `resolved.toml` is what `--resume` compares."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.open()
         self.folder.write("scenario.toml", self.scenario.text.encode())
         self.folder.write(RESOLVED, resolved_text.encode())
         self.folder.write("pairs.csv", self.relation.to_csv().encode())

@@ -103,12 +103,13 @@ LENGTHS = {
 """Length as the user writes it -> its table, compiled when first asked for."""
 DEFAULT_LENGTH = '"30s"'
 
-# Few values around the lengths above; 9,999 ms and 10,001 ms sit on either side of the constant 10 s.
+# Few values around the lengths above; 9,999 ms and 10,001 ms sit on either side of the constant 10 s,
+# 3,599,999 ms on the near side of an hour, and 3,650 d, the longest span, has more than 32 bits.
 SPANS = {
-    "start": {"0s": 0, "1ms": 1, "10s": 10_000, "20s": 20_000, "30s": 30_000, "1h": 3_600_000},
+    "start": {"0s": 0, "1ms": 1, "10s": 10_000, "20s": 20_000, "30s": 30_000, "3599999ms": 3_599_999, "1h": 3_600_000},
     "work": {"0s": 0, "9999ms": 9_999, "10s": 10_000, "10001ms": 10_001, "40s": 40_000},
     "update_domain_gap": {"0s": 0, "1ms": 1, "10s": 10_000, "30min": 1_800_000},
-    "spread": {"0s": 0, "1ms": 1, "2ms": 2, "10s": 10_000, "12h": 43_200_000},
+    "spread": {"0s": 0, "1ms": 1, "2ms": 2, "10s": 10_000, "12h": 43_200_000, "3650d": 3650 * 86_400_000},
     "pair_lag": {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000},
 }
 SEEDS = (0, 1, 7, 2**63 - 1)

@@ -328,3 +328,17 @@ def test_progress_is_told_stage_by_stage(prepared, tmp_path):
     assert steps[-1][1] == steps[-1][2] == 5_000 + 3_000
     assert sum(bool(sentence) for *_, sentence in steps) == len(REGIONS) + 3
     assert Path(tmp_path / "run" / "manifest.json").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_cleared(fleet, tmp_path):
+    whole = fleetsim.run(fleet, SCENARIO, tmp_path / "whole")
+    run = fleetsim.run(fleet, SCENARIO, tmp_path / "run")
+    (run.path / "manifest.json").unlink()
+    (run.path / "events" / "region=eastus" / ".half.tmp").write_bytes(b"half")
+    preparing = tmp_path / ".run.preparing-x"
+    preparing.mkdir()
+    resumed = fleetsim.run(fleet, SCENARIO, run.path, resume=True)
+
+    assert resumed.digest == whole.digest
+    assert not preparing.exists()
+    assert fleetsim.verify(run.path).ok
