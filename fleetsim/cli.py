@@ -3,13 +3,14 @@
 Only click is imported here; what a command needs is imported when it runs, so that `--help` is at once.
 """
 
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -29,14 +30,24 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
+class _Utf8Path(click.Path):
+    """Arrow opens files by names in UTF-8 only."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            os.fspath(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"must be UTF-8, got {value!r}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _Utf8Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-_out = click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="What to write; must be new.")
-_pairs = click.option(
-    "--pairs", type=click.Path(path_type=Path), help="CSV region,paired_region that replaces the built-in pairs."
-)
+_out = click.option("-o", "--out", type=_PATH, required=True, help="What to write; must be new.")
+_pairs = click.option("--pairs", type=_PATH, help="CSV region,paired_region that replaces the built-in pairs.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Number all draws are addressed by.")
-_fleet = click.argument("fleet", type=click.Path(path_type=Path))
-_run_folder = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+_fleet = click.argument("fleet", type=_PATH)
+_run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,15 +71,18 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("fleetsim-demo"), show_default=True,
+    "-o", "--out", type=_PATH, default=Path("fleetsim-demo"), show_default=True,
     help="Folder of the run; must be new.",
 )  # fmt: skip
 @_json
 def demo(out: Path, as_json: bool) -> None:
-    """Run a freeze campaign over the shipped Azure trace: import, run, verify, report."""
+    """Run a freeze campaign over the shipped Azure trace.
+
+    The trace is imported, the campaign run, verified and reported on: a minute in all.
+    """
     from fleetsim.first_run import demo as call
 
-    with _watched() as progress:
+    with _interruptible(f"if {out} is there, it is unfinished: remove it"), _watched() as progress:
         done = call(out, progress=progress)
     if as_json:
         _print_json(
@@ -80,13 +94,11 @@ def demo(out: Path, as_json: bool) -> None:
             }
         )
     else:
-        console = _console()
-        done.imported.render(console)
-        done.verdict.render(console, brief=True)
-        done.report.render(console)
-        console.print(f"\nThe run is in {out}. Look further:", highlight=False)
-        console.print(f"  fleetsim report {out} --by size\n  fleetsim verify {out}", highlight=False)
-        console.print(f"digest: {done.run.digest}", highlight=False, soft_wrap=True)
+        _render(done.imported)
+        _render(done.verdict, brief=True)
+        _render(done.report)
+        _tell(f"\nThe run is in {out}. Look further:\n  fleetsim report {out} --by size\n  fleetsim verify {out}")
+        _tell(f"digest: {done.run.digest}")
     _exit_unless(done.verdict.ok)
 
 
@@ -112,7 +124,7 @@ def generate(
     """
     from fleetsim.fleet import generate as call
 
-    listed = [name.strip() for name in regions.split(",")] if regions else None
+    listed = [name.strip() for name in regions.split(",")] if regions is not None else None
     with _watched() as progress:
         made = call(
             out, vms, regions=listed, set_size=set_size, update_domains=update_domains, seed=seed, progress=progress
@@ -126,14 +138,15 @@ def import_() -> None:
 
 
 @import_.command("azure-trace")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=_PATH)
 @_out
 @_seed
 @_json
 def azure_trace(source: Path | None, out: Path, seed: int, as_json: bool) -> None:
-    """Import the Azure 2017 public trace (SOURCE; default: the one shipped), everybody present.
+    """Import the Azure 2017 public trace, everybody present.
 
-    The trace has neither regions nor sets: what is invented is printed, and recorded in the file.
+    SOURCE is the trace as Parquet; default: the one shipped. It has neither regions nor sets: what is invented is
+    printed, and recorded in the file.
     """
     from fleetsim.fleet import import_trace as call
 
@@ -174,8 +187,8 @@ def check(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @_fleet
-@click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; must be new.")
+@click.argument("scenario", type=_PATH)
+@click.option("-o", "--out", type=_PATH, required=True, help="Folder of the run; must be new.")
 @_pairs
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
 @click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
@@ -194,21 +207,21 @@ def run(
     """Run SCENARIO.toml over FLEET into a run folder."""
     from fleetsim.runner import run as call
 
-    with _watched() as progress:
+    with _interruptible("finished parts stay, --resume goes on"), _watched() as progress:
         finished = call(
             fleet, scenario, out, pairs=pairs, threads=threads, overrides=overrides, resume=resume, progress=progress
         )
     for warning in finished.warnings:
-        click.echo(f"fleetsim: warning: {warning}", err=True)
+        _tell(f"fleetsim: warning: {warning}", err=True)
     if as_json:
         _print_json(finished.to_dict())
     else:
         counts = finished.manifest["counts"]
-        click.echo(
+        _tell(
             f"{counts['vms']:,} VMs, {counts['stages']:,} stages, {counts['events']:,} events"
             f" in {finished.seconds:.1f} s: {out}"
         )
-        click.echo(f"digest: {finished.digest}")
+        _tell(f"digest: {finished.digest}")
 
 
 @cli.command()
@@ -234,10 +247,10 @@ def verify(run_folder: Path, as_json: bool) -> None:
     "--format", "format_", type=click.Choice(["table", "json", "parquet"]), default="table", show_default=True,
     help="What to print, or to write to --out.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; Parquet needs one.")
+@click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
 @_json
 def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None, as_json: bool) -> None:
-    """Say how long RUN takes, whom it hits, how hard, and what bounds it.
+    """Say how long RUN takes, whom it hits, how hard, and why.
 
     COLUMNs joined by commas split by all of them at once: --by region,size.
     """
@@ -245,10 +258,12 @@ def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None
 
     if format_ == "parquet" and out is None:
         raise click.UsageError("--format parquet needs --out FILE")
+    if format_ == "table" and out is not None:
+        raise click.UsageError("--out needs --format json or --format parquet")
     made = call(run_folder, by=[column.split(",") for column in by])
     if out is not None:
         made.write(out, format_)
-        click.echo(f"fleetsim: report written to {out}", err=True)
+        _tell(f"fleetsim: report written to {out}", err=True)
         if as_json:
             _print_json({"report": str(out)})
     else:
@@ -259,7 +274,10 @@ def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None
 @click.argument("table", required=False)
 @_json
 def schema(table: str | None, as_json: bool) -> None:
-    """Describe the columns of TABLE, or list the tables; `figures` lists the figures of reports."""
+    """Describe the columns of TABLE, or list the tables.
+
+    `figures` is no table: it lists the figures of reports.
+    """
     from fleetsim.reference import described
 
     _print(described(table), as_json)
@@ -269,7 +287,10 @@ def schema(table: str | None, as_json: bool) -> None:
 @click.argument("name", required=False)
 @_json
 def presets(name: str | None, as_json: bool) -> None:
-    """Print preset NAME in full, as a scenario to start from; without NAME, list them."""
+    """Print preset NAME as a scenario, or list the presets.
+
+    A preset is printed in full: a scenario to start from.
+    """
     from fleetsim.scenario import preset_toml
     from fleetsim.scenario import presets as known
 
@@ -278,11 +299,11 @@ def presets(name: str | None, as_json: bool) -> None:
         if as_json:
             _print_json(known()[name])
         else:
-            click.echo(text, nl=not text.endswith("\n"))
+            _tell(text.removesuffix("\n"))
     elif as_json:
         _print_json({"presets": list(known())})
     else:
-        click.echo("\n".join(known()))
+        _tell("\n".join(known()))
 
 
 @cli.command()
@@ -295,13 +316,7 @@ def warmup(as_json: bool) -> None:
     if as_json:
         _print_json({"cache": str(folder) if folder else None})
     else:
-        click.echo(f"kernels are compiled, in {folder}" if folder else "kernels compile, but cannot be kept")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False)
+        _tell(f"kernels are compiled, in {folder}" if folder else "kernels compile, but cannot be kept")
 
 
 def _print(made: Any, as_json: bool) -> None:
@@ -309,11 +324,43 @@ def _print(made: Any, as_json: bool) -> None:
     if as_json:
         _print_json(made.to_dict())
     else:
-        made.render(_console())
+        _render(made)
+
+
+def _render(made: Any, **how: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        made.render(console, **how)
+    _tell(captured.get().removesuffix("\n"))
 
 
 def _print_json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+    is_ascii = sys.stdout is not None and "utf" not in sys.stdout.encoding.lower()
+    _tell(json.dumps(content, indent=1, ensure_ascii=is_ascii, allow_nan=False))
+
+
+def _tell(text: str, err: bool = False) -> None:
+    """Print *text*. Who reads it may leave early, as `head` does: the rest goes nowhere, the exit code stands."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        _silence(sys.stderr if err else sys.stdout)
+
+
+def _silence(stream: IO[str]) -> None:
+    """Send what is still in *stream*, and all that follows, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _interruptible(hint: str) -> Iterator[None]:
+    """Whoever interrupts this is told *hint*."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(hint) from None
 
 
 def _exit_unless(ok: bool) -> None:
@@ -335,7 +382,7 @@ def _watched() -> Iterator["Progress"]:
         TextColumn("{task.description:>10}"),
         BarColumn(),
         TextColumn("{task.completed:>13,} of {task.total:,} VMs"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]:>9}"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
@@ -344,8 +391,7 @@ def _watched() -> Iterator["Progress"]:
         def show(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=total_count, rate="")
-            speed = bars.tasks[tasks[step]].speed
-            rate = f"{speed / 1e6:.1f} M/s" if speed else ""
+            rate = _rate(bars.tasks[tasks[step]].speed)
             bars.update(tasks[step], completed=done_count, total=total_count, rate=rate)
 
         yield show
@@ -353,11 +399,20 @@ def _watched() -> Iterator["Progress"]:
 
 def _say(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
     if sentence:
-        click.echo(f"fleetsim: {step}: {sentence} ({done_count:,} of {total_count:,})", err=True)
+        _tell(f"fleetsim: {step}: {sentence} ({done_count:,} of {total_count:,})", err=True)
+
+
+def _rate(vms_a_second: float | None) -> str:
+    if not vms_a_second:
+        return ""
+    return f"{vms_a_second / 1e6:.1f} M/s" if vms_a_second >= 1e5 else f"{vms_a_second / 1e3:.1f} k/s"
 
 
 def main() -> None:
     """Run the command line; the two families of expected errors end here, anything else is a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     sys.exit(_guarded(lambda: cli.main(prog_name="fleetsim", standalone_mode=False)))
 
 
@@ -366,20 +421,24 @@ def _guarded(command: Callable[[], object]) -> int:
         command()
     except InputError as error:
         for problem in error.problems:
-            click.echo(f"fleetsim: {problem}", err=True)
+            _tell(f"fleetsim: {problem}", err=True)
         return EXIT_UNUSABLE
     except RunError as error:
-        click.echo(f"fleetsim: {error}", err=True)
+        _tell(f"fleetsim: {error}", err=True)
         return EXIT_FAILED
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("fleetsim: interrupted; finished parts stay, --resume goes on", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        hint = error.__cause__ if isinstance(error, click.Abort) else error
+        _tell("; ".join(filter(None, ("fleetsim: interrupted", str(hint or "")))), err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody to tell
-        return 0
+    except OSError as error:  # a full disk, a folder that must not be written to
+        place = f"{error.filename}: " if error.filename else ""
+        _tell(f"fleetsim: {place}{(error.strerror or str(error)).lower()}", err=True)
+        if error.filename is None and sys.stdout is not None:  # it may have been stdout, which would fail again
+            _silence(sys.stdout)
+        return EXIT_FAILED
     except SystemExit as error:
         return int(error.code or 0)
     return 0

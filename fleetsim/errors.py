@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class FleetsimError(Exception):
@@ -24,3 +25,10 @@ def nearest(word: object, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known word nearest to *word*, or nothing."""
     matches = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def nearest_path(path: Path) -> str:
+    """The same for a *path* where there is nothing: the nearest name beside it."""
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    matches = difflib.get_close_matches(path.name, beside, n=1)
+    return f"; did you mean '{path.parent / matches[0]}'?" if matches else ""

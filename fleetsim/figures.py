@@ -18,7 +18,7 @@ import polars as pl
 import polars.selectors as cs
 
 from fleetsim import schema
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.schema import Effect, Kind
 
 HOUR_MS = 3_600_000
@@ -32,6 +32,12 @@ STAGE = ("campaign", "iteration", "region")
 """What names a stage in every table."""
 GRAINS = ("campaign", "stage", "hour", "by")
 """What a figure can be of; `by` stands for the fleet columns a reader asks for."""
+
+_RESUME_HINT = "an interrupted run is finished by `fleetsim run ... --resume`"
+_MANIFEST_KEYS = (
+    *("fleetsim_version", "seed", "scenario_digest", "fleet_digest", "counts"),
+    *("invented", "warnings", "run_digest", "parts"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +124,25 @@ class RunFiles:
         """The run in folder *run*; raise `InputError` unless it is finished and of a schema we read."""
         path = Path(run)
         if not path.is_dir():
-            raise InputError(f"{path}: must be the folder of a run, got {'a file' if path.exists() else 'nothing'}")
+            found = "a file" if path.exists() else f"nothing there{nearest_path(path)}"
+            raise InputError(f"{path}: must be the folder of a run, got {found}")
         if not (path / "manifest.json").is_file():
-            raise InputError(
-                f"{path}: must be a finished run, got no manifest.json in it;"
-                " an interrupted run is finished by `fleetsim run ... --resume`"
-            )
+            if not (path / "resolved.toml").is_file():
+                raise InputError(f"{path}: must be the folder of a run, got no manifest.json and no resolved.toml")
+            raise InputError(f"{path}: must be a finished run, got no manifest.json in it; {_RESUME_HINT}")
         try:
             manifest = json.loads((path / "manifest.json").read_text("utf-8"))
             version = int(manifest["schema_version"])
+            if version > schema.SCHEMA_VERSION:
+                raise InputError(
+                    f"{path}: schema version must be at most {schema.SCHEMA_VERSION}, got {version};"
+                    f" it was written by fleetsim {manifest.get('fleetsim_version', 'of a later version')}"
+                )
+            if lacking := [key for key in _MANIFEST_KEYS if key not in manifest]:
+                raise InputError(f"{path}/manifest.json: must be the manifest of a run, got no {', '.join(lacking)}")
             missing = [part["path"] for part in manifest["parts"] if not (path / part["path"]).is_file()]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}/manifest.json: must be the manifest of a run, got {error!r}") from error
-        if version > schema.SCHEMA_VERSION:
-            raise InputError(
-                f"{path}: schema version must be at most {schema.SCHEMA_VERSION}, got {version};"
-                f" it was written by fleetsim {manifest.get('fleetsim_version', 'of a later version')}"
-            )
         if missing:
             raise InputError(
                 f"{path}: must hold every file of its manifest, got {len(missing)} missing, first '{missing[0]}'"
@@ -195,7 +203,7 @@ class RunFiles:
         """Raise `InputError` naming each of *columns* the fleet does not have."""
         known = self.fleet_schema.names()
         if problems := [
-            f"{self.path}: columns must be columns of the fleet, got '{column}'"
+            f"{self.path}: must be a column of the fleet, got '{column}'"
             + (nearest(column, known) or f"; known: {', '.join(known)}")
             for column in columns
             if column not in known

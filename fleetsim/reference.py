@@ -31,7 +31,8 @@ class Page:
         from rich.table import Table as Grid
         from rich.text import Text
 
-        console.print(Text(self.name, "bold"), Text(self.doc))
+        console.print(Text(self.name, "bold"))
+        console.print(Text(self.doc))
         grid = Grid(*self.header, box=None, header_style="bold", pad_edge=False)
         grid.columns[0].no_wrap = True
         for row in self.rows:

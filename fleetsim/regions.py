@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.schema import PAIRS
 
 REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
@@ -122,7 +122,10 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{path}: the list of region pairs must be a readable CSV file, got: {reason}") from error
+        hint = nearest_path(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(
+            f"{path}: the list of region pairs must be a readable CSV file, got: {reason}{hint}"
+        ) from error
     lines = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(lines, [])]
     if missing := [

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetsim import figures, schema
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.figures import FIGURES, Bound, Link, RunFiles, duration
 
 __all__ = ["Report", "report"]
@@ -208,8 +208,10 @@ class Report:
         if format not in FORMATS:
             raise InputError(f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}")
         path = Path(path)
-        if path.is_dir() or not path.parent.is_dir():
-            raise InputError(f"{path}: must be a file in a folder that exists")
+        if path.is_dir():
+            raise InputError(f"{path}: must be a file, got a folder")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: must be in a folder that is there, got none{nearest_path(path.parent)}")
         unfinished = path.with_name(f".{path.name}.unfinished")
         try:
             if format == "json":

@@ -17,7 +17,7 @@ from typing import Any
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.schema import SCHEMA_VERSION
-from fleetsim.tables import file_sha256, write_atomic
+from fleetsim.tables import file_sha256, folder_above, write_atomic
 
 MANIFEST = "manifest.json"
 RESOLVED = "resolved.toml"
@@ -33,7 +33,8 @@ class Part:
 
 
 def check_absent(out: Path, *, resume: bool = False) -> None:
-    """Raise `InputError` where *out* holds something a run would overwrite."""
+    """Raise `InputError` where *out* holds something a run would overwrite, or cannot be made."""
+    folder_above(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir():

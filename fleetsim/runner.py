@@ -82,7 +82,7 @@ def run(
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
-    with _prepared(fleet, out, relation, pairs, progress) as prepared:
+    with _prepared(fleet, out, relation, pairs, progress, resume=resume) as prepared:
         resolved = resolve(loaded, relation, {region.region: region.vm_count for region in prepared.regions})
         provenance = {
             "fleetsim_version": __version__,
@@ -114,7 +114,7 @@ def run(
 
 @contextmanager
 def _prepared(
-    fleet: Any, out: Path, relation: Relation, pairs: str | Path | None, progress: Progress | None
+    fleet: Any, out: Path, relation: Relation, pairs: str | Path | None, progress: Progress | None, *, resume: bool
 ) -> Iterator[PreparedFleet]:
     """The prepared fleet to run over: *fleet* itself, or one made beside *out* for the time of the run."""
     if isinstance(fleet, str | Path) and (Path(fleet) / "prepared.json").is_file():
@@ -124,8 +124,9 @@ def _prepared(
             return
     # Nothing may be written for unusable input, not even folders.
     parent = next(folder for folder in out.absolute().parents if folder.exists())
-    for stray in parent.glob(f".{out.name}.preparing-*"):
-        shutil.rmtree(stray)  # of a run that was killed while it prepared
+    if resume:
+        for stray in parent.glob(f".{out.name}.preparing-*"):
+            shutil.rmtree(stray)  # of the run that was killed, perhaps while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
         yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
 

@@ -26,7 +26,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
 from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, words
@@ -763,7 +763,9 @@ def _file_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: must be a readable file, got: {(error.strerror or str(error)).lower()}") from None
+        reason = (error.strerror or str(error)).lower()
+        hint = nearest_path(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{path}: must be a readable file, got: {reason}{hint}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text, got other bytes at {error.start}") from None
 

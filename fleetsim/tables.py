@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleetsim import __version__
+from fleetsim.errors import InputError
 from fleetsim.schema import EVENTS, OUTCOMES, SCHEMA_VERSION, Column, Table, effect_names, words
 
 _ARROW_TYPES = {
@@ -112,6 +113,20 @@ def parquet_bytes(table: pa.Table) -> pa.Buffer:
 
 def _splits(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_timestamp(data_type))
+
+
+def check_new(path: Path) -> None:
+    """Raise `InputError` where *path* is there already."""
+    if path.exists() or path.is_symlink():
+        raise InputError(f"{path}: must not be there yet, got an existing {'folder' if path.is_dir() else 'file'}")
+
+
+def folder_above(path: Path) -> Path:
+    """The nearest folder above *path* that is there already. Raises `InputError` where a file is in the way."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{path}: must be in a folder, got the file '{above}' in its way")
+    return above
 
 
 def write_atomic(path: Path, content: pa.Buffer | bytes) -> str:

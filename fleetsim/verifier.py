@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars import selectors
 
-from fleetsim.errors import InputError
+from fleetsim.errors import InputError, nearest_path
 from fleetsim.schema import (
     EVENTS,
     FLEET,
@@ -388,7 +388,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if (folder / "resolved.toml").is_file():
             hint = "the run is unfinished; complete it with `fleetsim run ... --resume`"
             raise InputError(f"{folder}: must be a finished run, got no manifest.json; {hint}")
-        raise InputError(f"{folder}: must be a run folder, got no manifest.json and no resolved.toml")
+        found = "no manifest.json and no resolved.toml"
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else f"nothing there{nearest_path(folder)}"
+        raise InputError(f"{folder}: must be the folder of a run, got {found}")
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -402,9 +405,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     needed = ("seed", "scenario_digest", "fleet_digest", "run_digest", "parts", "counts")
     if missing := [key for key in needed if key not in manifest]:
         raise InputError(f"{path}: must have the key(s) {', '.join(missing)}, got none")
-    if any(not {"path", "rows", "sha256"} <= part.keys() for part in manifest["parts"]):
-        raise InputError(f"{path}: parts: must each have path, rows and sha256, got fewer")
+    if not isinstance(manifest["parts"], list) or not all(map(_is_entry, manifest["parts"])):
+        raise InputError(f"{path}: parts: must be a list, each with path, rows and sha256, got something else")
     return dict(manifest)
+
+
+def _is_entry(part: Any) -> bool:
+    return (
+        isinstance(part, dict)
+        and isinstance(part.get("path"), str)
+        and isinstance(part.get("rows", ""), int | None)
+        and isinstance(part.get("sha256"), str)
+    )
 
 
 def _run_digest(parts: Iterable[Mapping[str, Any]]) -> str:

@@ -4,6 +4,7 @@ Every run made here is also put before the verifier.
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -111,13 +112,18 @@ def read(run: Run, scene: Scene) -> Findings:
     )
 
 
-def stages_of(run: Run, scene: Scene) -> list[StageSpan]:
-    """The stages, and of `summary` what says when each was asked for and when its region was taken."""
-    summary = {
+def summary_of(run: Run) -> dict[tuple[str, str, str], float]:
+    """(campaign, region, figure) -> value, of the figures that are one value a stage."""
+    return {
         (row["campaign"], row["region"], row["figure"]): row["value"]
         for row in pl.read_parquet(run.path / "summary.parquet").iter_rows(named=True)
         if row["bin_start_ms"] is None
     }
+
+
+def stages_of(run: Run, scene: Scene) -> list[StageSpan]:
+    """The stages, and of `summary` what says when each was asked for and when its region was taken."""
+    summary = summary_of(run)
     return by_region(
         StageSpan(
             campaign=row["campaign"],
@@ -176,6 +182,39 @@ def test_the_fleet_of_a_run_has_its_domains_filled_in(scene: Scene):
     )
     worked_on = {stage.region for stage in run.stages}
     assert run.no_guarantee == {row for row in oracle.no_guarantee(scene.vms) if row[0] in worked_on}
+
+
+@fewer
+@given(scenes())
+def test_the_summary_takes_apart_the_walk_that_ended_last(scene: Scene):
+    with run_of(scene) as run:
+        summary, vms = summary_of(run), read(run, scene).vms
+    log = scene.log()
+    asked = {request.meant.name: request.meant for request in scene.requests}
+    happened = {(event.campaign, event.vm): event for event in log.events}
+    for stage in log.stages:
+        gap_ms, work_ms = asked[stage.campaign].update_domain_gap_ms, asked[stage.campaign].work_ms
+        walks = defaultdict(list)
+        for vm_row, vm in enumerate(vms):
+            if vm.region == stage.region:
+                walks[("set", vm.set) if vm.set is not None else ("single", vm.vm)].append((vm_row, vm))
+        spans = []
+        for walk in walks.values():
+            events = [happened[stage.campaign, vm.vm] for _, vm in walk]
+            end_ms = max(event.start_ms + max(event.duration_ms, work_ms) for event in events)
+            spans.append((end_ms, -walk[0][0], min(event.start_ms for event in events), walk))
+        # Of several that end last together, the first in the fleet.
+        end_ms, _, first_start_ms, walk = max(spans, key=lambda span: span[:2])
+        domain_count = len({vm.update_domain for _, vm in walk})
+        gaps_ms = (domain_count - 1) * gap_ms
+        expected = {
+            "last_vm_row": walk[0][0],
+            "last_domain_count": domain_count,
+            "last_spread_ms": first_start_ms - stage.start_ms,
+            "last_gap_ms": gaps_ms,
+            "last_work_ms": end_ms - first_start_ms - gaps_ms,
+        }
+        assert {figure: summary[stage.campaign, stage.region, figure] for figure in expected} == expected
 
 
 @fewer

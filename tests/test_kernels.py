@@ -1,6 +1,7 @@
 """Kernels alone: published vectors, exact arithmetic, edges of tables and bins."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from fleetsim import engine
 from fleetsim.kernels import impact, rng
 from fleetsim.kernels.jit import kernel
+from fleetsim.scenario import load_scenario
 from fleetsim.schema import Stream
 from tests import oracle
 
@@ -100,3 +102,33 @@ def test_a_length_is_counted_in_its_bin(length_ms):
 
 def test_bins_rise_without_overlap():
     assert (np.diff(engine.histogram_bin_starts_ms()) > 0).all()
+
+
+def test_of_sets_that_end_together_the_first_is_named():
+    """Two sets of one VM and two singles, all back at the same instant: ties go to the first row."""
+    (campaign,) = load_scenario(
+        'name = "ties"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "ties"\nlength = "30s"\n'
+    ).campaigns
+    block = engine.Block(
+        vm_key=np.arange(4),
+        set_offsets=np.array([0, 1, 2]),
+        set_key=np.array([10, 11]),
+        unit_set_key=np.array([10, 11]),
+        update_domain=np.array([0, 0], np.uint8),
+        unit_offsets=np.array([0, 1, 2]),
+    )
+    sums = engine.advance(block, campaign, key=1, start_ms=5, vm_row_start=100).sums
+    assert (sums.end_ms, sums.last_vm_row) == (30_005, 100)
+
+    only_singles = replace(
+        block,
+        set_offsets=np.array([0]),
+        set_key=np.array([], np.int64),
+        unit_set_key=np.array([], np.int64),
+        update_domain=np.array([], np.uint8),
+        unit_offsets=np.array([0]),
+    )
+    later = engine.advance(only_singles, campaign, key=1, start_ms=5, vm_row_start=200).sums
+    assert later.last_vm_row == 200
+    sums.add(later)
+    assert sums.last_vm_row == 100

@@ -622,7 +622,7 @@ def test_parquet_is_the_frame_with_provenance(run, tmp_path):
 def test_an_unknown_format_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="got 'parket'; did you mean 'parquet'"):
         report(run).write(tmp_path / "report", "parket")
-    with pytest.raises(InputError, match="must be a file in a folder that exists"):
+    with pytest.raises(InputError, match="must be in a folder that is there, got none"):
         report(run).write(tmp_path / "nowhere" / "report.json", "json")
     assert list(tmp_path.iterdir()) == []
 
@@ -706,7 +706,7 @@ def test_only_a_finished_run_is_reported(run, tmp_path):
         report(tmp_path / "nowhere")
     with pytest.raises(InputError, match="must be the folder of a run, got a file"):
         report(run / "manifest.json")
-    with pytest.raises(InputError, match=r"must be a finished run, got no manifest\.json"):
+    with pytest.raises(InputError, match=r"got no manifest\.json and no resolved\.toml"):
         report(tmp_path)
 
 

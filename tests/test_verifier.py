@@ -624,7 +624,7 @@ def test_progress_counts_vms(tmp_path: Path, plant: Plant) -> None:
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must be a run folder, got no manifest\.json and no resolved\.toml"):
+    with pytest.raises(InputError, match=r"must be the folder of a run, got no manifest\.json and no resolved\.toml"):
         verify(tmp_path)
 
 

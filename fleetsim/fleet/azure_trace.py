@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.fleet.draws import drawn_codes, fleet_key
 from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.read import INVENTED_KEY
 from fleetsim.progress import Progress
 from fleetsim.regions import dataset_path, public_regions
 from fleetsim.schema import FLEET, UPDATE_DOMAIN_COUNT_DEFAULT, Stream
-from fleetsim.tables import arrow_field, provenance_of, write_parquet
+from fleetsim.tables import arrow_field, check_new, folder_above, provenance_of, write_parquet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +65,8 @@ def import_trace(
     *seed* draws a region for each batch.
     """
     out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
+    check_new(out)
+    folder_above(out)
     key = fleet_key(seed)
     trace = _read(dataset_path(TRACE) if source is None else Path(source))
     vm, batch = trace["vm_id"].to_numpy().astype(np.int64), trace["batch_id"].to_numpy().astype(np.int64)
@@ -125,7 +125,7 @@ def _read(path: Path) -> pa.Table:
     """The columns used of the trace, in one chunk each; `InputError` where *path* is not the trace."""
     expected = f"must be the Azure 2017 VM trace as Parquet with the columns {', '.join(_COLUMNS)}"
     if not path.is_file():
-        raise InputError(f"{path}: {expected}, got no such file")
+        raise InputError(f"{path}: {expected}, got no such file{nearest_path(path)}")
     try:
         schema = pq.read_schema(path)
         if lacking := [name for name in _COLUMNS if name not in schema.names]:

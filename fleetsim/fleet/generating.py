@@ -23,7 +23,7 @@ from fleetsim.fleet.facts import render_facts
 from fleetsim.progress import Progress
 from fleetsim.regions import REGION_NAME
 from fleetsim.schema import FLEET, NO_ROW, UPDATE_DOMAIN_COUNT_DEFAULT, UPDATE_DOMAIN_COUNT_MAX, Stream
-from fleetsim.tables import arrow_field, constant_text, provenance_of, write_parquet
+from fleetsim.tables import arrow_field, check_new, constant_text, folder_above, provenance_of, write_parquet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +87,7 @@ def generate(
     """
     out = Path(out)
     regions = REGIONS_DEFAULT if regions is None else tuple(regions)
-    _check_arguments(out, vms, regions, set_size, update_domains)
+    _check_arguments(out, vms, regions, set_size, update_domains, seed)
     key = fleet_key(seed)
     set_count = -(-vms // set_size)
     share, larger_count = divmod(set_count, len(regions))
@@ -119,8 +119,7 @@ def generate(
             progress("generate", stop, vms)
         return pa.Table.from_arrays(columns, schema=schema)
 
-    ancestor = next(folder for folder in out.absolute().parents if folder.exists())
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=ancestor) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=folder_above(out)) as scratch:
         made = Path(scratch) / "fleet"
         spans = [(region, *span) for region, span in zip(regions, pairwise(bounds), strict=True)]
         if out.suffix == ".parquet":
@@ -139,10 +138,15 @@ def generate(
     )
 
 
-def _check_arguments(out: Path, vms: int, regions: Sequence[str], set_size: int, update_domains: int) -> None:
+def _check_arguments(
+    out: Path, vms: int, regions: Sequence[str], set_size: int, update_domains: int, seed: int
+) -> None:
     problems = []
-    if out.exists() or out.is_symlink():
-        problems.append(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
+    for judge in (lambda: check_new(out), lambda: folder_above(out), lambda: fleet_key(seed)):
+        try:
+            judge()
+        except InputError as error:
+            problems += error.problems
     for name, value, largest in (
         ("vms", vms, NO_ROW - 1),
         ("set_size", set_size, NO_ROW - 1),

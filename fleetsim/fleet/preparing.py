@@ -46,7 +46,16 @@ from fleetsim.schema import (
     UPDATE_DOMAIN_COUNT_DEFAULT,
     NoGuarantee,
 )
-from fleetsim.tables import arrow_field, arrow_schema, coded, constant_text, provenance_of, write_parquet
+from fleetsim.tables import (
+    arrow_field,
+    arrow_schema,
+    check_new,
+    coded,
+    constant_text,
+    folder_above,
+    provenance_of,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,13 +112,12 @@ def prepare(
     Raises `InputError` with everything that is wrong about the fleet; nothing is written then.
     """
     out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out}: must not be there yet, got an existing {'folder' if out.is_dir() else 'file'}")
+    check_new(out)
+    # In a folder that is there already: unusable input must not leave even an empty one.
+    above = folder_above(out)
     relation = load_relation(pairs)
     source = open_fleet(fleet, relation)
-    # In a folder that is there already: unusable input must not leave even an empty one.
-    ancestor = next(folder for folder in out.absolute().parents if folder.exists())
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=ancestor) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=above) as scratch:
         made = Path(scratch) / "prepared"
         _Preparation(source, relation, Path(scratch), made).arrange(progress).write_facts(made)
         out.parent.mkdir(parents=True, exist_ok=True)

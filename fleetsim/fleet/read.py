@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fleetsim.errors import InputError, nearest
+from fleetsim.errors import InputError, nearest, nearest_path
+from fleetsim.fleet.prepared import open_prepared
 from fleetsim.regions import Relation
 from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX
 from fleetsim.tables import arrow_type
@@ -131,7 +132,7 @@ class FleetSource:
         for column in FLEET.columns:
             lacking = [piece.name for piece in self._pieces if piece.name not in raw.get(column.name, {})]
             if column.is_required and lacking:
-                there = ", ".join(f"'{name}'" for name in raw) or "none"
+                there = ", ".join(f"'{name}'" for name, found in raw.items() if lacking[0] in found) or "none"
                 findings.add(
                     "missing",
                     column.name,
@@ -370,15 +371,16 @@ def open_fleet(fleet: object, relation: Relation) -> FleetSource:
 
 def _pieces_of_path(path: Path) -> Iterator[_Piece]:
     if not path.exists():
-        siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"{path}: must be a file or folder, got nothing there{nearest(path, siblings)}")
+        raise InputError(f"{path}: must be a file or folder, got nothing there{nearest_path(path)}")
     if path.is_file():
         yield _piece_of_file(path, {})
         return
     invented: list[str] = []
     if (path / "prepared.json").is_file():
-        invented = json.loads((path / "prepared.json").read_text("utf-8")).get("invented", [])
+        invented = list(open_prepared(path).invented)
         path = path / "fleet"
+    elif (path / "resolved.toml").is_file():
+        raise InputError(f"{path}: must be a fleet, got a run; its fleet is in '{path / 'fleet'}'")
     files = sorted(
         file
         for file in path.rglob("*.parquet")
@@ -401,8 +403,11 @@ def _partition_of(relative: Path) -> dict[str, str | None]:
 
 
 def _piece_of_file(path: Path, constants: Mapping[str, str | None]) -> _Piece:
-    with path.open("rb") as file:
-        magic = file.read(6)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+    except OSError as error:
+        raise InputError(f"{path}: must be a readable file, got: {(error.strerror or str(error)).lower()}") from error
     if not magic:
         raise InputError(f"{path}: must be a fleet as Parquet, CSV or Arrow, got an empty file")
     if magic[:4] == b"PAR1":
