@@ -375,24 +375,23 @@ def _watched() -> Iterator["Progress"]:
         yield _say
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),
         TextColumn("{task.completed:>13,} of {task.total:,} VMs"),
-        TextColumn("{task.fields[rate]:>9}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]:>19}"),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
             if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total_count, rate="")
-            rate = _rate(bars.tasks[tasks[step]].speed)
-            bars.update(tasks[step], completed=done_count, total=total_count, rate=rate)
+                tasks[step] = bars.add_task(step, total=total_count, pace="")
+            pace = _pace(done_count, total_count, bars.tasks[tasks[step]].elapsed or 0)
+            bars.update(tasks[step], completed=done_count, total=total_count, pace=pace)
 
         yield show
 
@@ -402,10 +401,14 @@ def _say(step: str, done_count: int, total_count: int, sentence: str = "", /) ->
         _tell(f"fleetsim: {step}: {sentence} ({done_count:,} of {total_count:,})", err=True)
 
 
-def _rate(vms_a_second: float | None) -> str:
-    if not vms_a_second:
+def _pace(done_count: int, total_count: int, elapsed_s: float) -> str:
+    """Rate and time left by what was done so far: VMs come in bursts, so the last moment tells little."""
+    if elapsed_s < 0.1 or not done_count:
         return ""
-    return f"{vms_a_second / 1e6:.1f} M/s" if vms_a_second >= 1e5 else f"{vms_a_second / 1e3:.1f} k/s"
+    vms_a_second = done_count / elapsed_s
+    rate = f"{vms_a_second / 1e6:.1f} M/s" if vms_a_second >= 1e5 else f"{vms_a_second / 1e3:.1f} k/s"
+    minutes, seconds = divmod(round((total_count - done_count) / vms_a_second), 60)
+    return f"{rate} {f'{minutes}:{seconds:02} left':>10}"
 
 
 def main() -> None:

@@ -978,8 +978,14 @@ def test_progress_is_a_bar_on_a_terminal(here):
 
 
 @pytest.mark.parametrize(
-    ("vms_a_second", "words"),
-    [(None, ""), (0.0, ""), (12_340, "12.3 k/s"), (250_000, "0.2 M/s"), (123_456_789, "123.5 M/s")],
+    ("done_count", "total_count", "elapsed_s", "words"),
+    [
+        (0, 1_000_000, 5.0, ""),
+        (500_000, 1_000_000, 0.0, ""),
+        (500_000, 1_000_000, 2.0, "0.2 M/s  0:02 left"),
+        (10_000, 1_000_000, 1.0, "10.0 k/s  1:39 left"),
+        (5_000_000, 5_000_000, 0.25, "20.0 M/s  0:00 left"),
+    ],
 )
-def test_rates_as_people_say_them(vms_a_second, words):
-    assert cli._rate(vms_a_second) == words
+def test_pace_is_rate_and_time_left(done_count, total_count, elapsed_s, words):
+    assert cli._pace(done_count, total_count, elapsed_s) == words
