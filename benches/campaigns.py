@@ -47,7 +47,7 @@ def walk(loaded: Blocks, campaign: Campaign) -> None:
     """Take *loaded* blocks through a stage, on this thread, without files."""
     key = engine.campaign_key(7, campaign.name)
     for vm_row_start, block in loaded:
-        engine.advance(block, campaign, key=key, start_ms=0, vm_row_start=vm_row_start)
+        engine.advance(block, campaign, key=key, start_ms=0, vm_row_start=vm_row_start, origin_ms=0)
 
 
 def walk_on_threads(prepared: PreparedFleet, threads: int) -> None:

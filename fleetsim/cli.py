@@ -371,7 +371,7 @@ def _exit_unless(ok: bool) -> None:
 @contextmanager
 def _watched() -> Iterator["Progress"]:
     """Progress on stderr: a bar with rate and time left on a terminal, else a line for each stage that ended."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
         yield _say
         return
     from rich.console import Console

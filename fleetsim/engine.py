@@ -89,7 +89,7 @@ class Sums:
 class Impacts:
     """What happens to the VMs of a block, in row order."""
 
-    start_ms: Int64s  # [V] since scenario.start
+    start_at_ms: Int64s  # [V] since the origin, as files have it
     duration_ms: npt.NDArray[np.uint32]  # [V]
     sums: Sums
 
@@ -139,6 +139,7 @@ def advance(
     key: int,
     start_ms: int,
     vm_row_start: int,
+    origin_ms: int,
     iteration: int = ITERATION,
     replica: int = 0,
 ) -> Impacts:
@@ -146,6 +147,7 @@ def advance(
 
     key           the campaign's key for draws (`campaign_key`)
     vm_row_start  vm_row of the block's first VM
+    origin_ms     scenario.start, from where instants in files are counted
     """
     assert 0 < iteration < 1 << 8
     philox_key, replica_word = np.uint64(key), np.uint64(replica)
@@ -175,11 +177,13 @@ def advance(
         unit_start_ms,
         totals,
     )  # fmt: skip
-    vm_start_ms = np.empty(vm_count, np.int64)
-    walk.start_vms(block.unit_offsets, unit_start_ms, vm_start_ms)
+    single_start_ms = np.empty(sums.single_count, np.int64)
     single_address = _address(Stream.SINGLE_SPREAD, iteration)
-    walk.draw_starts(*spread, single_address, replica_word, block.vm_key[single_row:], vm_start_ms[single_row:])
-    walk.walk_singles(start_ms, campaign.work_ms, single_row, vm_start_ms, duration_ms, totals)
+    walk.draw_starts(*spread, single_address, replica_word, block.vm_key[single_row:], single_start_ms)
+    walk.walk_singles(start_ms, campaign.work_ms, single_row, single_start_ms, duration_ms[single_row:], totals)
+    start_at_ms = np.empty(vm_count, np.int64)
+    walk.start_vms(origin_ms, block.unit_offsets, unit_start_ms, start_at_ms)
+    np.add(single_start_ms, origin_ms, out=start_at_ms[single_row:])
 
     sums.first_start_ms = int(totals[walk.FIRST_START_MS])
     sums.end_ms = int(totals[walk.END_MS])
@@ -191,8 +195,8 @@ def advance(
     sums.last_work_ms = int(totals[walk.LAST_WORK_MS])
     sums.last_gap_ms = int(totals[walk.LAST_GAP_MS])
     sums.last_domain_count = int(totals[walk.LAST_DOMAIN_COUNT])
-    _tally(sums, block, start_ms, unit_start_ms, unit_unavailable_ms, vm_start_ms, duration_ms)
-    return Impacts(vm_start_ms, duration_ms, sums)
+    _tally(sums, block, start_ms, unit_start_ms, unit_unavailable_ms, single_start_ms, duration_ms)
+    return Impacts(start_at_ms, duration_ms, sums)
 
 
 def _lengths(
@@ -228,7 +232,7 @@ def _tally(
     stage_start_ms: int,
     unit_start_ms: Int64s,
     unit_unavailable_ms: Int64s,
-    start_ms: Int64s,
+    single_start_ms: Int64s,
     duration_ms: npt.NDArray[np.uint32],
 ) -> None:
     """Fill the bins of *sums*, and with them the time lost in all."""
@@ -237,7 +241,7 @@ def _tally(
     starts, unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
     single_row = int(block.unit_offsets[-1])
     impact.tally_unit_hours(first_hour, unit_start_ms, block.unit_offsets, unit_unavailable_ms, starts, unavailable_ms)
-    impact.tally_single_hours(first_hour, start_ms[single_row:], duration_ms[single_row:], starts, unavailable_ms)
+    impact.tally_single_hours(first_hour, single_start_ms, duration_ms[single_row:], starts, unavailable_ms)
     impact.tally_lengths(duration_ms, sums.histogram)
     sums.unavailable_ms = int(unavailable_ms.sum())
     sums.hourly = {

@@ -38,20 +38,22 @@ from fleetsim.tables import arrow_schema, instants
 Provenance = Mapping[str, str]
 
 
-def events(
-    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, provenance: Provenance, start_ms_epoch: int
-) -> pa.Table:
-    """Rows of `events`, one a VM. Takes over *impacts*: its start_ms become instants in place."""
-    count = len(impacts.start_ms)
-    np.add(impacts.start_ms, start_ms_epoch, out=impacts.start_ms)
+def vm_rows(start: int, count: int) -> pa.Array:
+    """The column `vm_row` of a part: uint32[count] from *start* on."""
+    return pa.array(np.arange(start, start + count, dtype=np.uint32))
+
+
+def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance) -> pa.Table:
+    """Rows of `events`, one a VM."""
+    count = len(vm_row)
     columns = {
         "campaign": _same_text(campaign.name, count),
         "phase": _same_code(EVENTS, "phase", Phase.PLATFORM, count),
         "kind": _same_code(EVENTS, "kind", campaign.kind, count),
         "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
         "iteration": _same(pa.uint8(), iteration, count),
-        "vm_row": _vm_rows(vm_row_start, count),
-        "start_at": instants(impacts.start_ms),
+        "vm_row": vm_row,
+        "start_at": instants(impacts.start_at_ms),
         "duration_ms": pa.array(impacts.duration_ms),
         "effects": _same(pa.uint8(), int(_kind(campaign).effects), count),
     }
@@ -59,14 +61,14 @@ def events(
 
 
 def outcomes(
-    impacts: Impacts, campaign: Campaign, iteration: int, vm_row_start: int, provenance: Provenance
+    impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance
 ) -> pa.Table:
     """Rows of `outcomes`, one a VM: without windows everybody in scope is updated."""
-    count = len(impacts.start_ms)
+    count = len(vm_row)
     columns = {
         "campaign": _same_text(campaign.name, count),
         "iteration": _same(pa.uint8(), iteration, count),
-        "vm_row": _vm_rows(vm_row_start, count),
+        "vm_row": vm_row,
         "outcome": _same_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
         "reason": _same_code(OUTCOMES, "reason", Reason.NONE, count),
         "paused_ms": pa.array(impacts.duration_ms),  # a freeze is paused, not down
@@ -79,10 +81,6 @@ def outcomes(
 
 def _kind(campaign: Campaign) -> MaintenanceKind:
     return KINDS[words(Kind)[campaign.kind]]
-
-
-def _vm_rows(start: int, count: int) -> pa.Array:
-    return pa.array(np.arange(start, start + count, dtype=np.uint32))
 
 
 _longest: dict[tuple[str, int | str], pa.Array] = {}
@@ -98,13 +96,14 @@ def _same(data_type: pa.DataType, value: int | str, count: int) -> pa.Array:
 
 
 def _same_text(word: str, count: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(_same(pa.int32(), 0, count), pa.array([word]))
+    return pa.DictionaryArray.from_arrays(_same(pa.int32(), 0, count), pa.array([word]), safe=False)
 
 
 def _same_code(table: Table, name: str, code: IntEnum, count: int) -> pa.DictionaryArray:
     codes = table[name].codes
     assert codes is not None
-    return pa.DictionaryArray.from_arrays(_same(pa.int8(), int(code), count), pa.array(words(codes)))
+    # Checking that a constant is within bounds, row by row, would take longer than writing it.
+    return pa.DictionaryArray.from_arrays(_same(pa.int8(), int(code), count), pa.array(words(codes)), safe=False)
 
 
 def stages(

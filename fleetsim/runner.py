@@ -332,20 +332,21 @@ class _Writing:
             key=self.keys[stage.place],
             start_ms=started.start_ms,
             vm_row_start=part.vm_row_start,
+            origin_ms=self.scenario.start_ms_epoch,
             iteration=stage.iteration,
         )
         self.messages.put(_Computed(started, part.number, impacts.sums))
         name = f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{part.number:05}.parquet"
-        about = (impacts, campaign, stage.iteration, part.vm_row_start)
+        vm_row = records.vm_rows(part.vm_row_start, part.vm_count)
+        about = (impacts, campaign, stage.iteration, vm_row, self.provenance)
         while not room.acquire(timeout=1):
             if self.is_cancelled.is_set():
                 return
         encoded = {}
         if self.scenario.has_outcomes and not self.folder.keep(f"outcomes/{name}", part.vm_count):
-            encoded[f"outcomes/{name}"] = parquet_bytes(records.outcomes(*about, self.provenance))
+            encoded[f"outcomes/{name}"] = parquet_bytes(records.outcomes(*about))
         if self.scenario.has_events and not self.folder.keep(f"events/{name}", part.vm_count):
-            events = records.events(*about, self.provenance, self.scenario.start_ms_epoch)
-            encoded[f"events/{name}"] = parquet_bytes(events)
+            encoded[f"events/{name}"] = parquet_bytes(records.events(*about))
         disk.submit(self._reported, self._write, started, part, encoded, room)
 
     def _write(

@@ -940,6 +940,15 @@ def test_a_run_whose_progress_nobody_reads_ends_well(here):
     assert (here / "run" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_streams_change_nothing(here, closed):
+    with process("fleet", "check", "fleet.csv", preexec_fn=lambda: os.close(closed)) as command:
+        out, err = command.communicate()
+
+    assert command.returncode == 0
+    assert b"".join((out, err)) == b"" if closed == 1 else b"usable" in out
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_full_disk_behind_stdout_is_told():
     with Path("/dev/full").open("wb") as full, process("presets", "azure-2017", stdout=full) as command:

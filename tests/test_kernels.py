@@ -117,7 +117,7 @@ def test_of_sets_that_end_together_the_first_is_named():
         update_domain=np.array([0, 0], np.uint8),
         unit_offsets=np.array([0, 1, 2]),
     )
-    sums = engine.advance(block, campaign, key=1, start_ms=5, vm_row_start=100).sums
+    sums = engine.advance(block, campaign, key=1, start_ms=5, vm_row_start=100, origin_ms=0).sums
     assert (sums.end_ms, sums.last_vm_row) == (30_005, 100)
 
     only_singles = replace(
@@ -128,7 +128,7 @@ def test_of_sets_that_end_together_the_first_is_named():
         update_domain=np.array([], np.uint8),
         unit_offsets=np.array([0]),
     )
-    later = engine.advance(only_singles, campaign, key=1, start_ms=5, vm_row_start=200).sums
+    later = engine.advance(only_singles, campaign, key=1, start_ms=5, vm_row_start=200, origin_ms=0).sums
     assert later.last_vm_row == 200
     sums.add(later)
     assert sums.last_vm_row == 100

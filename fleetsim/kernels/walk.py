@@ -5,7 +5,7 @@ is back, its unit was held for `work`, and the gap has passed (semantics.md 13-1
 same sets driven tick by tick.
 
 Axes: V = VMs, U = units (populated domains of sets, in (set, domain) order), S = sets, K = most domains of a set.
-Times are int64 ms since scenario.start.
+Times are int64 ms since scenario.start, but where an origin is added for the files.
 """
 
 import numpy as np
@@ -108,10 +108,10 @@ def walk_sets(
 
 
 @kernel
-def start_vms(unit_offsets, unit_start_ms, start_ms):
-    """Give each VM of a set the start of its unit: unit_start_ms int64[U] -> start_ms int64[V]."""
+def start_vms(origin_ms, unit_offsets, unit_start_ms, start_ms):
+    """Give each VM of a set the start of its unit, *origin_ms* later: unit_start_ms int64[U] -> start_ms int64[V]."""
     for unit in range(unit_start_ms.shape[0]):
-        at_ms = unit_start_ms[unit]
+        at_ms = origin_ms + unit_start_ms[unit]
         for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
             start_ms[row] = at_ms
 
@@ -134,27 +134,28 @@ def sets_out_ms(set_offsets, unit_offsets, duration_ms):
 
 
 @kernel
-def walk_singles(stage_start_ms, work_ms, row_start, start_ms, duration_ms, totals):
-    """Sum up the singles, which start when drawn: the VMs from *row_start* on.
+def walk_singles(stage_start_ms, work_ms, row_start, single_start_ms, duration_ms, totals):
+    """Sum up the singles, which start when drawn.
 
-    Reads    start_ms     int64[V]
-             duration_ms  uint32[V]
-    Updates  totals       int64[TOTAL_COUNT]
+    Reads    single_start_ms  int64[V]
+             duration_ms      uint32[V]
+             row_start        row in the block of the first of them
+    Updates  totals           int64[TOTAL_COUNT]
     """
     first_start_ms, end_ms, longest_ms = totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS]
-    for row in range(row_start, start_ms.shape[0]):
+    for row in range(duration_ms.shape[0]):
         held_ms = max(np.int64(duration_ms[row]), work_ms)
-        first_start_ms = min(first_start_ms, start_ms[row])
+        first_start_ms = min(first_start_ms, single_start_ms[row])
         longest_ms = max(longest_ms, held_ms)
-        end_ms = max(end_ms, start_ms[row] + held_ms)
+        end_ms = max(end_ms, single_start_ms[row] + held_ms)
     if end_ms > totals[END_MS]:
         # Which one ended last is looked up afterwards: kept along, it would stop the loop above from vectorising.
-        row = row_start
-        while start_ms[row] + max(np.int64(duration_ms[row]), work_ms) < end_ms:
+        row = 0
+        while single_start_ms[row] + max(np.int64(duration_ms[row]), work_ms) < end_ms:
             row += 1
-        totals[LAST_ROW] = row
-        totals[LAST_SPREAD_MS] = start_ms[row] - stage_start_ms
-        totals[LAST_WORK_MS] = end_ms - start_ms[row]
+        totals[LAST_ROW] = row_start + row
+        totals[LAST_SPREAD_MS] = single_start_ms[row] - stage_start_ms
+        totals[LAST_WORK_MS] = end_ms - single_start_ms[row]
         totals[LAST_GAP_MS] = 0
         totals[LAST_DOMAIN_COUNT] = 1
     totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS] = first_start_ms, end_ms, longest_ms
