@@ -189,7 +189,7 @@ def _figures(started: Started, total: Sums) -> list[tuple[str, int | None, float
 
 def no_guarantee(path: Path, regions: Collection[str], provenance: Provenance) -> pa.Table:
     """Rows of `no_guarantee` of the prepared fleet at *path* that are in *regions*."""
-    table = pq.read_table(path, partitioning=None)
+    table = pq.ParquetFile(path).read()
     in_scope = table.filter(pc.is_in(table["region"].cast(pa.string()), pa.array(sorted(regions), pa.string())))
     return in_scope.cast(arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type))
 
