@@ -94,7 +94,6 @@ def demo(out: Path, as_json: bool) -> None:
             }
         )
     else:
-        _render(done.imported)
         _render(done.verdict, brief=True)
         _render(done.report)
         _tell(f"\nThe run is in {out}. Look further:\n  fleetsim report {out} --by size\n  fleetsim verify {out}")

@@ -12,8 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fleetsim.errors import InputError
 from fleetsim.fleet.prepared import PreparedPart
 from fleetsim.kernels import impact, walk
 from fleetsim.scenario import Campaign
@@ -101,13 +103,19 @@ def campaign_key(seed: int, name: str) -> int:
 
 
 def load_block(part: PreparedPart) -> Block:
-    """Read what kernels need of *part*: the keys of its VMs, and its units."""
+    """Read what kernels need of *part*: the keys of its VMs, and its units. Raises `InputError` where it is damaged."""
     # ParquetFile and not read_table, which sets up a data set for each file and takes longer than the reading.
-    with pq.ParquetFile(part.path) as vms:
-        key_name = "vm_key" if "vm_key" in vms.schema_arrow.names else "vm"
-        vm_key = to_numpy(vms.read(columns=[key_name], use_threads=False)[key_name])
-    with pq.ParquetFile(part.units_path) as file:
-        units = file.read(use_threads=False)
+    try:
+        with pq.ParquetFile(part.path) as vms:
+            key_name = "vm_key" if "vm_key" in vms.schema_arrow.names else "vm"
+            vm_key = to_numpy(vms.read(columns=[key_name], use_threads=False)[key_name])
+        with pq.ParquetFile(part.units_path) as file:
+            units = file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{part.path.parent.parent.parent}: part {part.number} of {part.path.parent.name} must be readable,"
+            f" got: {str(error).splitlines()[0]}; prepare the fleet anew"
+        ) from error
     unit_offsets = np.zeros(len(units) + 1, np.int64)
     np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
     set_row, unit_set_key = to_numpy(units["set_row"]), to_numpy(units["set_key"])

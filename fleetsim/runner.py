@@ -96,7 +96,7 @@ def run(
             if changes := difference((out / RESOLVED).read_text(), resolved_text):
                 raise InputError([f"{out}: --resume goes on with the same run only: {change}" for change in changes])
             if (out / MANIFEST).exists():
-                manifest = json.loads((out / MANIFEST).read_text("utf-8"))
+                manifest = _finished(out)
                 return Run(out, manifest["run_digest"], manifest, ("the run was finished already",), 0.0)
         prepared_s = time.perf_counter()
         try:
@@ -110,6 +110,18 @@ def run(
                 f"{out}: could not be written: {error.strerror or error}; finished parts stay, --resume goes on"
             ) from error
     return Run(out, manifest["run_digest"], manifest, tuple(manifest["warnings"]), time.perf_counter() - started_s)
+
+
+def _finished(out: Path) -> dict[str, Any]:
+    """The manifest of the finished run *out*."""
+    try:
+        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+        missing = {"run_digest", "counts", "warnings"} - set(manifest)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{out / MANIFEST}: must be the manifest of a run, got: {error}") from error
+    if missing:
+        raise InputError(f"{out / MANIFEST}: must be the manifest of a run, found no '{min(missing)}'")
+    return manifest
 
 
 @contextmanager

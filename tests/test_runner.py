@@ -342,3 +342,21 @@ def test_what_a_killed_run_left_half_written_is_cleared(fleet, tmp_path):
     assert resumed.digest == whole.digest
     assert not preparing.exists()
     assert fleetsim.verify(run.path).ok
+
+
+@pytest.mark.parametrize("folder", ["fleet", "units"])
+def test_a_damaged_prepared_fleet_is_named(fleet, tmp_path, folder):
+    prepared = tmp_path / "prepared"
+    prepare(fleet, prepared)
+    part = prepared / folder / "region=uksouth" / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(InputError, match="part 0 of region=uksouth must be readable"):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_resume_of_a_run_with_a_damaged_manifest(prepared, tmp_path, content):
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    (run.path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match="must be the manifest of a run"):
+        fleetsim.run(prepared, SCENARIO, run.path, resume=True)
