@@ -6,9 +6,10 @@ another, so blocks run on any thread, in any order. Without hosts and caps every
 """
 
 import hashlib
+import threading
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,11 +90,28 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Impacts:
-    """What happens to the VMs of a block, in row order."""
+    """What happens to the VMs of a block, in row order. The arrays are the thread's until its next block."""
 
     start_at_ms: Int64s  # [V] since the origin, as files have it
     duration_ms: npt.NDArray[np.uint32]  # [V]
     sums: Sums
+
+
+class _Scratch(threading.local):
+    """Arrays a thread keeps from block to block: mapping fresh memory makes the threads wait for one another."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, npt.NDArray[Any]] = {}
+
+    def array(self, name: str, count: int, dtype: type[_Scalar]) -> npt.NDArray[_Scalar]:
+        """An array with anything in it, until the thread asks for *name* again."""
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < count:
+            kept = self._kept[name] = np.empty(count, dtype)
+        return kept[:count]
+
+
+_scratch = _Scratch()
 
 
 def campaign_key(seed: int, name: str) -> int:
@@ -169,15 +187,16 @@ def advance(
     )
     duration_ms = _lengths(block, campaign, philox_key, iteration, replica_word)
 
-    unit_ms, unit_unavailable_ms = np.empty(unit_count, np.int64), np.empty(unit_count, np.int64)
+    unit_ms = _scratch.array("unit_ms", unit_count, np.int64)
+    unit_unavailable_ms = _scratch.array("unit_unavailable_ms", unit_count, np.int64)
     impact.measure_units(block.unit_offsets, duration_ms, unit_ms, unit_unavailable_ms)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
     priorities = _priorities(block, campaign, philox_key, iteration, replica_word)
-    set_start_ms = np.empty(sums.set_count, np.int64)
+    set_start_ms = _scratch.array("set_start_ms", sums.set_count, np.int64)
     spread = (start_ms, campaign.spread_ms, philox_key)
     walk.draw_starts(*spread, _address(Stream.SET_SPREAD, iteration), replica_word, block.set_key, set_start_ms)
-    unit_start_ms = np.empty(unit_count, np.int64)
+    unit_start_ms = _scratch.array("unit_start_ms", unit_count, np.int64)
     walk.walk_sets(
         start_ms, campaign.work_ms, campaign.update_domain_gap_ms,
         block.set_offsets, set_start_ms,
@@ -185,11 +204,11 @@ def advance(
         unit_start_ms,
         totals,
     )  # fmt: skip
-    single_start_ms = np.empty(sums.single_count, np.int64)
+    single_start_ms = _scratch.array("single_start_ms", sums.single_count, np.int64)
     single_address = _address(Stream.SINGLE_SPREAD, iteration)
     walk.draw_starts(*spread, single_address, replica_word, block.vm_key[single_row:], single_start_ms)
     walk.walk_singles(start_ms, campaign.work_ms, single_row, single_start_ms, duration_ms[single_row:], totals)
-    start_at_ms = np.empty(vm_count, np.int64)
+    start_at_ms = _scratch.array("start_at_ms", vm_count, np.int64)
     walk.start_vms(origin_ms, block.unit_offsets, unit_start_ms, start_at_ms)
     np.add(single_start_ms, origin_ms, out=start_at_ms[single_row:])
 
@@ -210,9 +229,10 @@ def advance(
 def _lengths(
     block: Block, campaign: Campaign, key: np.uint64, iteration: int, replica: np.uint64
 ) -> npt.NDArray[np.uint32]:
+    duration_ms = _scratch.array("duration_ms", len(block.vm_key), np.uint32)
     if campaign.length.is_constant:
-        return np.full(len(block.vm_key), campaign.length.length_ms_min, np.uint32)
-    duration_ms = np.empty(len(block.vm_key), np.uint32)
+        duration_ms.fill(campaign.length.length_ms_min)
+        return duration_ms
     address = _address(Stream.LENGTH, iteration)
     impact.draw_lengths(key, address, replica, _frozen(campaign.length.table), block.vm_key, duration_ms)
     return duration_ms
@@ -228,7 +248,7 @@ def _priorities(
         case DomainOrder.LARGEST_FIRST:
             return np.iinfo(np.uint64).max - np.diff(block.unit_offsets).astype(np.uint64)
         case DomainOrder.RANDOM:
-            priorities = np.empty(len(block.update_domain), np.uint64)
+            priorities = _scratch.array("priorities", len(block.update_domain), np.uint64)
             address = _address(Stream.UPDATE_DOMAIN_ORDER, iteration)
             walk.draw_units(key, address, replica, block.unit_set_key, block.update_domain, priorities)
             return priorities
