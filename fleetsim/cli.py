@@ -332,7 +332,8 @@ def _render(made: Any, **how: Any) -> None:
     console = Console(highlight=False)
     with console.capture() as captured:
         made.render(console, **how)
-    _tell(captured.get().removesuffix("\n"))
+    lines = captured.get().removesuffix("\n").split("\n")
+    _tell("\n".join(line.rstrip() for line in lines))
 
 
 def _print_json(content: Any) -> None:

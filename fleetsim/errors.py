@@ -1,7 +1,7 @@
 """The two families of expected failure. Anything else is a bug and keeps its traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -28,7 +28,28 @@ def nearest(word: object, known: Iterable[str]) -> str:
 
 
 def nearest_path(path: Path) -> str:
-    """The same for a *path* where there is nothing: the nearest name beside it."""
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    matches = difflib.get_close_matches(path.name, beside, n=1)
-    return f"; did you mean '{path.parent / matches[0]}'?" if matches else ""
+    """The same for a *path* where there is nothing: the name beside it that is nearest but for its suffix."""
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    names = {entry.stem: entry.name for entry in sorted(beside, key=lambda entry: entry.suffix == path.suffix)}
+    matches = difflib.get_close_matches(path.stem, names, n=1)
+    return f"; did you mean '{path.parent / names[matches[0]]}'?" if matches else ""
+
+
+def nearest_name(name: str, found: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of *found* nearest to *name*, blind to case, if there is one as near as *cutoff*."""
+    spelled = {word.lower(): word for word in found}
+    matches = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=cutoff)
+    return spelled[matches[0]] if matches else None
+
+
+def renaming(column: str, found: Iterable[str]) -> str:
+    """`; rename 'Column' to 'column'` for what of *found* may be the missing *column*, or nothing."""
+    near = nearest_name(column, found)
+    return f"; rename '{near}' to '{column}'" if near is not None else ""
+
+
+def wrong_separator(header: Sequence[str]) -> str:
+    """What is wrong with a CSV *header* that came out as one column for want of commas, or nothing."""
+    marks = {";": "';'", "\t": "tabs"}
+    found = [word for mark, word in marks.items() if len(header) == 1 and mark in header[0]]
+    return f"must be separated by ',', got a header separated by {found[0]}" if found else ""

@@ -615,26 +615,26 @@ class Link:
     vm: int | str | None
     domain_count: int
 
-    def sentence(self) -> str:
-        """The link in words."""
-        if self.waited_ms == 0:
-            opening = f"{self.region} started when asked"
-        elif self.after is None:
-            opening = f"{self.region} waited {duration(self.waited_ms)} for no stage of this run"
-        else:
-            campaign, region = self.after
-            waited_for = [f"{region} (pair)"] if region != self.region else []
-            waited_for += [f"campaign {campaign}"] if campaign != self.campaign else []
-            lag = f" and {duration(self.pair_lag_ms)} of pair lag" if self.pair_lag_ms else ""
-            other = " of ".join(waited_for) or "its earlier iteration"
-            opening = f"{self.region} waited {duration(self.waited_ms)} for {other}{lag}"
+    def sentence(self, campaign: str) -> str:
+        """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
+        subject = self.region if self.campaign == campaign else f"{self.campaign} in {self.region}"
         terms = [(self.spread_ms, "spread"), (self.work_ms, "work"), (self.gap_ms, "gap")]
         spent = [f"{duration(value_ms)} of {word}" for value_ms, word in terms if value_ms] or ["nothing"]
         listed = spent[0] if len(spent) == 1 else f"{', '.join(spent[:-1])} and {spent[-1]}"
-        if self.set is None:
-            return f"{opening}, then {listed} in single {self.vm}"
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
-        return f"{opening}, then {listed} in set {self.set} ({domains})"
+        what = f"single {self.vm}" if self.set is None else f"set {self.set} ({domains})"
+        return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}"
+
+    def _cause(self) -> str:
+        if self.waited_ms == 0:
+            return "as asked"
+        if self.after is None:
+            return f"{duration(self.waited_ms)} after it was asked for, for no stage of this run"
+        campaign, region = self.after
+        waited_for = [f"{region} (pair)"] if region != self.region else []
+        waited_for += [f"campaign {campaign}"] if campaign != self.campaign else []
+        lag = f" and {duration(self.pair_lag_ms)} of pair lag" if self.pair_lag_ms else ""
+        return f"after {' of '.join(waited_for) or 'its earlier iteration'}{lag}"
 
 
 def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link]:

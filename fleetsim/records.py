@@ -129,11 +129,12 @@ def stages(
 
 
 def _bottleneck(started: Started, total: Sums) -> Bottleneck:
+    waited_for = Bottleneck.PAIR if started.waited_for_pair else Bottleneck.CAMPAIGN
     parts_ms = {
         Bottleneck.WORK: total.last_work_ms,
         Bottleneck.GAP: total.last_gap_ms,
         Bottleneck.SPREAD: total.last_spread_ms,
-        Bottleneck.PAIR: started.start_ms - started.stage.asked_ms,
+        waited_for: started.start_ms - started.stage.asked_ms,
     }
     return max(parts_ms, key=lambda part: parts_ms[part])
 

@@ -55,7 +55,10 @@ def described(name: str | None = None) -> Page:
         header = ("figure", "unit", "definition", "grains")
         return Page(FIGURES_PAGE, "Figures of reports.", header, tuple(figures))
     if name not in TABLES:
-        raise InputError(f"schema: must be a table, got '{name}'{nearest(name, [*TABLES, FIGURES_PAGE])}")
+        known = [*TABLES, FIGURES_PAGE]
+        raise InputError(
+            f"schema: must be a table, got '{name}'" + (nearest(name, known) or f"; known: {', '.join(known)}")
+        )
     return _table_page(TABLES[name])
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fleetsim.errors import InputError, nearest, nearest_path
+from fleetsim.errors import InputError, nearest, nearest_path, renaming, wrong_separator
 from fleetsim.schema import PAIRS
 
 REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
@@ -86,11 +86,11 @@ class Relation:
 def load_relation(path: str | Path | None = None) -> Relation:
     """The relation in the CSV file *path* (`region,paired_region[,geography]`), or the built-in one.
 
-    A region that is only ever named as somebody's pair is known too, without a pair of its own. Built in are
-    the documented regions, and from the dump of the locations API those the documentation does not list.
+    Who is named as a pair must be listed too, with a pair or without: else a typo would make a region. Built in
+    are the documented regions, and from the dump of the locations API those the documentation does not list.
     """
     if path is not None:
-        return _relation(_rows(Path(path)))
+        return _relation(_rows(Path(path), must_list_pairs=True))
     documented = _rows(dataset_path(_DOCS))
     return _relation({**_rows(dataset_path(_API)), **documented})
 
@@ -109,14 +109,14 @@ def dataset_path(name: str) -> Path:
 
 
 def _relation(rows: Mapping[str, tuple[str, str]]) -> Relation:
-    known = sorted(set(rows) | {paired for paired, _ in rows.values() if paired})
+    known = sorted(rows)
     return Relation(
-        paired={region: rows.get(region, ("", ""))[0] for region in known},
-        geography={region: rows.get(region, ("", ""))[1] for region in known},
+        paired={region: rows[region][0] for region in known},
+        geography={region: rows[region][1] for region in known},
     )
 
 
-def _rows(path: Path) -> dict[str, tuple[str, str]]:
+def _rows(path: Path, *, must_list_pairs: bool = False) -> dict[str, tuple[str, str]]:
     """(pair, geography) by region, in file order; `InputError` with every problem of the file."""
     try:
         text = path.read_text("utf-8-sig")
@@ -128,9 +128,12 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
         ) from error
     lines = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(lines, [])]
+    if problem := wrong_separator(header):
+        raise InputError(f"{path}: line 1: {problem}")
+    unknown = [name for name in header if name not in PAIRS.names()]
     if missing := [
         f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}"
-        f"{nearest(name, header)}"
+        f"{renaming(name, unknown)}"
         for name in ("region", "paired_region")
         if name not in header
     ]:
@@ -138,14 +141,16 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
     problems: list[str] = []
     rows: dict[str, tuple[str, str]] = {}
     line_of: dict[str, int] = {}
+    listed: set[str] = set()  # in faulty lines too
     for fields in lines:
         line = lines.line_num
         if not any(field.strip() for field in fields):
             continue
+        values = dict(zip(header, (field.strip() for field in fields), strict=False))
+        listed.add(values.get("region", ""))
         if len(fields) != len(header):
             problems.append(f"{path}: line {line}: must have {len(header)} fields, got {len(fields)}")
             continue
-        values = dict(zip(header, (field.strip() for field in fields), strict=True))
         region, paired, geography = values["region"], values["paired_region"], values.get("geography", "")
         row_problems = [
             f"{path}: line {line}: column '{column}': a region name must be letters, digits, '-' or '_'"
@@ -164,6 +169,12 @@ def _rows(path: Path) -> dict[str, tuple[str, str]]:
         if not row_problems:
             rows[region] = (paired, geography)
             line_of.setdefault(region, line)
+    for region, (paired, _) in rows.items() if must_list_pairs else ():
+        if paired and paired not in listed:
+            problems.append(
+                f"{path}: line {line_of[region]}: column 'paired_region': must be listed as a region too,"
+                f" got '{paired}'{nearest(paired, listed - {region})}; it may be listed with an empty paired_region"
+            )
     if not (rows or problems):
         problems.append(f"{path}: must list at least one region, got none")
     if problems:

@@ -174,7 +174,7 @@ class Report:
             "regions": campaign["regions"],
             "figures": _figures_of(self.campaign_rows.filter(own).row(0, named=True)),
             "bound": asdict(best) | {"sentence": best.sentence()} if best else None,
-            "chain": [asdict(link) | {"sentence": link.sentence()} for link in self.chains[name]],
+            "chain": [asdict(link) | {"sentence": link.sentence(name)} for link in self.chains[name]],
             "no_guarantee": self._no_guarantee_of(campaign),
             "stages": [
                 {each: row[each] for each in stage_names} | {"figures": _figures_of(row)}
@@ -312,14 +312,18 @@ class Report:
     def _render_campaign(self, console: Console, campaign: dict[str, Any]) -> None:
         name, best = campaign["name"], self.bounds[campaign["name"]]
         console.print()
-        console.print(Text(f"{_shown(name)}: what bounds its length", style="bold"))
+        console.print(Text(f"{_shown(name)}: what bounds its length, by time since scenario start", style="bold"))
         if best is None:
             console.print(_item(" ", "No VM is in scope: there was nothing to do."))
             return
         for place, link in enumerate(self.chains[name], start=1):
-            console.print(_item(f"{place}.", link.sentence()))
+            console.print(_item(f"{place}.", link.sentence(name)))
         row = self.campaign_rows.row(by_predicate=pl.col("campaign") == name, named=True)
-        total = f"{duration(row['length_ms'])} from the first unit's start to the last unit's end"
+        end_ms = self.chains[name][-1].end_ms
+        total = (
+            f"{duration(row['length_ms'])} from its first unit's start, at {duration(end_ms - row['length_ms'])},"
+            f" to its last unit's end, at {duration(end_ms)}"
+        )
         console.print(_item("=", f"{total}; {best.sentence()}"))
         self._render_no_guarantee(console, campaign)
         self._render_hours(console, name)

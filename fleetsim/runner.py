@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Run:
 
     path: Path
     digest: str
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)  # of all its parts: pages
     warnings: tuple[str, ...]
     seconds: float
 

@@ -78,6 +78,14 @@ _OTHER_UNITS = {
 }
 _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
+_OTHER_INPUTS = {
+    "fleet_digest": "fleet: another one (digest was '{was:.8}...', is '{now:.8}...')",
+    "pairs_digest": "pairs: another list (digest was '{was:.8}...', is '{now:.8}...')",
+    "fleetsim_version": "fleetsim: another version (was '{was}', is '{now}')",
+    "schema_version": "schema: another version (was '{was}', is '{now}')",
+}
+"""What a difference of provenance says."""
+
 _Path = tuple[str | int, ...]
 """Keys and positions from the top of a scenario to a value."""
 
@@ -304,12 +312,14 @@ def preset_toml(name: str) -> str:
         raise InputError(f"preset: {_choice(tuple(_PRESETS), name)}") from None
 
 
-def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Sequence[str] = ()) -> Scenario:
     """The scenario in *source*: a file, TOML text (known by a newline or a '='), or TOML already read.
 
     *overrides* are `KEY=VALUE`, with keys such as `seed` or `campaign.NAME.length`, and go before what
-    *source* says. Raises `InputError` with every problem found.
+    *source* says; a text is one of them. Raises `InputError` with every problem found.
     """
+    if isinstance(overrides, str):
+        overrides = (overrides,)
     document, text, file = _read(source)
     places = _Places(file, text, document)
     problems = _apply_overrides(document, overrides, places)
@@ -406,6 +416,9 @@ def _differing(path: tuple[str, ...], before: Mapping[str, Any], after: Mapping[
         was, now = before.get(key), after.get(key)
         place = ".".join((*path, key))
         if was == now or key == "scenario_digest":  # the digest of what is compared here
+            continue
+        if path == ("provenance",) and key in _OTHER_INPUTS:
+            yield _OTHER_INPUTS[key].format(was=str(was), now=str(now))
             continue
         if key == "length" and was and now and was["given"] != now["given"]:
             was, now = was["given"], now["given"]
@@ -516,7 +529,8 @@ def _scenario_name(value: object) -> str:
 
 def _instant(value: object) -> int:
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError(f"must be a time with a time zone, such as {_START_EXAMPLE}, got {_shown(value)}")
+        bare = ", without quotes (in Python: a datetime)," if isinstance(value, str) else ","
+        raise ValueError(f"must be a time with a time zone{bare} such as {_START_EXAMPLE}, got {_shown(value)}")
     if value.microsecond % 1000:
         raise ValueError(f"must be in whole milliseconds, got {_shown(value)}")
     ms = (value - _EPOCH) // timedelta(milliseconds=1)

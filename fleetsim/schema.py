@@ -91,6 +91,7 @@ class Bottleneck(IntEnum):
     GAP = 2
     SPREAD = 3
     PAIR = 4
+    CAMPAIGN = 5  # waited for another campaign in the same region
 
 
 class Effect(IntFlag):

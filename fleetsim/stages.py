@@ -10,6 +10,8 @@ import heapq
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fleetsim.schema import NEVER_MS
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -28,10 +30,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A stage and the instant its region was taken, in ms since scenario.start."""
+    """A stage and the instant its region was taken, in ms since scenario.start; whether a pair kept it waiting last."""
 
     stage: Stage
     start_ms: int
+    waited_for_pair: bool = False
 
 
 Calendar = Generator[list[Started], Mapping[Stage, int], None]
@@ -59,31 +62,36 @@ def calendar(stages: Sequence[Stage], neighbours: Mapping[str, frozenset[str]]) 
     """
     waiting = sorted(stages, key=Stage.tried_in_order)
     at_work: dict[Stage, int] = {}
-    ended: list[tuple[Stage, int]] = []
+    ended_ms: dict[str, int] = {}  # by region: when its last stage ended, and when the longest lag of one has passed
+    lagged_ms: dict[str, int] = {}
     agenda = sorted({stage.asked_ms for stage in waiting})
 
-    def may_start(stage: Stage, now_ms: int) -> bool:
+    def free_at_ms(stage: Stage) -> tuple[int, bool]:
+        """From when the stages that ended let *stage* start, and whether one of a paired region is the last to."""
+        near = [region for region in neighbours[stage.region] if region in ended_ms]
+        own_ms = ended_ms.get(stage.region, 0)
+        # For each of them the larger lag of the two campaigns: the later of both sums.
+        pair_ms = max((max(ended_ms[other] + stage.pair_lag_ms, lagged_ms[other]) for other in near), default=0)
+        return max(own_ms, pair_ms), pair_ms > own_ms
+
+    def is_kept_out(stage: Stage) -> bool:
         near = neighbours[stage.region]
-        if any(other.region == stage.region or other.region in near for other in at_work):
-            return False
-        return all(
-            now_ms >= end_ms + max(stage.pair_lag_ms, other.pair_lag_ms)
-            for other, end_ms in ended
-            if other.region in near
-        )
+        return any(other.region == stage.region or other.region in near for other in at_work)
 
     while waiting:
         now_ms = heapq.heappop(agenda)
         while agenda and agenda[0] == now_ms:
             heapq.heappop(agenda)
         for stage in [stage for stage, end_ms in at_work.items() if end_ms == now_ms]:
-            ended.append((stage, at_work.pop(stage)))
+            ended_ms[stage.region] = at_work.pop(stage)
+            lagged_ms[stage.region] = max(lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)
         started = []
         for stage in list(waiting):
-            if stage.asked_ms <= now_ms and may_start(stage, now_ms):
+            free_ms, is_pair_last = free_at_ms(stage)
+            if max(stage.asked_ms, free_ms) <= now_ms and not is_kept_out(stage):
                 waiting.remove(stage)
-                started.append(Started(stage, now_ms))
-                at_work[stage] = -1
+                started.append(Started(stage, now_ms, waited_for_pair=is_pair_last and free_ms > stage.asked_ms))
+                at_work[stage] = NEVER_MS
         if not started:
             continue
         ends_ms = yield started

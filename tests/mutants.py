@@ -89,12 +89,23 @@ MUTANTS = (
         "one stream for sets and singles", "engine.py", "_address(Stream.SINGLE_SPREAD", "_address(Stream.SET_SPREAD"
     ),
     Mutant("name without seed", "engine.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
-    Mutant("smaller lag", "stages.py", "now_ms >= end_ms + max(stage", "now_ms >= end_ms + min(stage"),
+    Mutant(
+        "own lag alone",
+        "stages.py",
+        "max(ended_ms[other] + stage.pair_lag_ms, lagged_ms[other])",
+        "ended_ms[other] + stage.pair_lag_ms",
+    ),
+    Mutant(
+        "lag of the last alone",
+        "stages.py",
+        "max(lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)",
+        "now_ms + stage.pair_lag_ms",
+    ),
     Mutant(
         "lag within a region",
         "stages.py",
-        "            if other.region in near\n",
-        "            if other.region in near or other.region == stage.region\n",
+        "own_ms = ended_ms.get(stage.region, 0)",
+        "own_ms = lagged_ms.get(stage.region, 0)",
     ),
     Mutant(
         "no exclusion in a region",

@@ -85,9 +85,9 @@ BINS = {  # (region, figure): bin -> value
 }
 HYPERVISOR = {"name": "hypervisor", "regions": ["north", "south"], "pair_lag_ms": 60_000}
 CHAIN = [
-    "north started when asked, then 16 min 40 s of spread, 42.0 s of work and 10 min of gap in set 7 (2 domains)",
-    "south waited 28 min 22 s for north (pair) and 1 min of pair lag,"
-    " then 1 h 57 min of spread and 20.0 s of work in set 8 (1 domain)",
+    "north from 0 s, as asked: 16 min 40 s of spread, 42.0 s of work and 10 min of gap in set 7 (2 domains)",
+    "south from 28 min 22 s, after north (pair) and 1 min of pair lag:"
+    " 1 h 57 min of spread and 20.0 s of work in set 8 (1 domain)",
 ]
 
 TYPES = {
@@ -463,7 +463,7 @@ def test_a_pair_binds_whichever_side_lists_it(tmp_path):
 
 
 def test_the_chain_in_sentences(run):
-    assert [link.sentence() for link in report(run).chains["hypervisor"]] == CHAIN
+    assert [link.sentence("hypervisor") for link in report(run).chains["hypervisor"]] == CHAIN
 
 
 def test_links_add_up_to_their_stages(run):
@@ -488,9 +488,9 @@ def test_the_chain_crosses_campaigns_and_ends_in_singles(tmp_path):
 
     links = report(run).chains["firmware"]
 
-    assert [link.sentence() for link in links] == [
-        CHAIN[0],
-        "north waited 17 min 22 s for campaign hypervisor, then 8.0 s of spread and 1.0 s of work in single d",
+    assert [link.sentence("firmware") for link in links] == [
+        f"hypervisor in {CHAIN[0]}",
+        "north from 27 min 22 s, after campaign hypervisor: 8.0 s of spread and 1.0 s of work in single d",
     ]
     assert [(link.set, link.vm) for link in links] == [(7, None), (None, "d")]
 
@@ -501,8 +501,8 @@ def test_a_wait_that_no_stage_explains_is_not_explained_away(tmp_path):
     assert (
         report(run)
         .chains["hypervisor"][0]
-        .sentence()
-        .startswith("south waited 28 min 22 s for no stage of this run, then")
+        .sentence("hypervisor")
+        .startswith("south from 28 min 22 s, 28 min 22 s after it was asked for, for no stage of this run: ")
     )
 
 

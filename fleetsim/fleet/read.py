@@ -5,8 +5,8 @@ is judged by `prepare`. Types are settled before the first batch, so that a flee
 as CSV, Parquet or from Polars. Memory is bounded by a batch.
 """
 
-import difflib
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fleetsim.errors import InputError, nearest, nearest_path
+from fleetsim.errors import InputError, nearest, nearest_name, nearest_path, renaming
 from fleetsim.fleet.prepared import open_prepared
 from fleetsim.regions import Relation
-from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX
+from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column
 from fleetsim.tables import arrow_type
 
 BATCH_ROWS = 1 << 20
@@ -39,6 +39,7 @@ _NOT_SIMULATED = {
     "created": "lifetimes of VMs are not simulated by this version",
     "deleted": "lifetimes of VMs are not simulated by this version",
 }
+_NO_FLOATS = '; a column of integers with gaps must not become floats (pandas: .astype("Int64"))'
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -117,11 +118,14 @@ class FleetSource:
     def _settle(self, findings: Findings) -> pa.Schema:
         """The normalised schema, from what each piece has."""
         raw: dict[str, dict[str, pa.DataType]] = {}
+        dropped: set[str] = set()
         for piece in self._pieces:
             own = {part.name: part.type for part in piece.schema}
             for name in own:
                 if piece.schema.names.count(name) > 1:
                     findings.add("twice", name, f"{piece.name}: column '{name}' must be there once, got it twice")
+            if (piece.schema.metadata or {}).get(b"fleetsim.table") != FLEET.name.encode():
+                dropped.update(name for name in PREPARED.names() if name in own)
             for name, data_type in {**dict.fromkeys(piece.constants, pa.string()), **own}.items():
                 if name not in PREPARED.names() and not name.startswith("__index_level_"):
                     raw.setdefault(name, {})[piece.name] = data_type
@@ -136,11 +140,15 @@ class FleetSource:
                 findings.add(
                     "missing",
                     column.name,
-                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{_near(column.name, unknown)}",
+                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{renaming(column.name, unknown)}",
                 )
+        self.warnings += [
+            f"{self.name}: column '{name}' is left out: fleetsim makes one of that name; rename it to keep it"
+            for name in sorted(dropped)
+        ]
+        absent = [known for known in FLEET.columns if known.name not in raw]
         for name in unknown:
-            # Strict: a column of the user's own may well be a little like one of ours.
-            if hint := _near(name, [known for known in FLEET.names() if known not in raw], cutoff=0.8):
+            if hint := _mistaken(name, absent):
                 self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
         fields = []
         for name in [known for known in FLEET.names() if known in raw] + unknown:
@@ -167,7 +175,7 @@ class FleetSource:
             if settled is not None:
                 kinds.setdefault(settled, piece)
             if known is not None and not (settled is None or settled in (pa.int64(), _TEXT, pa.null())):
-                hint = "; a column of integers with gaps must not become floats" if settled == pa.float64() else ""
+                hint = _NO_FLOATS if settled == pa.float64() else ""
                 findings.add(
                     "identity",
                     name,
@@ -310,13 +318,13 @@ class _Judge:
                 is_faulty = indices.to_numpy() == code
                 if count := int(is_faulty.sum()):
                     place = self._place("region", int(np.argmax(is_faulty)))
-                    hint = nearest(word, relation.regions) or (
-                        "; list it in the region pairs, with an empty paired_region if it has none"
-                    )
+                    near = nearest(word, relation.regions)
+                    hint = f"{near}; or list it" if near else "; list it"
                     self.findings.add(
                         "region",
                         word,
-                        f"{place}: must be a known region, got '{word}'{hint}",
+                        f"{place}: must be a known region, got '{word}'{hint} in the region pairs,"
+                        " with an empty paired_region if it has none",
                         count,
                     )
                     keep &= ~is_faulty
@@ -543,11 +551,20 @@ def _type_word(data_type: pa.DataType) -> str:
     return named.get(data_type, str(data_type))
 
 
-def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`; did you mean 'x'?` as `errors.nearest` has it, but blind to case, and as strict as asked."""
-    spelled = {word.lower(): word for word in known}
-    matches = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=cutoff)
-    return f"; did you mean '{spelled[matches[0]]}'?" if matches else ""
+def _mistaken(name: str, absent: Iterable[Column]) -> str:
+    """What to say of the user's column *name* if it may be meant for one of the *absent* ones, or nothing."""
+    # Strict: a column of the user's own may well be a little like one of ours.
+    if near := nearest_name(name, [column.name for column in absent], cutoff=0.8):
+        return f"; did you mean '{near}'?"
+    spaced = f"_{re.sub('[- ]', '_', name.casefold())}_"
+    within = [column.name for column in absent if not column.is_required and f"_{column.name}_" in spaced]
+    if not within:
+        return ""
+    # Of `scale_set_size` the last word says what it is.
+    meant = max(within, key=lambda known: spaced.rfind(f"_{known}_") + len(known))
+    if meant in _NOT_SIMULATED:
+        return f"; '{meant}' it could not be: {_NOT_SIMULATED[meant]}"
+    return f"; rename it to '{meant}' if that is what it is"
 
 
 def _first_line(error: BaseException) -> str:

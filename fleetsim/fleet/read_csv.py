@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fleetsim.errors import InputError
+from fleetsim.errors import InputError, wrong_separator
 from fleetsim.schema import FLEET
 
 _BLOCK_BYTES = 1 << 24
@@ -32,6 +32,8 @@ def open_csv(path: Path) -> tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatc
 
     try:
         names = _header(path)
+        if problem := wrong_separator(names):
+            raise InputError(f"{path}: {problem}")
         types = dict.fromkeys(names, pa.string())
         found: dict[str, set[pa.DataType]] = {}
         for batch in _batches(path, types, note_ragged):
