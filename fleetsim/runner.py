@@ -1,8 +1,8 @@
 """Runs: a fleet and a scenario become a run folder.
 
-Calendars say which stages start, blocks of a stage are computed and encoded on threads, and one more thread hashes and
-writes what is encoded, so that no core waits for the disk. A block reports its end as soon as it is known, so that the
-region waiting for it can start. Memory holds the blocks in flight, never the fleet.
+Calendars say which stages start, blocks of a stage are computed and encoded on threads, and a few more hash and write
+what is encoded, so that no core waits for the disk. A block reports its end as soon as it is known, so that the region
+waiting for it can start. Memory holds the blocks in flight, never the fleet.
 """
 
 import json
@@ -26,7 +26,7 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.runfolder import MANIFEST, RESOLVED, RunFolder, check_absent
+from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario, resolve
 from fleetsim.schema import SCHEMA_VERSION
 from fleetsim.tables import parquet_bytes, provenance_of
@@ -193,9 +193,13 @@ class _Writing:
     def write_inputs(self, resolved_text: str) -> None:
         """Write what the run starts from; `resolved.toml` is what `--resume` compares."""
         self.folder.open()
-        self.folder.write("scenario.toml", self.scenario.text.encode())
         self.folder.write(RESOLVED, resolved_text.encode())
-        self.folder.write("pairs.csv", self.relation.to_csv().encode())
+        self.folder.write_all(
+            {
+                "scenario.toml": (self.scenario.text.encode(), None),
+                "pairs.csv": (self.relation.to_csv().encode(), None),
+            }
+        )
         for region in self.prepared.regions:
             for part in region.parts:
                 name = f"fleet/region={region.region}/{part.path.name}"
@@ -206,8 +210,8 @@ class _Writing:
         vms_done, vms_total = 0, sum(self._vm_count(scope) for scope in self.resolved.regions)
         unwritten: dict[stages.Started, int] = {}
         compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
-        disk = ThreadPoolExecutor(1, thread_name_prefix="fleetsim-disk")
-        room = threading.BoundedSemaphore(threads + 1)  # encoded blocks waiting for the disk
+        disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="fleetsim-disk")
+        room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
 
         def start(calendar: stages.Calendar, started: Sequence[stages.Started]) -> None:
             batch = _Batch(calendar, started)
@@ -247,15 +251,12 @@ class _Writing:
         self.sums = dict(sorted(self.sums.items(), key=lambda item: _in_file_order(item[0])))
         campaigns = self.scenario.campaigns
         scope = {region for regions in self.resolved.regions for region in regions}
-        no_guarantee = records.no_guarantee(self.prepared.path / "no_guarantee.parquet", scope, self.provenance)
-        stage_rows = records.stages(self.sums, campaigns, self.scenario.start_ms_epoch, self.provenance)
-        summary_rows = records.summary(self.sums, campaigns, self.provenance)
-        for name, table in (
-            ("no_guarantee.parquet", no_guarantee),
-            ("stages.parquet", stage_rows),
-            ("summary.parquet", summary_rows),
-        ):
-            self.folder.write(name, parquet_bytes(table), len(table))
+        tables = {
+            "no_guarantee": records.no_guarantee(self.prepared.path / "no_guarantee.parquet", scope, self.provenance),
+            "stages": records.stages(self.sums, campaigns, self.scenario.start_ms_epoch, self.provenance),
+            "summary": records.summary(self.sums, campaigns, self.provenance),
+        }
+        self.folder.write_all({f"{name}.parquet": (parquet_bytes(table), len(table)) for name, table in tables.items()})
         impact_count = sum(sums.vm_hit_count for sums in self.sums.values())
         return self.folder.finish(
             {

@@ -208,7 +208,7 @@ def test_resume_of_a_finished_run_says_so(prepared, tmp_path):
     [
         ({"overrides": ["seed=8"]}, "seed: was 7, is 8"),
         ({"overrides": ["campaign.first.spread=3h"]}, "campaign.first.spread: was '2h', is '3h'"),
-        ({"fleet": {"vm": [1], "region": ["eastus"]}}, "provenance.fleet_digest"),
+        ({"fleet": {"vm": [1], "region": ["eastus"]}}, "fleet: another one"),
     ],
 )
 def test_resume_under_something_else_names_what_changed(prepared, tmp_path, changed, named):
