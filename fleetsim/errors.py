@@ -42,10 +42,11 @@ def nearest_name(name: str, found: Iterable[str], cutoff: float = 0.6) -> str | 
     return spelled[matches[0]] if matches else None
 
 
-def renaming(column: str, found: Iterable[str]) -> str:
-    """`; rename 'Column' to 'column'` for what of *found* may be the missing *column*, or nothing."""
+def renaming(column: str, found: Iterable[str], missing: Iterable[str]) -> str:
+    """`; rename 'Column' to 'column'` for what of *found* is nearer to *column* than to all *missing*, or nothing."""
     near = nearest_name(column, found)
-    return f"; rename '{near}' to '{column}'" if near is not None else ""
+    is_meant = near is not None and nearest_name(near, missing, cutoff=0) == column
+    return f"; rename '{near}' to '{column}'" if is_meant else ""
 
 
 def wrong_separator(header: Sequence[str]) -> str:

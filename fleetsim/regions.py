@@ -131,13 +131,13 @@ def _rows(path: Path, *, must_list_pairs: bool = False) -> dict[str, tuple[str, 
     if problem := wrong_separator(header):
         raise InputError(f"{path}: line 1: {problem}")
     unknown = [name for name in header if name not in PAIRS.names()]
-    if missing := [
-        f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}"
-        f"{renaming(name, unknown)}"
-        for name in ("region", "paired_region")
-        if name not in header
-    ]:
-        raise InputError(missing)
+    missing = [column.name for column in PAIRS.columns if column.is_required and column.name not in header]
+    if missing:
+        raise InputError(
+            f"{path}: line 1: column '{name}' must be there, got {', '.join(header) or 'an empty file'}"
+            f"{renaming(name, unknown, missing)}"
+            for name in missing
+        )
     problems: list[str] = []
     rows: dict[str, tuple[str, str]] = {}
     line_of: dict[str, int] = {}

@@ -129,14 +129,14 @@ BAD_FLEETS = {
     "misspelt column": (
         "f.csv",
         "vm,regoin\na,westus\n",
-        ["f.csv: column 'region' must be there, got 'vm', 'regoin'; did you mean 'regoin'?"],
+        ["f.csv: column 'region' must be there, got 'vm', 'regoin'; rename 'regoin' to 'region'"],
     ),
     "both columns misspelt": (
         "f.csv",
         "VM,Region\na,westus\n",
         [
-            "f.csv: column 'vm' must be there, got 'VM', 'Region'; did you mean 'VM'?",
-            "f.csv: column 'region' must be there, got 'VM', 'Region'; did you mean 'Region'?",
+            "f.csv: column 'vm' must be there, got 'VM', 'Region'; rename 'VM' to 'vm'",
+            "f.csv: column 'region' must be there, got 'VM', 'Region'; rename 'Region' to 'region'",
         ],
     ),
     "duplicate vm": (
@@ -149,7 +149,7 @@ BAD_FLEETS = {
         parquet(vm=[1.5, 2.5], region=["westus", "westus"]),
         [
             "f.parquet: column 'vm' must be integers or strings, got double;"
-            " a column of integers with gaps must not become floats"
+            ' a column of integers with gaps must not become floats (pandas: .astype("Int64"))'
         ],
     ),
     "domain out of range": (
@@ -171,7 +171,10 @@ BAD_FLEETS = {
     "unknown region": (
         "f.csv",
         "vm,region\na,westus\nb,westeurop\n",
-        ["f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?"],
+        [
+            "f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
+            " or list it in the region pairs"
+        ],
     ),
     "empty fleet": (
         "f.csv",
@@ -207,7 +210,8 @@ BAD_FLEETS = {
         "vm,region,set,update_domain\n,westus,s,0\nb,westeurop,s,99\n",
         [
             "f.csv: column 'update_domain', row 2: must be a whole number from 0 to 19, got 99",
-            "f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?",
+            "f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
+            " or list it in the region pairs",
             "f.csv: column 'vm', row 1: must not be empty",
         ],
     ),
@@ -274,7 +278,7 @@ def test_a_damaged_prepared_fleet_is_told(refused, here, made, content):
     [
         (
             "region,pair\nwesteurope,northeurope\n",
-            ["line 1: column 'paired_region' must be there, got region, pair; did you mean 'region'?"],
+            ["line 1: column 'paired_region' must be there, got region, pair"],
         ),
         (
             "region,paired_region\na,a\nb\n",
@@ -756,6 +760,9 @@ def test_schema_describes_tables_and_figures(say):
 
 def test_unknown_words_are_told_with_the_nearest(refused):
     assert refused("schema", "evnts") == ["schema: must be a table, got 'evnts'; did you mean 'events'?"]
+    assert refused("schema", "nope") == [
+        f"schema: must be a table, got 'nope'; known: {', '.join([*TABLES, 'figures'])}"
+    ]
     assert refused("presets", "azure-2107") == [
         "preset: must be 'azure-2017', got 'azure-2107'; did you mean 'azure-2017'?"
     ]

@@ -40,7 +40,9 @@ def test_the_readme_runs_as_pasted_and_shows_what_it_says(folder):
         assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
         said = folded(done.stdout)
         for line in shown:
-            assert line == "..." or folded(line).strip() in said, f"{line!r} is not what this prints:\n{code}\n{done.stdout}"
+            assert line == "..." or folded(line).strip() in said, (
+                f"{line!r} is not what this prints:\n{code}\n{done.stdout}"
+            )
         ran += 1
 
     assert ran >= 5

@@ -1,5 +1,6 @@
 """Fleets: made, imported, read from anything, judged; prepared to the same bytes whatever they came as."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -348,7 +349,7 @@ def test_an_existing_destination_is_refused_before_anything_is_read(tmp_path):
 
 
 def test_a_users_pairs_decide_regions_and_order(tmp_path):
-    (tmp_path / "pairs.csv").write_text("region,paired_region\nzulu,alpha\nmike,\n")
+    (tmp_path / "pairs.csv").write_text("region,paired_region\nzulu,alpha\nalpha,\nmike,\n")
     source = pl.DataFrame({"vm": [1, 2, 3], "region": ["zulu", "mike", "alpha"]})
     prepared = fleet.prepare(source, tmp_path / "prepared", tmp_path / "pairs.csv")
 
@@ -397,11 +398,11 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
     {
         "no vm": (
             {"VM ": PLAIN["vm"], "region": PLAIN["region"]},
-            ["column 'vm' must be there, got 'VM ', 'region'; did you mean 'VM '?"],
+            ["column 'vm' must be there, got 'VM ', 'region'; rename 'VM ' to 'vm'"],
         ),
         "no region": (
             {"vm": PLAIN["vm"], "Regoin": PLAIN["region"]},
-            ["column 'region' must be there, got 'vm', 'Regoin'; did you mean 'Regoin'?"],
+            ["column 'region' must be there, got 'vm', 'Regoin'; rename 'Regoin' to 'region'"],
         ),
         "float vm": (
             {**PLAIN, "vm": [1.0, 2.0, 3.0, 4.0]},
@@ -413,7 +414,10 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
         ),
         "float set": (
             {**PLAIN, "set": [1.0, None, 2.0, 2.0]},
-            ["column 'set' must be integers or strings, got double; a column of integers with gaps must not"],
+            [
+                "column 'set' must be integers or strings, got double; a column of integers with gaps must not become"
+                ' floats (pandas: .astype("Int64"))'
+            ],
         ),
         "null vm": ({**PLAIN, "vm": [1, None, 3, None]}, ["column 'vm', row 2: must not be empty (2 rows)"]),
         "empty vm": ({**PLAIN, "vm": ["a", "b", "", "d"]}, ["column 'vm', row 3: must not be empty"]),
@@ -424,7 +428,8 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
         "unknown regions": (
             {**PLAIN, "region": ["westus", "westeurop", "moonbase", "moonbase"]},
             [
-                "column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?",
+                "column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
+                " or list it in the region pairs",
                 "column 'region', row 3: must be a known region, got 'moonbase';"
                 " list it in the region pairs, with an empty paired_region if it has none (2 rows)",
             ],
@@ -530,6 +535,15 @@ def test_a_hundred_unknown_regions_are_not_all_told(tmp_path):
     assert problems[-1].endswith("like 79 more not listed here")
 
 
+def test_a_file_of_a_folder_that_spells_a_column_otherwise_is_told(tmp_path):
+    pl.DataFrame(PLAIN).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"vm": [9], "Region": ["westus"]}).write_parquet(tmp_path / "b.parquet")
+
+    assert problems_of(tmp_path, tmp_path) == [
+        f"{tmp_path / 'b.parquet'}: column 'region' must be there, got 'vm', 'Region'; rename 'Region' to 'region'"
+    ]
+
+
 def test_duplicates_in_files_are_told_with_their_rows(tmp_path):
     (tmp_path / "fleet").mkdir()
     pl.DataFrame(PLAIN).write_parquet(tmp_path / "fleet/a.parquet")
@@ -566,7 +580,9 @@ CSV_HEAD = "vm,region,set\n"
         ),
         "empty csv": ("f.csv", "", ["must be a fleet as Parquet, CSV or Arrow, got an empty file"]),
         "only a header": ("f.csv", CSV_HEAD, ["must hold at least one VM"]),
-        "semicolons": ("f.csv", "vm;region\n1;westus\n", ["'vm' must be there, got 'vm;re", "'region' must"]),
+        "semicolons": ("f.csv", "vm;region\n1;westus\n", ["must be separated by ',', got a header separated by ';'"]),
+        "semicolons, and decimal commas": ("f.csv", "vm;region;vcpus\n1;westus;0,5\n", ["header separated by ';'"]),
+        "tabs": ("f.csv", "vm\tregion\n1\twestus\n", ["header separated by tabs"]),
         "vm twice": ("f.csv", "vm,vm,region\n1,1,westus\n", ["column 'vm' must be there once, got it twice"]),
         "not UTF-8": ("f.csv", (CSV_HEAD + "1,é,\n").encode("latin-1"), ["got: text that is not UTF-8"]),
         "a set in floats": ("f.csv", CSV_HEAD + "1,westus,1.0\n1,westus,2\n", ["must be unique, got '1'"]),
@@ -677,6 +693,44 @@ def test_doubtful_columns_are_warned_of(tmp_path):
         " got list<item: string>; it is left out",
     )
     assert found.columns == ("vm", "region", "colour", "update_domian")
+
+
+@pytest.mark.parametrize(
+    ("column", "hint"),
+    {
+        "availability_set": "; rename it to 'set' if that is what it is",
+        "VM-Size": "; rename it to 'size' if that is what it is",
+        "availability zone": "; rename it to 'zone' if that is what it is",
+        "scale_set_size": "; rename it to 'size' if that is what it is",
+        "the_vm_update_domain": "; rename it to 'update_domain' if that is what it is",
+        "host_name": "; it is not read as 'host': campaigns over hosts are not simulated by this version",
+        "vm_of_region": None,
+        "asset": None,
+    }.items(),
+)
+def test_columns_that_may_be_one_of_ours_are_warned_of(column, hint):
+    told = f"pyarrow.Table: column '{column}' is not one of fleetsim's and kept as it is{hint}"
+
+    assert fleet.check(pa.table({**PLAIN, column: ["a"] * 4})).warnings == ((told,) if hint else ())
+
+
+def test_no_column_is_taken_for_one_that_is_there():
+    source = pa.table({**PLAIN, "set": [1, 1, 2, 2], "availability_set": ["a"] * 4})
+
+    assert fleet.check(source).warnings == ()
+
+
+def test_columns_of_the_users_own_are_not_dropped_silently(tmp_path):
+    source = pl.DataFrame({**PLAIN, "vm_row": [3, 2, 1, 0], "vm_key": ["a", "b", "c", "d"]})
+    source.write_csv(tmp_path / "f.csv")
+    prepared = fleet.prepare(mixed_fleet(), tmp_path / "prepared")
+    assert {"vm_row", "vm_key"} <= set(rows_of(prepared).columns)
+
+    assert fleet.check(tmp_path / "f.csv").warnings == tuple(
+        f"{tmp_path / 'f.csv'}: column '{name}' is left out: fleetsim makes one of that name; rename it to keep it"
+        for name in ("vm_key", "vm_row")
+    )
+    assert fleet.check(prepared.path).warnings == fleet.check(prepared.regions[0].parts[0].path).warnings == ()
 
 
 def test_empty_columns_of_what_is_not_simulated_are_let_pass(tmp_path):
@@ -832,6 +886,10 @@ def test_what_is_invented_travels_with_the_fleet(trace, tmp_path):
     path, imported, _ = trace
     assert len(imported.invented) == 4
     assert imported.invented[0].startswith("creations over 30 days, not a snapshot")
+    assert imported.invented[1].endswith("in order of display name: the first, australiacentral, has most")
+    with dataset_path("region_pairs_docs.csv").open(encoding="utf-8") as file:
+        shown = {row["region"]: row["display_name"] for row in csv.DictReader(file)}
+    assert public_regions() == sorted(public_regions(), key=shown.__getitem__)
     assert json.loads(pq.read_schema(path).metadata[b"fleetsim.invented"]) == list(imported.invented)
 
     first = fleet.prepare(pl.read_parquet(path).head(100), tmp_path / "without")  # Polars drops metadata

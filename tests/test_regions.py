@@ -61,9 +61,9 @@ def test_groups_are_chains_of_pairs_named_after_their_smallest_region(tmp_path):
 
 
 def test_a_users_relation_replaces_the_built_in_one(tmp_path):
-    relation = relation_of(tmp_path, "\ufeffgeography,region,paired_region\nHere, a ,b\n\n")
+    relation = relation_of(tmp_path, "\ufeffgeography,region,paired_region\nHere, a ,b\n\n,b,\n")
 
-    assert relation.regions == ("a", "b")  # b is known by being named
+    assert relation.regions == ("a", "b")
     assert relation.geography == {"a": "Here", "b": ""}
     assert relation.neighbours("b") == {"a"}
 
@@ -74,7 +74,7 @@ def test_a_relation_survives_its_own_csv(tmp_path):
 
     assert again == built_in
     assert again.digest == built_in.digest
-    assert relation_of(tmp_path, "region,paired_region\na,b\n").digest != built_in.digest
+    assert relation_of(tmp_path, "region,paired_region\na,b\nb,\n").digest != built_in.digest
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,50 @@ def test_a_relation_survives_its_own_csv(tmp_path):
     {
         "no pair column": (
             "region,pared_region\na,b\n",
-            ["line 1: column 'paired_region' must be there, got region, pared_region; did you mean 'pared_region'?"],
+            [
+                "line 1: column 'paired_region' must be there, got region, pared_region;"
+                " rename 'pared_region' to 'paired_region'",
+            ],
+        ),
+        "columns in capitals": (
+            "REGION,PAIR\na,b\n",
+            [
+                "line 1: column 'region' must be there, got REGION, PAIR; rename 'REGION' to 'region'",
+                "line 1: column 'paired_region' must be there, got REGION, PAIR",
+            ],
+        ),
+        "semicolons": (
+            "region;paired_region\na;b\n",
+            ["line 1: must be separated by ',', got a header separated by ';'"],
+        ),
+        "pairs that are not listed": (
+            "region,paired_region\nwestus,eatsus\neastus,westus\nmars,moon\nx y,\nb,x y\nlone,lone\nc,lone\n",
+            [
+                f"line {line}: {problem}"
+                for line, problem in (
+                    (
+                        5,
+                        "column 'region': a region name must be letters, digits, '-' or '_'"
+                        " with at least one letter, got 'x y'",
+                    ),
+                    (
+                        6,
+                        "column 'paired_region': a region name must be letters, digits, '-' or '_'"
+                        " with at least one letter, got 'x y'",
+                    ),
+                    (7, "region 'lone' must not be paired with itself"),
+                    (
+                        2,
+                        "column 'paired_region': must be listed as a region too, got 'eatsus'; did you mean 'eastus'?;"
+                        " it may be listed with an empty paired_region",
+                    ),
+                    (
+                        4,
+                        "column 'paired_region': must be listed as a region too, got 'moon';"
+                        " it may be listed with an empty paired_region",
+                    ),
+                )
+            ],
         ),
         "empty file": (
             "",
@@ -93,7 +136,7 @@ def test_a_relation_survives_its_own_csv(tmp_path):
         ),
         "no region": ("region,paired_region\n", ["must list at least one region, got none"]),
         "two pairs": (
-            "region,paired_region\na,b\na,c\n",
+            "region,paired_region\na,b\na,c\nb,\n",
             ["line 3: region 'a' must be listed once, got another pair or geography than in line 2"],
         ),
         "itself": ("region,paired_region\na,a\n", ["line 2: region 'a' must not be paired with itself"]),
@@ -118,6 +161,11 @@ def test_bad_relations_are_told_line_by_line(tmp_path, text, expected):
 
 
 def test_unreadable_relations_are_told(tmp_path):
-    with pytest.raises(InputError, match="must be a readable CSV file, got: No such file or directory"):
+    (tmp_path / "bom.csv").touch()
+    (tmp_path / "anywhere.csv").touch()
+    with pytest.raises(InputError) as caught:
+        load_relation(tmp_path / "nope.csv")
+    assert caught.value.problems[0].endswith("got: No such file or directory")  # 'bom.csv' is near by suffix only
+    with pytest.raises(InputError, match=r"No such file or directory; did you mean '.*anywhere\.csv'\?"):
         load_relation(tmp_path / "nowhere.csv")
     assert "got: it is not UTF-8 text" in problems_of(tmp_path, "region,paired_region\né,\n", "latin-1")[0]

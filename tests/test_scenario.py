@@ -252,7 +252,8 @@ BAD_TOPS = {
         "t.toml:2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got 2026-12-01T00:00:00",
     ],
     'name = "a"\nstart = "2026"\nseed = true\n[[campaign]]\nname="x"': [
-        "t.toml:2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got '2026'",
+        "t.toml:2: start: must be a time with a time zone, without quotes (in Python: a datetime),"
+        " such as 2026-12-01T00:00:00Z, got '2026'",
         "t.toml:3: seed: must be an integer from 0 to 9223372036854775807, got true",
     ],
     'name = "a"\nstart = 2026-12-01T00:00:00.0005Z\nseed = -1\n[[campaign]]\nname="x"': [
@@ -379,6 +380,22 @@ def test_an_override_goes_before_the_file():
         43_200_000,
     )
     assert (scenario.text, scenario.overrides) == (text, tuple(overrides))
+
+
+def test_one_text_is_one_override():
+    assert load_scenario(MINIMAL, "seed=2") == load_scenario(MINIMAL, ["seed=2"])
+
+
+def test_a_start_in_quotes_is_told(tmp_path):
+    for source in (
+        MINIMAL.replace("2026-12-01T00:00:00Z", '"2026-12-01T20:00:00Z"'),
+        {**tomllib.loads(MINIMAL), "start": "2026-12-01T20:00:00Z"},
+    ):
+        (problem,) = problems(source)
+        assert problem.endswith(
+            "start: must be a time with a time zone, without quotes (in Python: a datetime),"
+            " such as 2026-12-01T00:00:00Z, got '2026-12-01T20:00:00Z'"
+        )
 
 
 @pytest.mark.parametrize(
@@ -707,14 +724,21 @@ def test_digest_depends_on_the_order_of_campaigns():
 
 
 def test_difference_names_what_changed():
-    before = resolved(TWO).to_toml({"fleet_digest": "aa"})
+    def provenance(digest, version):
+        digests = dict.fromkeys(("fleet_digest", "pairs_digest"), digest * 16)
+        return {"fleetsim_version": version, "schema_version": int(version[-1]), **digests}
+
+    before = resolved(TWO).to_toml(provenance("a489", "0.1"))
     overrides = ["seed=7", "campaign.hypervisor.length=10s", "campaign.firmware.spread=12h"]
-    after = resolved(TWO, overrides).to_toml({"fleet_digest": "bb"})
+    after = resolved(TWO, overrides).to_toml(provenance("5794", "0.2"))
 
     assert difference(before, before) == []
     assert difference(before, after) == [
         "seed: was 0, is 7",
-        "provenance.fleet_digest: was 'aa', is 'bb'",
+        "fleetsim: another version (was '0.1', is '0.2')",
+        "schema: another version (was '1', is '2')",
+        "fleet: another one (digest was 'a489a489...', is '57945794...')",
+        "pairs: another list (digest was 'a489a489...', is '57945794...')",
         "campaign.hypervisor.length: was '{ p50 = \"6s\", p99 = \"9s\" }', is '10s'",
         "campaign.firmware.spread: was '0s', is '12h'",
     ]

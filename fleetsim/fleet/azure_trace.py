@@ -83,7 +83,7 @@ def import_trace(
     invented = (
         "creations over 30 days, not a snapshot: every VM of the trace is present throughout",
         f"regions: the trace has one; each batch is in one of the {len(regions)} public regions, drawn by Zipf(1) by"
-        f" place in the list of regions, which is in order of name: the first, {regions[0]}, has most",
+        f" place in the list of regions, which is in order of display name: the first, {regions[0]}, has most",
         f"availability sets: VMs created together are a set, in sets of {_SET_VMS} where they are more;"
         " those created alone are in none",
         f"update domains: round robin over {UPDATE_DOMAIN_COUNT_DEFAULT}, in order of VM",

@@ -133,20 +133,22 @@ class FleetSource:
                 if sentence not in self.invented:
                     self.invented.append(sentence)
         unknown = sorted(set(raw) - set(FLEET.names()))
+        absent = [known for known in FLEET.columns if known.name not in raw]
         for column in FLEET.columns:
             lacking = [piece.name for piece in self._pieces if piece.name not in raw.get(column.name, {})]
             if column.is_required and lacking:
                 there = ", ".join(f"'{name}'" for name, found in raw.items() if lacking[0] in found) or "none"
+                missing = [column.name, *(known.name for known in absent)]
                 findings.add(
                     "missing",
                     column.name,
-                    f"{lacking[0]}: column '{column.name}' must be there, got {there}{renaming(column.name, unknown)}",
+                    f"{lacking[0]}: column '{column.name}' must be there,"
+                    f" got {there}{renaming(column.name, unknown, missing)}",
                 )
         self.warnings += [
             f"{self.name}: column '{name}' is left out: fleetsim makes one of that name; rename it to keep it"
             for name in sorted(dropped)
         ]
-        absent = [known for known in FLEET.columns if known.name not in raw]
         for name in unknown:
             if hint := _mistaken(name, absent):
                 self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
@@ -318,13 +320,13 @@ class _Judge:
                 is_faulty = indices.to_numpy() == code
                 if count := int(is_faulty.sum()):
                     place = self._place("region", int(np.argmax(is_faulty)))
-                    near = nearest(word, relation.regions)
-                    hint = f"{near}; or list it" if near else "; list it"
+                    hint = "; list it in the region pairs, with an empty paired_region if it has none"
+                    if near := nearest(word, relation.regions):
+                        hint = f"{near}; or list it in the region pairs"
                     self.findings.add(
                         "region",
                         word,
-                        f"{place}: must be a known region, got '{word}'{hint} in the region pairs,"
-                        " with an empty paired_region if it has none",
+                        f"{place}: must be a known region, got '{word}'{hint}",
                         count,
                     )
                     keep &= ~is_faulty
@@ -563,7 +565,7 @@ def _mistaken(name: str, absent: Iterable[Column]) -> str:
     # Of `scale_set_size` the last word says what it is.
     meant = max(within, key=lambda known: spaced.rfind(f"_{known}_") + len(known))
     if meant in _NOT_SIMULATED:
-        return f"; '{meant}' it could not be: {_NOT_SIMULATED[meant]}"
+        return f"; it is not read as '{meant}': {_NOT_SIMULATED[meant]}"
     return f"; rename it to '{meant}' if that is what it is"
 
 
