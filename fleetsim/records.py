@@ -26,7 +26,6 @@ from fleetsim.schema import (
     Bottleneck,
     Kind,
     Outcome,
-    Phase,
     Reason,
     Result,
     Table,
@@ -45,17 +44,17 @@ def vm_rows(start: int, count: int) -> pa.Array:
 
 def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance) -> pa.Table:
     """Rows of `events`, one a VM."""
-    count = len(vm_row)
+    count, kind = len(vm_row), _kind(campaign)
     columns = {
         "campaign": _same_text(campaign.name, count),
-        "phase": _same_code(EVENTS, "phase", Phase.PLATFORM, count),
+        "phase": _same_code(EVENTS, "phase", kind.phases[0], count),
         "kind": _same_code(EVENTS, "kind", campaign.kind, count),
         "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
         "iteration": _same(pa.uint8(), iteration, count),
         "vm_row": vm_row,
         "start_at": instants(impacts.start_at_ms),
         "duration_ms": pa.array(impacts.duration_ms),
-        "effects": _same(pa.uint8(), int(_kind(campaign).effects), count),
+        "effects": _same(pa.uint8(), int(kind.effects), count),
     }
     return _table(EVENTS, columns, provenance)
 
@@ -64,17 +63,18 @@ def outcomes(
     impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance
 ) -> pa.Table:
     """Rows of `outcomes`, one a VM: without windows everybody in scope is updated."""
-    count = len(vm_row)
+    count, kind = len(vm_row), _kind(campaign)
+    lost_ms, none_ms = pa.array(impacts.duration_ms), _same(pa.uint32(), 0, count)
     columns = {
         "campaign": _same_text(campaign.name, count),
         "iteration": _same(pa.uint8(), iteration, count),
         "vm_row": vm_row,
         "outcome": _same_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
         "reason": _same_code(OUTCOMES, "reason", Reason.NONE, count),
-        "paused_ms": pa.array(impacts.duration_ms),  # a freeze is paused, not down
-        "down_ms": _same(pa.uint32(), 0, count),
+        "paused_ms": lost_ms if kind.is_paused else none_ms,
+        "down_ms": none_ms if kind.is_paused else lost_ms,
         "event_count": _same(pa.uint32(), 1, count),
-        "effects": _same(pa.uint8(), int(_kind(campaign).effects), count),
+        "effects": _same(pa.uint8(), int(kind.effects), count),
     }
     return _table(OUTCOMES, columns, provenance)
 

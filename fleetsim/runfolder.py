@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.schema import SCHEMA_VERSION
-from fleetsim.tables import file_sha256, folder_above, write_atomic
+from fleetsim.tables import file_sha256, folder_above, row_count, write_atomic
 
 MANIFEST = "manifest.json"
 RESOLVED = "resolved.toml"
@@ -38,7 +37,7 @@ class Part:
 def check_absent(out: Path, *, resume: bool = False) -> None:
     """Raise `InputError` where *out* holds something a run would overwrite, or cannot be made."""
     folder_above(out)
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(_is_half_written(path) for path in out.iterdir())):
         return
     if not out.is_dir():
         raise InputError(f"{out}: must be a new folder for the run, found a file")
@@ -52,6 +51,10 @@ def check_absent(out: Path, *, resume: bool = False) -> None:
     if is_run:
         raise InputError(f"{out}: must be a new folder, found an unfinished run; --resume goes on with it")
     raise InputError(f"{out}: must be a new or empty folder, found one with files in it")
+
+
+def _is_half_written(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 class RunFolder:
@@ -68,9 +71,10 @@ class RunFolder:
             stray.unlink()
 
     def write(self, name: str, content: Any, rows: int | None = None) -> None:
-        """Write *content* (bytes-like) as file *name*, atomically; a part that is there already is kept as it is."""
+        """Write *content* (bytes-like) as file *name*, atomically, unless it is there already to the byte."""
         path = self.path / name
-        sha256 = file_sha256(path) if path.exists() else write_atomic(path, content)
+        is_there = path.exists() and path.read_bytes() == bytes(content)
+        sha256 = file_sha256(path) if is_there else write_atomic(path, content)
         self.parts[name] = Part(name, rows, sha256)
 
     def write_all(self, files: Mapping[str, tuple[Any, int | None]]) -> None:
@@ -79,9 +83,9 @@ class RunFolder:
             list(disk.map(lambda name: self.write(name, *files[name]), files))
 
     def keep(self, name: str, rows: int) -> bool:
-        """Whether file *name* is there already, from the run this one resumes; if so it is taken over."""
+        """Whether part *name* is there, whole, from the run this one resumes; if so it is taken over."""
         path = self.path / name
-        if not path.exists():
+        if not path.exists() or row_count(path) != rows:
             return False
         self.parts[name] = Part(name, rows, file_sha256(path))
         return True
@@ -91,13 +95,10 @@ class RunFolder:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.unlink(missing_ok=True)
             try:
-                os.link(source, temporary)
+                os.link(source, path)
             except OSError:
-                shutil.copyfile(source, temporary)
-            temporary.rename(path)
+                sha256 = write_atomic(path, source.read_bytes())
         self.parts[name] = Part(name, rows, sha256)
 
     def run_digest(self) -> str:

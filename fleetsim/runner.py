@@ -5,6 +5,7 @@ what is encoded, so that no core waits for the disk. A block reports its end as 
 waiting for it can start. Memory holds the blocks in flight, never the fleet.
 """
 
+import glob
 import json
 import os
 import queue
@@ -137,7 +138,7 @@ def _prepared(
     # Nothing may be written for unusable input, not even folders.
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if resume:
-        for stray in parent.glob(f".{out.name}.preparing-*"):
+        for stray in parent.glob(f".{glob.escape(out.name)}.preparing-*"):
             shutil.rmtree(stray)  # of the run that was killed, perhaps while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
         yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
@@ -163,10 +164,22 @@ class _Written:
 class _Batch:
     """Stages a calendar started together: it goes on when all their ends are known."""
 
-    def __init__(self, calendar: stages.Calendar, started: Sequence[stages.Started]) -> None:
+    def __init__(self, calendar: stages.Calendar, part_counts: Mapping[stages.Started, int]) -> None:
         self.calendar = calendar
-        self.started = started
-        self.sums: dict[stages.Started, dict[int, Sums]] = {start: {} for start in started}
+        self.totals = {started: Sums() for started in part_counts}
+        self._missing = dict(part_counts)
+        self._early: dict[tuple[stages.Started, int], Sums] = {}
+        self._next_part = dict.fromkeys(part_counts, 0)
+
+    def add(self, message: _Computed) -> bool:
+        """Take in the sums of a block, in the order of parts. Returns whether all blocks are in."""
+        started = message.started
+        self._early[started, message.part_number] = message.sums
+        self._missing[started] -= 1
+        while (sums := self._early.pop((started, self._next_part[started]), None)) is not None:
+            self.totals[started].add(sums)
+            self._next_part[started] += 1
+        return not any(self._missing.values())
 
 
 class _Writing:
@@ -187,7 +200,7 @@ class _Writing:
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
         self.sums: dict[stages.Started, Sums] = {}
         self.batches: dict[stages.Started, _Batch] = {}
-        self.messages: queue.SimpleQueue[_Computed | _Written | Exception] = queue.SimpleQueue()
+        self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
         self.is_cancelled = threading.Event()
 
     def write_inputs(self, resolved_text: str) -> None:
@@ -214,10 +227,10 @@ class _Writing:
         room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
 
         def start(calendar: stages.Calendar, started: Sequence[stages.Started]) -> None:
-            batch = _Batch(calendar, started)
-            for stage_started in started:
+            parts_of = {each: self.regions[each.stage.region].parts for each in started}
+            batch = _Batch(calendar, {each: len(parts) for each, parts in parts_of.items()})
+            for stage_started, parts in parts_of.items():
                 self.batches[stage_started] = batch
-                parts = self.regions[stage_started.stage.region].parts
                 unwritten[stage_started] = len(parts)
                 for part in parts:
                     compute.submit(self._reported, self._block, stage_started, part, disk, room)
@@ -227,7 +240,7 @@ class _Writing:
                 start(calendar, next(calendar))
             while unwritten:
                 message = self.messages.get()
-                if isinstance(message, Exception):
+                if isinstance(message, BaseException):
                     raise message
                 if isinstance(message, _Computed):
                     if (goes_on := self._take(message)) is not None:
@@ -305,18 +318,13 @@ class _Writing:
     def _take(self, message: _Computed) -> tuple[stages.Calendar, list[stages.Started]] | None:
         """Note the sums of a block. Returns a calendar and what it starts next, where it can go on."""
         batch = self.batches[message.started]
-        batch.sums[message.started][message.part_number] = message.sums
-        if any(len(sums) < len(self.regions[start.stage.region].parts) for start, sums in batch.sums.items()):
+        if not batch.add(message):
             return None
-        for start, sums_by_part in batch.sums.items():
-            del self.batches[start]
-            total = Sums()
-            for _, sums in sorted(sums_by_part.items()):
-                total.add(sums)
-            self.sums[start] = total
+        self.sums.update(batch.totals)
+        for started in batch.totals:
+            del self.batches[started]
         try:
-            ends_ms = {start.stage: self.sums[start].end_ms for start in batch.started}
-            return batch.calendar, batch.calendar.send(ends_ms)
+            return batch.calendar, batch.calendar.send({each.stage: sums.end_ms for each, sums in batch.totals.items()})
         except StopIteration:
             return None
 
@@ -324,7 +332,7 @@ class _Writing:
         """Run *task* on a thread; what it raises reaches the coordinating thread as a message."""
         try:
             task(*arguments)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, or the coordinating thread would wait for ever
             self.messages.put(error)
 
     def _block(

@@ -158,3 +158,11 @@ def write_parquet(path: Path, table: pa.Table) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def row_count(path: Path) -> int | None:
+    """Rows of the Parquet file *path* as its footer tells; None where it has none that can be read."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return None

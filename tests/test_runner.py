@@ -360,3 +360,43 @@ def test_resume_of_a_run_with_a_damaged_manifest(prepared, tmp_path, content):
     (run.path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match="must be the manifest of a run"):
         fleetsim.run(prepared, SCENARIO, run.path, resume=True)
+
+
+def test_a_part_cut_short_is_written_anew_on_resume(prepared, tmp_path):
+    whole = fleetsim.run(prepared, SCENARIO, tmp_path / "whole")
+    run = fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    (run.path / "manifest.json").unlink()
+    for name in ("events", "outcomes"):
+        part = next((run.path / name).rglob("*.parquet"))
+        part.write_bytes(part.read_bytes()[:-20])
+    (run.path / "stages.parquet").write_bytes(b"half")
+
+    assert fleetsim.run(prepared, SCENARIO, run.path, resume=True).digest == whole.digest
+
+
+def test_a_folder_with_nothing_but_a_half_written_file_is_as_good_as_new(prepared, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".half.tmp").touch()
+    fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_whatever_ends_a_thread_ends_the_run(prepared, tmp_path, monkeypatch):
+    def leave(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("fleetsim.runner.load_block", leave)
+    with pytest.raises(SystemExit):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+
+
+def test_a_fleet_is_copied_where_it_cannot_be_linked(prepared, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    linked = fleetsim.run(prepared, SCENARIO, tmp_path / "linked")
+    monkeypatch.setattr(os, "link", refuse)
+    copied = fleetsim.run(prepared, SCENARIO, tmp_path / "copied")
+
+    assert copied.manifest["parts"] == linked.manifest["parts"]
