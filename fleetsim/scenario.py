@@ -305,11 +305,13 @@ def presets() -> dict[str, dict[str, Any]]:
 
 
 def preset_toml(name: str) -> str:
-    """The preset *name* as TOML, in full."""
+    """The preset *name* in full, as a scenario that runs: its names and its start are for the user to change."""
     try:
-        return f"# {name}: {_PRESET_DOCS[name]}\n{tomli_w.dumps(_PRESETS[name])}"
+        (campaign,) = _PRESETS[name]["campaign"]
     except KeyError:
         raise InputError(f"preset: {_choice(tuple(_PRESETS), name)}") from None
+    rest = tomli_w.dumps({**_PRESETS[name], "campaign": [{"name": "maintenance", **campaign}]})
+    return f'# {name}: {_PRESET_DOCS[name]}\nname = "{name}"\nstart = {_START_EXAMPLE}\n{rest}'
 
 
 def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Sequence[str] = ()) -> Scenario:
