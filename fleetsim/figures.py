@@ -183,21 +183,28 @@ class RunFiles:
         return _scan(self.path / f"{table}.parquet").with_columns(cs.categorical().cast(pl.String))
 
     def parts(self, table: str) -> list[Part]:
-        """Files of `events` or `outcomes`, by campaign, iteration and vm_row."""
+        """Files of `events` or `outcomes`, by campaign in file order, iteration and vm_row.
+
+        Campaign and iteration are the same in every row of a file, so its first row tells them, not its name; the
+        name speaks for a file without rows alone. Raise `InputError` for a campaign the run does not have.
+        """
+        names = [campaign["name"] for campaign in self.campaigns]
+        paths = sorted(self.path.glob(f"{table}/region=*/part-*.parquet"))
+        told = [pl.col("campaign").cast(pl.String), pl.col("iteration", "vm_row")]
+        first = pl.collect_all([_scan(path).select(told).head(1) for path in paths])
         found = []
-        for path in sorted(self.path.glob(f"{table}/region=*/part-*.parquet"), key=lambda path: path.name):
-            _, campaign, iteration, number = path.stem.split("-")
+        for path, row in zip(paths, first, strict=True):
+            _, place, which, number = path.stem.split("-")
+            told_by_name = () if len(row) else (names[int(place[1:])], int(which[1:]), 0)
+            campaign, iteration, vm_row = told_by_name or row.row(0)
+            if campaign not in names:
+                hint = nearest(campaign, names)
+                raise InputError(f"{path}: must be of a campaign of the run, got '{campaign}'{hint}")
             folder = path.parent.name
-            found.append(
-                Part(
-                    path,
-                    self.path / "fleet" / folder / f"part-{number}.parquet",
-                    self.campaigns[int(campaign[1:])]["name"],
-                    int(iteration[1:]),
-                    folder.removeprefix("region="),
-                )
-            )
-        return found
+            fleet_path = self.path / "fleet" / folder / f"part-{number}.parquet"
+            part = Part(path, fleet_path, campaign, iteration, folder.removeprefix("region="))
+            found.append(((names.index(campaign), iteration, vm_row), part))
+        return [part for _, part in sorted(found, key=lambda each: each[0])]
 
     def check_columns(self, columns: Iterable[str]) -> None:
         """Raise `InputError` naming each of *columns* the fleet does not have."""
@@ -222,10 +229,10 @@ def _scan(path: Path) -> pl.LazyFrame:
 def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
     """Lazy frame of the events of *run*, with the user's `vm`, `region` and the fleet *columns* asked for.
 
-    One row an event; `end_at` is `start_at` + `duration_ms`, and each effect is a boolean (`memory_lost`,
-    `temp_disk_lost`, `address_changed`, `host_changed`, `clock_synchronised`). A fleet column named as one of
-    the events' is given as `fleet_<name>`. Raise `InputError` for an unknown column, or where the run kept no
-    events.
+    One row an event, in order of campaign (as the scenario has them), iteration and `vm_row`. `end_at` is
+    `start_at` + `duration_ms`, and each effect is a boolean (`memory_lost`, `temp_disk_lost`, `address_changed`,
+    `host_changed`, `clock_synchronised`). A fleet column named as one of the events' is given as `fleet_<name>`.
+    Raise `InputError` for an unknown column, or where the run kept no events.
     """
     files = RunFiles.open(run)
     wanted = [columns] if isinstance(columns, str) else list(columns)
@@ -384,8 +391,8 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def hours(files: RunFiles) -> pl.DataFrame:
-    """One row a campaign and hour since scenario start, first impact to last, quiet hours too."""
-    binned = (
+    """One row a campaign and hour since scenario start in which impacts start: quiet hours have none."""
+    return (
         files.scan("summary")
         .filter(pl.col("figure").is_in(["hourly_start_count", "hourly_unavailable_ms"]))
         .group_by("campaign", hour=pl.col("bin_start_ms") // HOUR_MS)
@@ -393,15 +400,7 @@ def hours(files: RunFiles) -> pl.DataFrame:
             pl.col("value").filter(pl.col("figure") == name).sum().cast(pl.Int64).alias(name)
             for name in ("hourly_start_count", "hourly_unavailable_ms")
         )
-    )
-    every = (
-        binned.group_by("campaign")
-        .agg(hour=pl.int_ranges(pl.col("hour").min(), pl.col("hour").max() + 1))
-        .explode("hour")
-    )
-    return (
-        every.join(binned, on=["campaign", "hour"], how="left")
-        .with_columns(pl.col("hourly_start_count", "hourly_unavailable_ms").fill_null(0))
+        .filter((pl.col("hourly_start_count") > 0) | (pl.col("hourly_unavailable_ms") > 0))
         .sort("campaign", "hour")
         .collect()
     )
@@ -641,7 +640,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
     """The stages that led, one releasing the next, to the last end of *campaign*, in order of time.
 
     Found backwards from the stage that ended last: a stage that did not start when asked started at the end,
-    plus lag, of a stage in its own region or a paired one.
+    plus lag, of a stage in its own region or a paired one; of its own, as its `bottleneck`, where both fit.
     """
     rows = stage_rows.drop_nulls("end_ms").to_dicts()
     lag_ms = {each["name"]: int(each["pair_lag_ms"]) for each in files.campaigns}
@@ -652,13 +651,16 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
         released_by, after_lag_ms = None, 0
         if stage["start_ms"] > stage["asked_ms"]:
             for row in rows:
+                is_own = row["region"] == stage["region"]
                 is_paired = frozenset((row["region"], stage["region"])) in files.edges
                 between_ms = max(lag_ms[row["campaign"]], lag_ms[stage["campaign"]]) if is_paired else 0
-                if (is_paired or row["region"] == stage["region"]) and (
+                if (is_paired or is_own) and (
                     row["end_ms"] + between_ms == stage["start_ms"] and row["start_ms"] < stage["start_ms"]
                 ):
-                    released_by, after_lag_ms = row, between_ms
-                    break
+                    if is_own or released_by is None:
+                        released_by, after_lag_ms = row, between_ms
+                    if is_own:
+                        break
         vm, its_set = _last_of(files, stage)
         links.append(
             Link(

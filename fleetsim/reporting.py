@@ -342,18 +342,19 @@ class Report:
         console.print(_item("!", f"{reasons}: {first}{more}"))
 
     def _render_hours(self, console: Console, campaign: str) -> None:
-        """Impacts started as a chart, the time they took below it, whole hours added up until they fit."""
+        """Impacts started as a chart, the time they took below it, first impact to last, hours summed to fit."""
         rows = self.hour_rows.filter(pl.col("campaign") == campaign)
         if rows.is_empty():
             return
         blocks, rule = (" #", "|") if console.options.ascii_only else (" ▁▂▃▄▅▆▇█", "▕")
         label_width = 12
         width = max(1, console.width - label_width - len(rule))
-        per_bar = -(-len(rows) // width)
-        summed = rows.group_by_dynamic("hour", every=f"{per_bar}i", start_by="datapoint").agg(
-            pl.col("hourly_start_count", "hourly_unavailable_ms").sum()
-        )
-        started, lost_ms = summed["hourly_start_count"].to_list(), summed["hourly_unavailable_ms"].to_list()
+        first, last = rows["hour"][0], rows["hour"][-1]
+        per_bar = -(-(last + 1 - first) // width)
+        started, lost_ms = ([0] * ((last - first) // per_bar + 1) for _ in range(2))
+        for hour, count, value_ms in rows.select("hour", "hourly_start_count", "hourly_unavailable_ms").iter_rows():
+            started[(hour - first) // per_bar] += count
+            lost_ms[(hour - first) // per_bar] += value_ms
         bar_width = min(4, width // len(started))
         step = "hour" if per_bar == 1 else f"{per_bar:,} hours"
         console.print()
@@ -363,7 +364,7 @@ class Report:
         bars = [*_chart(started, CHART_ROWS, bar_width, blocks), *_chart(lost_ms, 1, bar_width, blocks)]
         for label, line in zip(labels, bars, strict=True):
             console.print(Text(f"{label:>{label_width}}{rule}{line}", no_wrap=True, overflow="crop"))
-        left, right = f"{rows['hour'][0]:,} h", f"{rows['hour'][-1] + 1:,} h"
+        left, right = f"{first:,} h", f"{last + 1:,} h"
         axis = f"{left}{right:>{max(len(right) + 1, bar_width * len(started) - len(left))}}"
         console.print(Text(f"{'':{label_width + len(rule)}}{axis}", style="dim", no_wrap=True, overflow="crop"))
 

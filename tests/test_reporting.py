@@ -21,7 +21,7 @@ from rich.console import Console
 
 from fleetsim import schema
 from fleetsim.errors import InputError
-from fleetsim.figures import FIGURES, duration, impact_by, read_events
+from fleetsim.figures import FIGURES, RunFiles, duration, impact_by, read_events
 from fleetsim.reporting import report
 
 START = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
@@ -274,6 +274,20 @@ def of_pauses(tmp_path: Path, pauses_ms: list[int], **kept: bool) -> Path:
     return write_run(tmp_path / "run", vms=vms, stages=[stage], bins={}, no_guarantee=(), **kept)
 
 
+def two_campaigns(tmp_path: Path, **kept: Any) -> Path:
+    """A run of two campaigns, each in both regions."""
+    campaigns = [HYPERVISOR, {"name": "firmware", "regions": ["north", "south"], "pair_lag_ms": 0}]
+    stages = [stage | {"campaign": each["name"]} for each in campaigns for stage in (NORTH, SOUTH)]
+    return write_run(tmp_path / "run", campaigns=campaigns, stages=stages, **kept)
+
+
+def rewrite(path: Path, table: pa.Table, name: str, values: list[int]) -> None:
+    """Write *table* to *path*, its column *name* now of *values*."""
+    field = table.schema.field(name)
+    place = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
+
+
 # Figures
 
 
@@ -309,15 +323,33 @@ def test_every_figure_of_a_stage(run):
     }
 
 
-def test_hours_run_from_the_first_impact_to_the_last(run):
+def test_hours_are_those_in_which_impacts_start(run):
     frame = report(run).frame
 
     assert [values(frame, "hour", f"hypervisor/{hour}") for hour in range(4)] == [
         {"hourly_start_count": 5, "hourly_unavailable_ms": 66_000},
-        {"hourly_start_count": 0, "hourly_unavailable_ms": 0},
+        {},
         {"hourly_start_count": 1, "hourly_unavailable_ms": 20_000},
         {},
     ]
+
+
+def test_quiet_hours_take_nothing(tmp_path):
+    last_ms = 10**9 * 3_600_000  # filled in, the hours would take gigabytes
+    bins = {
+        ("north", "hourly_start_count"): {0: 3, 3_600_000: 0, last_ms: 1},
+        ("north", "hourly_unavailable_ms"): {0: 30, 3_600_000: 0, last_ms: 10},
+    }
+    run = write_run(tmp_path / "run", bins=bins)
+
+    assert report(run).to_dict()["campaigns"][0]["hours"] == [
+        {"hour": 0, "hourly_start_count": 3, "hourly_unavailable_ms": 30},
+        {"hour": 10**9, "hourly_start_count": 1, "hourly_unavailable_ms": 10},
+    ]
+    assert len(report(run).frame.filter(grain="hour")) == 4
+    lines = rendered(run).splitlines()
+    assert lines[-1].split() == ["0", "h", "1,000,000,001", "h"]
+    assert lines[-2].partition("▕")[2] == "█" + " " * 65 + "▃"  # one bar at each end of 67 columns
 
 
 def test_frame_is_the_declared_table(run):
@@ -495,6 +527,20 @@ def test_the_chain_crosses_campaigns_and_ends_in_singles(tmp_path):
     assert [(link.set, link.vm) for link in links] == [(7, None), (None, "d")]
 
 
+@pytest.mark.parametrize("own_end_ms", [1_702_000, 1_701_999], ids=["tie", "pair last"])
+def test_on_a_tie_the_stages_own_region_released_it(tmp_path, own_end_ms):
+    firmware = {"name": "firmware", "regions": ["south"], "pair_lag_ms": 0}
+    # By start, north comes first: 60 s of pair lag after its end is when firmware in south ends too.
+    before = SOUTH | {"campaign": "firmware", "start_ms": 1_000, "end_ms": own_end_ms}
+    run = write_run(tmp_path / "run", campaigns=[HYPERVISOR, firmware], stages=[NORTH, SOUTH, before])
+
+    link = report(run).chains["hypervisor"][-1]
+
+    is_tie = own_end_ms == SOUTH["start_ms"]
+    assert link.after == (("firmware", "south") if is_tie else ("hypervisor", "north"))
+    assert link.pair_lag_ms == (0 if is_tie else 60_000)
+
+
 def test_a_wait_that_no_stage_explains_is_not_explained_away(tmp_path):
     run = write_run(tmp_path / "run", stages=[NORTH, SOUTH | {"start_ms": 1_702_001}])
 
@@ -586,6 +632,51 @@ def test_every_unknown_column_is_named_with_the_nearest(run):
     ]
 
 
+@pytest.mark.parametrize("kept", [{"outcomes": False}, {"events": False}], ids=["events", "outcomes"])
+def test_misnamed_files_do_not_swap_campaigns(tmp_path, kept):
+    run = two_campaigns(tmp_path, **kept)
+    table, column = ("events", "duration_ms") if "outcomes" in kept else ("outcomes", "paused_ms")
+    hypervisor, firmware = sorted(run.glob(f"{table}/region=south/*.parquet"))
+    rewrite(firmware, pq.read_table(firmware), column, [1, 2])
+    expected = report(run, by=["size"]).frame
+    hypervisor.rename(run / "aside")
+    firmware.rename(hypervisor)
+    (run / "aside").rename(firmware)
+
+    found = report(run, by=["size"]).frame
+
+    assert found.equals(expected)
+    assert values(found, "size", "firmware/%00")["paused_ms_p50"] == 2
+    assert values(found, "size", "hypervisor/%00")["paused_ms_p50"] == 5_000
+    rewrite(hypervisor, pq.read_table(hypervisor), "iteration", [2, 2])
+    assert [(part.campaign, part.iteration, part.region) for part in RunFiles.open(run).parts(table)] == [
+        ("hypervisor", 1, "north"),
+        ("hypervisor", 1, "south"),
+        ("firmware", 1, "north"),
+        ("firmware", 2, "south"),
+    ]
+
+
+def test_a_file_without_rows_is_what_its_name_says(tmp_path):
+    run = two_campaigns(tmp_path, outcomes=False)
+    (path,) = run.glob("events/region=south/part-c001-*")
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+    found = values(report(run, by=["region"]).frame, "region", "firmware/south")
+
+    assert (found["vm_count"], found["vm_hit_count"], found["paused_ms_max"]) == (2, 0, None)
+    assert len(read_events(run).collect()) == 10
+
+
+def test_a_file_of_no_campaign_of_the_run_is_an_input_error(tmp_path):
+    run = write_run(tmp_path / "run", outcomes=False)
+    resolved = (run / "resolved.toml").read_text()
+    (run / "resolved.toml").write_text(resolved.replace('"hypervisor"', '"hypervisors"'))
+
+    with pytest.raises(InputError, match="must be of a campaign of the run, got 'hypervisor'; did you mean"):
+        read_events(run)
+
+
 # Files and terminal
 
 
@@ -597,7 +688,7 @@ def test_json_holds_figures_chain_and_curve(run, tmp_path):
     campaign = found["campaigns"][0]
     assert campaign["figures"]["length_ms"] == 8_222_000
     assert [link["sentence"] for link in campaign["chain"]] == CHAIN
-    assert campaign["hours"][1] == {"hour": 1, "hourly_start_count": 0, "hourly_unavailable_ms": 0}
+    assert campaign["hours"][1] == {"hour": 2, "hourly_start_count": 1, "hourly_unavailable_ms": 20_000}
     assert campaign["no_guarantee"] == {"one_vm": 1}
     assert [stage["region"] for stage in campaign["stages"]] == ["north", "south"]
     assert [row["key"] for row in campaign["by"][0]["rows"]] == [["2x3.5"], [None], ["a/b%"]]
@@ -763,6 +854,23 @@ def test_events_keep_the_order_of_their_files(tmp_path):
     events = read_events(of_pauses(tmp_path, [1_000] * 5_000)).collect()
 
     assert events["vm_row"].to_list() == list(range(5_000))
+
+
+def test_events_are_by_campaign_as_in_the_scenario_iteration_and_vm_row(tmp_path):
+    # By name the regions run against vm_row, and firmware before hypervisor.
+    regions = {"north": "south", "south": "north"}
+    run = two_campaigns(tmp_path, vms=[(vm, regions[region], *rest) for vm, region, *rest in VMS])
+    for path in list(run.glob("events/region=*/part-c001-*")):
+        again = pq.read_table(path)
+        rewrite(path.with_name(path.name.replace("c001-i001", "c000-i002")), again, "iteration", [2] * len(again))
+
+    events = read_events(run).collect()
+
+    assert events.select(pl.col("campaign").cast(pl.String), "iteration", "vm_row").rows() == [
+        (campaign, iteration, vm_row)
+        for campaign, iteration in (("hypervisor", 1), ("firmware", 1), ("firmware", 2))
+        for vm_row in range(6)
+    ]
 
 
 def test_no_events_are_an_empty_frame_of_the_same_columns(run, tmp_path):
