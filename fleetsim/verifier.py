@@ -3,7 +3,7 @@
 It sees files only and shares no code with what wrote them: pairs come from the CSV, parameters from
 `resolved.toml`, and it has its own idea of what an impact may leave behind. Nothing is stepped through time:
 each rule is one query over sorted or grouped rows, and its rows are the offenders. The fleet is read part by
-part; what outlives a part is one small aggregate a stage. Neither file names nor the order of rows count.
+part; what outlives a part is one small aggregate a stage and 8 bytes a VM. File names do not count.
 """
 
 import csv
@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,8 @@ _NO_DOMAIN = 255
 """Stands for a missing domain in arithmetic; no domain has this number (R31)."""
 _NOT_TOLD_BY_EVENTS = [name for name in SUMMARY_FIGURES if name.startswith("last_")]
 """Figures of `summary` about the walk that ended last: where several did, any of them will do."""
+_WINDOWS = ["notice_at", *(f"{phase}_{end}_at" for phase in ("self_service", "scheduled") for end in ("start", "end"))]
+"""Columns of `stages` that only kinds with windows fill."""
 _FOLD = {  # how a figure of a stage is put together from those of its parts
     "set_down_ratio_max": "max",
     "longest_ms": "max",
@@ -189,7 +193,6 @@ class _Tally:
         self._rows: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._shown: dict[str, list[dict[str, Any]]] = {}
-        self._add("files", listing.entry_count, len(listing.problems), listing.problems)
 
     def ask(self, grain: str, subject: Any, named: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         """Put every query of *grain* whose tables are readable to *subject*."""
@@ -206,6 +209,8 @@ class _Tally:
         kept.extend(dict(row) for row in list(shown)[: OFFENDERS_SHOWN - len(kept)])
 
     def results(self, claims: "_Claims | None") -> tuple[RuleResult, ...]:
+        listing = self._listing
+        self._add("files", listing.entry_count, len(listing.problems), listing.problems)
         found = [self._result("files", _FILES_SENTENCE, None)]
         queries: dict[str, list[_Query]] = {}
         for query in _QUERIES:
@@ -267,6 +272,7 @@ class _File:
     columns: tuple[str, ...]
     vm_row_min: int
     vm_row_max: int
+    rows_digest: str  # of a fleet part, as its metadata says
 
     @property
     def folder_region(self) -> str:
@@ -285,6 +291,7 @@ class _Listing:
         self.tables: dict[str, list[_File]] = {table: [] for table in _TABLES}
         self.readable = {"fleet", "events", "outcomes"}
         self._lacking: dict[str, str] = {}
+        self._unsorted: set[str] = set()
         self.entry_count = len(manifest["parts"])
         for entry in manifest["parts"]:
             self._check(entry["path"], entry["rows"], entry["sha256"])
@@ -342,7 +349,8 @@ class _Listing:
             return None
         self.readable.add(table)
         low, high = _vm_row_range(self.folder / path, metadata) if "vm_row" in schema.names else (0, -1)
-        self.tables[table].append(_File(path, metadata.num_rows, tuple(schema.names), low, high))
+        rows_digest = (metadata.metadata or {}).get(b"fleetsim.rows_digest", b"").decode()
+        self.tables[table].append(_File(path, metadata.num_rows, tuple(schema.names), low, high, rows_digest))
         return None
 
     def _provenance(self, table: str) -> Iterator[tuple[str, str]]:
@@ -354,6 +362,37 @@ class _Listing:
         yield "fleet_digest", self.manifest["fleet_digest"]
         if table in ("events", "outcomes"):
             yield "effects", json.dumps(effect_names())
+
+    def check_inputs(self, resolved: Mapping[str, Any]) -> None:
+        """Compare *resolved*, and the inputs it tells the digests of, with the manifest and the files."""
+        asked = {key: value for key, value in resolved.items() if key != "provenance"}
+        canonical = json.dumps(
+            asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=lambda value: value.isoformat()
+        )
+        stated = resolved.get("provenance", {})
+        digest = self.manifest["scenario_digest"]
+        compared = [
+            ("seed is not the manifest's", self.manifest["seed"], resolved["seed"]),
+            (
+                "is not the scenario of the manifest's scenario_digest",
+                digest,
+                hashlib.sha256(canonical.encode()).hexdigest(),
+            ),
+            ("provenance.scenario_digest is not the manifest's", digest, stated.get("scenario_digest")),
+            (
+                "provenance.fleet_digest is not the manifest's",
+                self.manifest["fleet_digest"],
+                stated.get("fleet_digest"),
+            ),
+        ]
+        if "pairs" in self.readable:
+            pairs_digest = hashlib.sha256((self.folder / "pairs.csv").read_bytes()).hexdigest()
+            compared.append(
+                ("provenance.pairs_digest is not that of pairs.csv", pairs_digest, stated.get("pairs_digest"))
+            )
+        for problem, expected, found in compared:
+            if found != expected:
+                self._problem("resolved.toml", problem, expected, found)
 
     def without(self, table: str) -> None:
         """Note that the scenario asks for no *table*."""
@@ -376,6 +415,9 @@ class _Listing:
         for file in self.tables[table]:
             if file.vm_row_min <= high and low <= file.vm_row_max:
                 frame = self.read(file, columns)
+                if file.path not in self._unsorted and not frame["vm_row"].is_sorted():
+                    self._unsorted.add(file.path)
+                    self._problem(file.path, "vm_row does not rise")
                 if file.vm_row_min < low or high < file.vm_row_max:
                     frame = frame.filter(pl.col("vm_row").is_between(low, high))
                 yield frame.with_columns(folder_region=pl.lit(file.folder_region))
@@ -524,6 +566,7 @@ class _Claims:
             for table in ("events", "outcomes"):
                 if not resolved["outputs"][table]:
                     listing.without(table)
+            listing.check_inputs(resolved)
             campaigns = [_campaign(campaign) for campaign in resolved["campaign"]]
             regions = [campaign["regions"] for campaign in resolved["campaign"]]
         except (KeyError, TypeError, AttributeError) as error:
@@ -569,12 +612,24 @@ class _Claims:
     @cached_property
     def stage_times(self) -> pl.DataFrame:
         """When each stage is at work, by the summary: _STAGE, start_ms, end_ms."""
-        value = pl.col("value").cast(pl.Int64)
+        value = pl.col("value").cast(pl.Int64, strict=False)  # no number: null here, and a figure R74 finds
         at_work = self.summary.group_by(_STAGE).agg(
             start_ms=value.filter(pl.col("figure") == "start_ms").first(),
             end_ms=value.filter(pl.col("figure") == "end_ms").first(),
         )
         return self.stages.select(_STAGE).unique().join(at_work, on=_STAGE, how="left")
+
+    @cached_property
+    def last_walks(self) -> pl.DataFrame:
+        """What the summary says of the walk that ended last in each stage: _STAGE, last_* as in SUMMARY_FIGURES."""
+        told = self.summary.group_by(_STAGE).agg(
+            # Told twice is not told.
+            pl.when((pl.col("figure") == name).sum() == 1)
+            .then(pl.col("value").filter(pl.col("figure") == name).first())
+            .alias(name)
+            for name in _NOT_TOLD_BY_EVENTS
+        )
+        return self.stage_times.join(told, on=_STAGE, how="left")
 
     def of_campaign(self, frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
         """*frame* with parameters of each row's campaign; rows of unknown campaigns have none."""
@@ -618,6 +673,7 @@ def _campaign(given: Mapping[str, Any]) -> dict[str, Any]:
         "work_ms": given["work_ms"],
         "gap_ms": given["update_domain_gap_ms"],
         "order": given["update_domain_order"],
+        "spread_ms": given["spread_ms"],
         "lag_ms": given["pair_lag_ms"],
         "length_ms_min": length["length_ms_min"],
         "length_ms_max": length["length_ms_max"],
@@ -664,6 +720,7 @@ _OUTCOME_TYPES = {
     "iteration": pl.UInt8,
     "vm_row": pl.UInt32,
     "outcome": pl.String,
+    "reason": pl.String,
     "paused_ms": pl.UInt32,
     "down_ms": pl.UInt32,
     "event_count": pl.UInt32,
@@ -821,6 +878,21 @@ class _Part:
         ).with_columns(is_set=pl.col("walk_row") < len(self.sets))
 
     @cached_property
+    def last_walks(self) -> pl.DataFrame:
+        """Spans of the walks here that the summary says ended last, by first `vm_row`, with their domain_count."""
+        low, high = self._range
+        told = self.claims.last_walks.filter(pl.col("last_vm_row").is_between(low, high))
+        vms = self.vms.select("walk_row", pl.col("vm_row").cast(pl.Float64))
+        walks = vms.filter(pl.col("vm_row").is_in(told["last_vm_row"].implode())).select("walk_row").unique()
+        firsts = vms.join(walks, on="walk_row", how="semi").group_by("walk_row").agg(last_vm_row=pl.col("vm_row").min())
+        return (
+            self.spans.join(firsts, on="walk_row")
+            .join(told.select(*_STAGE, "last_vm_row"), on=[*_STAGE, "last_vm_row"], how="semi")
+            .join(self.sets.select("walk_row", "domain_count"), on="walk_row", how="left")
+            .select(*_STAGE, "first_start_ms", "end_ms", pl.col("domain_count").fill_null(1))
+        )
+
+    @cached_property
     def constant_spans(self) -> pl.DataFrame:
         """Spans of sets in campaigns of one length for all, with what R77 needs of set and campaign."""
         length = ["length_ms_min", "length_ms_max"]
@@ -946,6 +1018,11 @@ def _histogram_bin_ms(value_ms: pl.Expr) -> pl.Expr:
     return value_ms.cast(pl.Int64) // width_ms * width_ms
 
 
+def _fingerprints(vm: pl.Series) -> pl.Series:
+    """64 bits of each VM, the same in every part: those of a whole number are the number itself."""
+    return vm.reinterpret(signed=False) if vm.dtype == pl.Int64 else vm.cast(pl.String).hash()
+
+
 class _Whole:
     """The run once its parts went by: aggregates per stage, and what no part accounts for."""
 
@@ -953,15 +1030,45 @@ class _Whole:
         self.claims = claims
         self._listing = listing
         self._figures: list[pl.DataFrame] = []
+        self._last_walks: list[pl.DataFrame] = []
         self._set_ranges: list[tuple[int, Any, Any, str]] = []
         self._seen = dict.fromkeys(("events", "outcomes"), 0)
         self._found = dict.fromkeys(("vms", "sets", "singles"), 0)
         self.listed_left = claims.no_guarantee
         self.fleet_files = listing.tables["fleet"]
+        # All that grows with the fleet: 8 bytes a VM, for a VM may be repeated in any two parts.
+        self._vm_prints: npt.NDArray[np.uint64] = np.empty(sum(file.rows for file in self.fleet_files), np.uint64)
 
     @property
     def summary(self) -> pl.DataFrame:
         return self.claims.summary
+
+    @property
+    def stages(self) -> pl.DataFrame:
+        return self.claims.stages
+
+    @cached_property
+    def fleet_digest(self) -> pl.DataFrame:
+        """The manifest's digest of the fleet beside that of the parts' rows, as their metadata tell it."""
+        rows_digests = "".join(file.rows_digest for file in self.fleet_files if file.rows)
+        try:
+            found = hashlib.sha256(bytes.fromhex(rows_digests)).hexdigest()
+        except ValueError:
+            found = "none"
+        return pl.DataFrame({"expected": [str(self._listing.manifest["fleet_digest"])], "found": [found]})
+
+    @cached_property
+    def repeated_vms(self) -> pl.DataFrame:
+        """Rows of the fleet whose `vm` others have too: vm, vm_row, path. Exact where two fingerprints agree."""
+        prints = self._vm_prints[: self._found["vms"]]
+        prints.sort()
+        suspects = pl.Series(np.unique(prints[1:][prints[1:] == prints[:-1]]))
+        frames = [pl.DataFrame(schema={"vm": pl.String, "vm_row": pl.UInt32, "path": pl.String})]
+        for file in self.fleet_files if len(suspects) else ():
+            rows = self._listing.read(file, ["vm", "vm_row"])
+            rows = rows.filter(_fingerprints(rows["vm"]).is_in(suspects.implode()))
+            frames.append(rows.select(pl.col("vm").cast(pl.String), "vm_row", path=pl.lit(file.path)))
+        return pl.concat(frames).filter(pl.col("vm").is_duplicated())
 
     def add(self, part: _Part) -> None:
         """Keep of *part* what rules about the whole run ask for."""
@@ -969,9 +1076,12 @@ class _Whole:
         if "events" in readable:
             self._seen["events"] += len(part.all_events)
             self._figures.append(part.figures())
+            self._last_walks.append(part.last_walks)
         if "outcomes" in readable:
             self._seen["outcomes"] += len(part.outcomes)
-        self._found["vms"] += len(part.fleet)
+        end = self._found["vms"] + len(part.fleet)
+        self._vm_prints[self._found["vms"] : end] = _fingerprints(part.fleet["vm"]).to_numpy()
+        self._found["vms"] = end
         self._found["sets"] += len(part.sets)
         self._found["singles"] += len(part.singles)
         ranges = part.sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
@@ -995,6 +1105,13 @@ class _Whole:
                 value=pl.when(fold == "max").then("max").when(fold == "min").then("min").otherwise("sum"),
             )
         )
+
+    @cached_property
+    def last_walks(self) -> pl.DataFrame:
+        """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
+        walks = pl.concat(self._last_walks) if self._last_walks else None
+        told = self.claims.of_campaign(self.claims.last_walks, "gap_ms")
+        return told.join(walks, on=_STAGE, how="left", suffix="_walk") if walks is not None else told.head(0)
 
     def figure(self, name: str) -> pl.DataFrame:
         """One single-valued figure as a column of its name, a row a stage."""
@@ -1150,6 +1267,19 @@ def _fleet_divided(whole: _Whole) -> pl.DataFrame:
     return whole.divided_sets
 
 
+@_rule("fleet", "run", over="fleet_digest")
+def _fleet_asked_for(whole: _Whole) -> pl.DataFrame:
+    """The fleet is the one the manifest names by its digest."""
+    problem = pl.lit("fleet_digest is not that of its parts")
+    return whole.fleet_digest.filter(pl.col("found") != pl.col("expected")).with_columns(problem=problem)
+
+
+@_rule("fleet", "run", over="fleet_ranges")
+def _fleet_vms_differ(whole: _Whole) -> pl.DataFrame:
+    """No VM is there twice."""
+    return whole.repeated_vms.with_columns(problem=pl.lit("vm is there twice"))
+
+
 @_rule("R31", "part", over="fleet")
 def _domains_in_range(part: _Part) -> pl.DataFrame:
     """Every VM of a set has an update domain from 0 to 19, so a set has at most 20."""
@@ -1184,6 +1314,32 @@ def _inside_stage(part: _Part) -> pl.DataFrame:
     return events.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
 
 
+@_rule("R4", "part", over="spans", needs="events stages summary")
+def _starts_within_spread(part: _Part) -> pl.DataFrame:
+    """A set or single first starts within `spread` of its stage's start."""
+    spans = part.spans.join(part.claims.stage_times, on=_STAGE, suffix="_stage")
+    after_ms = pl.col("start_ms") + pl.max_horizontal("spread_ms", 1)
+    late = part.claims.of_campaign(spans, "spread_ms").filter(pl.col("first_start_ms") >= after_ms)
+    return late.select(*_STAGE, "walk_row", "first_start_ms", start_ms_stage="start_ms", spread_ms="spread_ms")
+
+
+@_rule("R4", "run", over="stages", needs="events stages summary")
+def _stages_sound(whole: _Whole) -> pl.DataFrame:
+    """A stage starts when it was asked for or later; freezes know neither windows nor waves."""
+    stages = whole.stages.join(whole.claims.stage_times, on=_STAGE, how="left")
+    stages = whole.claims.of_campaign(stages, "asked_ms")
+    problem = (
+        pl.when(pl.col("start_ms") < pl.col("asked_ms"))
+        .then(pl.lit("starts before it was asked for"))
+        .when(pl.any_horizontal(pl.col(_WINDOWS).is_not_null()))
+        .then(pl.lit("has a window"))
+        .when(pl.col("wave") != 1)
+        .then(pl.lit("is of another wave than the first"))
+    )
+    shown = [*_STAGE, "start_ms", "asked_ms", "wave", *_WINDOWS]
+    return stages.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+
+
 @_rule("R4", "run", over="stray_events", needs="events stages summary")
 def _stray_events(whole: _Whole) -> pl.DataFrame:
     """No event is of a VM beyond the fleet."""
@@ -1192,20 +1348,20 @@ def _stray_events(whole: _Whole) -> pl.DataFrame:
 
 @_rule("R5", "part", over="outcomes", needs="outcomes")
 def _one_outcome(part: _Part) -> pl.DataFrame:
-    """Every VM in scope ends an iteration in exactly one outcome, which without windows is `updated`."""
+    """Every VM in scope ends an iteration in exactly one outcome: without windows `updated`, for no reason."""
     who = ["campaign", "iteration", "vm_row"]
     expected = part.vms.join(part.claims.scope, on="region").with_columns(_KEY).select(*who, "key", expected=1)
     found = (
-        part.outcomes.with_columns(is_other=pl.col("outcome") != "updated")
+        part.outcomes.with_columns(is_other=(pl.col("outcome") != "updated") | (pl.col("reason") != "none"))
         .group_by("key")
-        .agg(pl.col(*who, "outcome").first(), pl.col("is_other").any(), found=pl.len())
+        .agg(pl.col(*who, "outcome", "reason").first(), pl.col("is_other").any(), found=pl.len())
     )
     both = expected.join(found, on="key", how="full", suffix="_found")
     counts = [pl.col(name).fill_null(0) for name in ("expected", "found")]
     return (
         both.filter((counts[0] != counts[1]) | pl.col("is_other"))
         .with_columns(pl.coalesce(name, f"{name}_found").alias(name) for name in who)
-        .select(*who, "outcome", *counts)
+        .select(*who, "outcome", "reason", *counts)
     )
 
 
@@ -1476,6 +1632,28 @@ def _summary_totals(whole: _Whole) -> pl.DataFrame:
     expected = pl.concat([recomputed, *(frame.select(recomputed.columns) for frame in (asked, taken))])
     told = claims.summary.filter(~pl.col("figure").is_in(_NOT_TOLD_BY_EVENTS))
     return _differences(expected, told, ["asked_ms", "start_ms", "first_start_ms", "end_ms"])
+
+
+@_rule("R74", "run", over="last_walks", needs="events stages summary")
+def _last_walk(whole: _Whole) -> pl.DataFrame:
+    """The walk a stage is said to have ended with did end last, and its spread, work and gaps add up."""
+    expected = {
+        "last_spread_ms": pl.col("first_start_ms") - pl.col("start_ms"),
+        "last_gap_ms": (pl.col("domain_count") - 1) * pl.col("gap_ms"),
+        "last_domain_count": pl.col("domain_count"),
+        "last_work_ms": pl.col("end_ms") - pl.col("start_ms") - pl.col("last_spread_ms") - pl.col("last_gap_ms"),
+    }
+    problem = pl.coalesce(
+        pl.when(pl.col("end_ms_walk").ne_missing(pl.col("end_ms"))).then(pl.lit("is no walk that ends last")),
+        *(
+            pl.when(pl.col(name).ne_missing(value)).then(pl.lit(f"{name} is not that of the walk"))
+            for name, value in expected.items()
+        ),
+    )
+    shown = [*_STAGE, "start_ms", "end_ms", *_NOT_TOLD_BY_EVENTS]
+    return (
+        whole.last_walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+    )
 
 
 @_rule("R74", "run", over="counts", needs="events stages summary")

@@ -227,6 +227,7 @@ def derive(plant: Plant) -> None:
             figures = _figures(campaign, vms, hits)
             start_ms, _ = plant.stage_times[campaign["name"], region]
             figures |= {("asked_ms", None): campaign["start_ms"], ("start_ms", None): start_ms}
+            figures["last_spread_ms", None] -= start_ms
             stage = {"campaign": campaign["name"], "iteration": 1, "region": region}
             plant.summary += [
                 stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
@@ -296,6 +297,11 @@ def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[
         first_ms.append(min(start for start, _ in spans))
         end_ms.append(max(max(start + campaign["work_ms"], end) for start, end in spans))
         longest_ms = max(longest_ms, end_ms[-1] - first_ms[-1])
+        if end_ms[-1] == max(end_ms):
+            gap_ms = (len(units) - 1) * campaign["update_domain_gap_ms"]
+            figures["last_vm_row", None], figures["last_domain_count", None] = min(members), len(units)
+            figures["last_spread_ms", None], figures["last_gap_ms", None] = first_ms[-1], gap_ms
+            figures["last_work_ms", None] = end_ms[-1] - first_ms[-1] - gap_ms
         if next(iter(units.values()))[0]["set"] is None:
             figures["single_count", None] += 1
             continue
@@ -340,21 +346,38 @@ def write(plant: Plant, folder: Path) -> Path:
         declared, files = (EVENTS, plant.events) if name == "events" else (OUTCOMES, plant.outcomes)
         for (place, region, part), rows in files.items() if plant.outputs[name] else ():
             path = f"{name}/region={region}/part-c{place:03}-i001-{part:05}.parquet"
-            tables[path] = (declared.columns, rows)
+            tables[path] = (declared.columns, sorted(rows, key=lambda row: int(row["vm_row"])))
     is_text = isinstance(plant.vms()[0]["vm"], str)
-    for path, (columns, rows) in tables.items():
-        write_table(folder / path, columns, rows, is_text=is_text)
-    lines = ["region,paired_region,geography", *(f"{region},{pair},earth" for region, pair in PAIRS.items())]
-    (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
-    (folder / "scenario.toml").write_text('name = "plant"\n')
     resolved = {"name": "plant", "start": START, "seed": 7, "preset": "azure-2017", "outputs": plant.outputs}
-    (folder / "resolved.toml").write_text(tomli_w.dumps(resolved | {"campaign": plant.campaigns}))
-    write_manifest(folder, plant.counts)
+    resolved["campaign"] = plant.campaigns
+    canonical = json.dumps(
+        resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=datetime.isoformat
+    )
+    rows_digests = {path: _sha256(path) for path in tables if path.startswith("fleet/")}
+    in_order = sorted(rows_digests, key=lambda path: tables[path][1][0]["vm_row"])
+    digests = {
+        "scenario_digest": _sha256(canonical),
+        "fleet_digest": hashlib.sha256(b"".join(bytes.fromhex(rows_digests[path]) for path in in_order)).hexdigest(),
+    }
+    for path, (columns, rows) in tables.items():
+        stated = {"rows_digest": rows_digests[path]} if path in rows_digests else digests
+        write_table(folder / path, columns, rows, is_text=is_text, **stated)
+    lines = ["region,paired_region,geography", *(f"{region},{pair},earth" for region, pair in PAIRS.items())]
+    pairs = "\n".join(lines) + "\n"
+    (folder / "pairs.csv").write_text(pairs)
+    (folder / "scenario.toml").write_text('name = "plant"\n')
+    provenance = digests | {"pairs_digest": _sha256(pairs)}
+    (folder / "resolved.toml").write_text(tomli_w.dumps(resolved | {"provenance": provenance}))
+    write_manifest(folder, counts=plant.counts, **digests)
     return folder
 
 
-def write_manifest(folder: Path, counts: Row, **changes: Any) -> None:
-    """List the files of *folder* as they are now."""
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_manifest(folder: Path, **facts: Any) -> None:
+    """List the files of *folder* as they are now, under *facts*."""
     parts = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         path = file.relative_to(folder).as_posix()
@@ -369,19 +392,18 @@ def write_manifest(folder: Path, counts: Row, **changes: Any) -> None:
         "fleetsim_version": "0.1.0",
         "schema_version": SCHEMA_VERSION,
         "seed": 7,
-        "scenario_digest": "5" * 64,
-        "fleet_digest": "f" * 64,
         "run_digest": digest.hexdigest(),
         "parts": parts,
-        "counts": counts,
         "invented": [],
         "warnings": [],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    (folder / "manifest.json").write_text(json.dumps(manifest | facts))
 
 
-def write_table(path: Path, columns: tuple[Column, ...], rows: list[Row], *, is_text: bool = False) -> None:
-    """Write *rows* as Parquet, typed as *columns* declare; `_at` values are ms since START."""
+def write_table(
+    path: Path, columns: tuple[Column, ...], rows: list[Row], *, is_text: bool = False, **stated: str
+) -> None:
+    """Write *rows* as Parquet, typed as *columns* declare; `_at` values are ms since START. Metadata: *stated*."""
     text = pa.dictionary(pa.int32(), pa.string())
     types = {
         "identity": pa.string() if is_text else pa.int64(),
@@ -394,7 +416,8 @@ def write_table(path: Path, columns: tuple[Column, ...], rows: list[Row], *, is_
         "f64": pa.float64(),
         "instant": pa.timestamp("ms", "UTC"),
     }
-    metadata = {"fleetsim.scenario_digest": "5" * 64, "fleetsim.effects": json.dumps(effect_names())}
+    metadata = {f"fleetsim.{name}": value for name, value in stated.items()}
+    metadata["fleetsim.effects"] = json.dumps(effect_names())
     schema = pa.schema(
         [pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in columns],
         metadata,

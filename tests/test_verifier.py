@@ -155,6 +155,10 @@ def skip_outcome(plant: Plant) -> None:
     plant.stage("hypervisor", "east")["skipped_count"] += 1
 
 
+def odd_reason(plant: Plant) -> None:
+    plant.outcomes[0, "east", 0][0]["reason"] = "odd"
+
+
 def outcome_out_of_scope(plant: Plant) -> None:
     """`cleanup` does not work in south."""
     plant.outcomes[2, "south", 0] = [dict(plant.outcomes[0, "south", 0][0], campaign="cleanup")]
@@ -255,8 +259,13 @@ def overlap_within_campaign(plant: Plant) -> None:
 def stage_taken_early(campaign: str, region: str, ms: int) -> Callable[[Plant], None]:
     def change(plant: Plant) -> None:
         plant.figure(campaign, region, "start_ms")["value"] -= ms
+        plant.figure(campaign, region, "last_spread_ms")["value"] += ms
 
     return change
+
+
+def single_late(plant: Plant) -> None:
+    shift(plant.pick("agent", "south", None, None), 1)
 
 
 def single_in_pairs_time(plant: Plant) -> None:
@@ -266,6 +275,16 @@ def single_in_pairs_time(plant: Plant) -> None:
 
 def figure(campaign: str, region: str, name: str, **changes: Any) -> Callable[[Plant], None]:
     return lambda plant: plant.figure(campaign, region, name).update(changes)
+
+
+def last(**changes: float) -> Callable[[Plant], None]:
+    """Figures of the walk that ends last of `agent` in east: its set, of two domains."""
+
+    def change(plant: Plant) -> None:
+        for name, value in changes.items():
+            plant.figure("agent", "east", f"last_{name}")["value"] = value
+
+    return change
 
 
 def repeat_figure(plant: Plant) -> None:
@@ -294,13 +313,31 @@ def short_stages(plant: Plant) -> None:
 
 HYPERVISOR = {"campaign": "hypervisor", "iteration": 1}
 AGENT = {"campaign": "agent", "iteration": 1}
+LAST = AGENT | {"region": "east"}
+NO_LAST = "is no walk that ends last"
 FAULTS = {
     "part in another folder": Fault("fleet", {"folder_region": "east"}, to_tables=part_in_other_folder),
-    "set divided over parts": Fault("fleet", {"region": "north", "set": 2}, "R30 R38 R74", to_events=divide_set),
+    "set divided over parts": Fault("fleet", {"region": "north", "set": 2}, "R4 R30 R38 R74", to_events=divide_set),
     "gap in the fleet": Fault("fleet", {"rows": 3, "expected_rows": 4}, "R4", to_events=drop_vm),
     "vm_row twice": Fault("fleet", {"vm_row": 3, "region": "east"}, "R29 R74", to_tables=repeat_vm_row),
     "before its stage": Fault("R4", HYPERVISOR | {"vm": 27, "start_ms": -5}, to_events=early_single),
     "after its stage": Fault("R4", HYPERVISOR | {"region": "east"}, "R74", to_tables=late_single),
+    "set after its spread": Fault(
+        "R4",
+        HYPERVISOR | {"set": 9, "spread_ms": 1},
+        to_tables=lambda plant: plant.campaigns[0].update(spread_ms=1),
+    ),
+    "single without spread waits": Fault("R4", {"campaign": "agent", "region": "south"}, to_events=single_late),
+    "stage before asked": Fault(
+        "R4",
+        {"problem": "starts before it was asked for", "start_ms": -1},
+        to_tables=stage_taken_early("hypervisor", "east", 1),
+    ),
+    "stage after its first unit": Fault(
+        "R4", AGENT | {"problem": "starts before its stage"}, to_tables=stage_taken_early("agent", "south", -1)
+    ),
+    "with a window": Fault("R4", AGENT | {"problem": "has a window"}, to_tables=stage(scheduled_start_at=7)),
+    "of a second wave": Fault("R4", AGENT | {"wave": 2}, to_tables=stage(wave=2)),
     "of no campaign": Fault("R4", {"campaign": "typo", "vm": 27}, to_events=event_of(2, campaign="typo")),
     "of no VM": Fault("R4", {"vm_row": 99, "problem": "no such VM"}, to_events=event_of(99)),
     "of another kind": Fault("R4", {"vm": 27}, to_events=event("agent", "east", None, None, kind="reboot")),
@@ -316,6 +353,7 @@ FAULTS = {
     "no outcome": Fault("R5", HYPERVISOR | {"vm": 37, "found": 0}, to_tables=drop_outcome),
     "two outcomes": Fault("R5", HYPERVISOR | {"vm": 37, "found": 2}, to_tables=repeat_outcome),
     "another outcome": Fault("R5", HYPERVISOR | {"vm": 7, "outcome": "skipped"}, to_tables=skip_outcome),
+    "another reason": Fault("R5", HYPERVISOR | {"vm": 7, "reason": "odd"}, to_tables=odd_reason),
     "outcome out of scope": Fault("R5", {"expected": 0, "found": 1}, "R74", to_tables=outcome_out_of_scope),
     "outcome of no VM": Fault("R5", {"vm_row": 999}, to_tables=stray_outcome),
     "hit twice": Fault("R6", {"region": "south", "event_count": 2}, "R29", to_events=hit_twice),
@@ -333,7 +371,7 @@ FAULTS = {
     "all VMs down": Fault("R34", HYPERVISOR | {"set": 1, "down": 4}, "R26 R27 R28 R35", to_events=all_at_once),
     "two domains down": Fault("R35", {"set": 1, "down": 4}, "R26 R27 R28", to_events=impacts_overlap),
     "set not listed": Fault("R38", {"set": 3, "reason": None}, to_tables=no_guarantee(lambda rows: rows.pop(0))),
-    "another reason": Fault(
+    "another reason for no guarantee": Fault(
         "R38",
         {"set": 4, "reason": "one_domain", "reason_expected": "one_vm"},
         to_tables=no_guarantee(lambda rows: rows[1].update(reason="one_domain")),
@@ -357,12 +395,14 @@ FAULTS = {
     "stages of a region overlap": Fault(
         "R49",
         {"region": "east", "region_other": "east", "campaign_other": "agent"},
+        "R4",
         to_tables=stage_taken_early("agent", "east", 1),
     ),
     "events of a pair overlap": Fault("R49", {"seen": "events"}, "R4", to_events=single_in_pairs_time),
     "lag too short": Fault(
         "R54",
         AGENT | {"region": "north", "lag_ms": HOUR_MS},
+        "R4",  # without spread every walk is then late by as much
         to_tables=stage_taken_early("agent", "south", 1),
     ),
     "figure differs": Fault(
@@ -375,6 +415,26 @@ FAULTS = {
         {"figure": "paused_ms_histogram", "bin_start_ms": 7},
         to_tables=figure("agent", "east", "paused_ms_histogram", bin_start_ms=7),
     ),
+    "figure no number": Fault(
+        "R74", {"figure": "unavailable_ms"}, to_tables=figure("agent", "east", "unavailable_ms", value=float("nan"))
+    ),
+    "time no number": Fault(
+        "R74", {"figure": "end_ms"}, to_tables=figure("agent", "east", "end_ms", value=float("nan"))
+    ),
+    "last walk is another": Fault("R74", LAST | {"problem": NO_LAST}, to_tables=last(vm_row=2)),
+    "last walk from its middle": Fault("R74", LAST | {"problem": NO_LAST}, to_tables=last(vm_row=1)),
+    "last walk of no VM": Fault("R74", LAST | {"problem": NO_LAST}, to_tables=last(vm_row=999)),
+    "last walk is none": Fault("R74", LAST | {"problem": NO_LAST}, to_tables=last(vm_row=float("nan"))),
+    "last walk of more domains": Fault("R74", LAST | {"last_domain_count": 3}, to_tables=last(domain_count=3)),
+    "last walk does not add up": Fault("R74", LAST | {"last_work_ms": 7}, to_tables=last(work_ms=7)),
+    "last walk with less gap": Fault("R74", LAST | {"last_gap_ms": 0}, to_tables=last(gap_ms=0, work_ms=80_000)),
+    "last walk by half a millisecond": Fault("R74", LAST | {"last_gap_ms": 60_000.5}, to_tables=last(gap_ms=60_000.5)),
+    "last walk told twice": Fault(
+        "R74",
+        LAST | {"last_gap_ms": None},
+        to_tables=lambda plant: plant.summary.append(plant.figure("agent", "east", "last_gap_ms")),
+    ),
+    "last walk with spread": Fault("R74", LAST | {"last_spread_ms": 1}, to_tables=last(spread_ms=1, work_ms=19_999)),
     "figure told twice": Fault("R74", {"figure": "vm_hit_count", "region": "east"}, to_tables=repeat_figure),
     "figure missing": Fault("R74", {"figure": "asked_ms", "value": None}, to_tables=drop_figure("asked_ms")),
     "stage missing": Fault("R74", {"figure": "stage_count", "region": "east"}, "R4", to_tables=drop_stage),
@@ -443,8 +503,10 @@ def not_parquet(folder: Path) -> None:
 
 
 def relist(folder: Path, **changes: Any) -> None:
-    """List the files as they are now, under the counts there were."""
-    write_manifest(folder, json.loads((folder / "manifest.json").read_text())["counts"], **changes)
+    """List the files as they are now, under the facts there were."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    facts = {name: manifest[name] for name in ("counts", "scenario_digest", "fleet_digest")}
+    write_manifest(folder, **facts | changes)
 
 
 def retype(folder: Path) -> None:
@@ -476,6 +538,17 @@ def other_run(folder: Path) -> None:
     relist(folder)
 
 
+def edit_text(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+    relist(path.parent)
+
+
+def turn_round(folder: Path, path: str) -> None:
+    table = pq.read_table(folder / path, partitioning=None)
+    pq.write_table(table.take(list(range(len(table)))[::-1]), folder / path)
+    relist(folder)
+
+
 UNLIKE_THE_MANIFEST: dict[str, tuple[Callable[[Path], object], Row, int]] = {
     "tampered": (tamper, {"path": "scenario.toml", "problem": "has other bytes than the manifest says"}, 1),
     "unlisted": (unlisted, {"path": "events/region=east/extra.parquet"}, 1),
@@ -498,6 +571,36 @@ UNLIKE_THE_MANIFEST: dict[str, tuple[Callable[[Path], object], Row, int]] = {
     "other type": (retype, {"path": "events/region=east/part-c000-i001-00000.parquet"}, 1),
     "no column": (drop_column, {"path": "summary.parquet", "problem": "lacks the column 'value'"}, 1),
     "empty cell": (empty_cell, {"path": "summary.parquet", "problem": "column 'value' may not be empty"}, 1),
+    "other seed": (
+        lambda folder: edit_manifest(folder, lambda manifest: manifest.update(seed=8)),
+        {"path": "resolved.toml", "problem": "seed is not the manifest's", "expected": 8, "found": 7},
+        1,
+    ),
+    "other scenario": (
+        lambda folder: edit_text(folder / "resolved.toml", "spread_ms = 3600000", "spread_ms = 3600001"),
+        {"path": "resolved.toml", "problem": "is not the scenario of the manifest's scenario_digest"},
+        1,
+    ),
+    "other pairs": (
+        lambda folder: edit_text(folder / "pairs.csv", "earth", "mars"),
+        {"path": "resolved.toml", "problem": "provenance.pairs_digest is not that of pairs.csv"},
+        1,
+    ),
+    "another fleet's scenario": (
+        lambda folder: edit_text(folder / "resolved.toml", 'fleet_digest = "', 'fleet_digest = "0'),
+        {"path": "resolved.toml", "problem": "provenance.fleet_digest is not the manifest's"},
+        1,
+    ),
+    "events in no order": (
+        lambda folder: turn_round(folder, "events/region=east/part-c000-i001-00000.parquet"),
+        {"path": "events/region=east/part-c000-i001-00000.parquet", "problem": "vm_row does not rise"},
+        1,
+    ),
+    "outcomes in no order": (
+        lambda folder: turn_round(folder, "outcomes/region=north/part-c001-i001-00001.parquet"),
+        {"path": "outcomes/region=north/part-c001-i001-00001.parquet", "problem": "vm_row does not rise"},
+        1,
+    ),
     "of another run": (other_run, {"path": "stages.parquet", "found": "other"}, 1),
 }
 
@@ -552,6 +655,35 @@ def test_missing_event_part_is_named_and_its_vms_count_as_never_visited(tmp_path
 
     assert broken(verdict) == ["files", "R29", "R30", "R74"]
     assert {row["region"] for row in offenders(verdict, "R29")} == {"south"}
+
+
+def test_fleet_of_other_rows_is_found(tmp_path: Path, plant: Plant) -> None:
+    derive(plant)
+    write(plant, tmp_path)
+    path = tmp_path / "fleet/region=north/part-00001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.replace_schema_metadata({"fleetsim.rows_digest": "5" * 64}), path)
+    relist(tmp_path)
+
+    verdict = verify(tmp_path)
+
+    assert broken(verdict) == ["fleet"]
+    assert offenders(verdict, "fleet")[0]["problem"] == "fleet_digest is not that of its parts"
+
+
+@pytest.mark.parametrize("ids", [int, str])
+@pytest.mark.parametrize(("region", "part"), [("north", 0), ("south", 0)], ids=["within a part", "over parts"])
+def test_vm_twice_is_found(tmp_path: Path, ids: type, region: str, part: int) -> None:
+    plant = sound(ids)
+    derive(plant)
+    first, second = plant.fleet["north", 0][0], plant.fleet[region, part][-1]
+    second["vm"] = first["vm"]
+
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == ["fleet"]
+    shown = [{"vm": row["vm"], "vm_row": row["vm_row"]} for row in offenders(verdict, "fleet")]
+    assert shown == [{"vm": str(first["vm"]), "vm_row": row["vm_row"]} for row in (first, second)]
 
 
 def test_file_names_are_not_trusted(tmp_path: Path, plant: Plant) -> None:
