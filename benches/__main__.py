@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,11 +39,13 @@ class Row:
     against: str = ""
 
 
-def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each task, round by round, after one round that is not counted."""
+def in_turn(tasks: dict[str, Task], rounds: int, cleared: tuple[Path, ...] = ()) -> dict[str, list[float]]:
+    """Seconds of each task, round by round, after one round that is not counted; before each, *cleared* are removed."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for counted in range(-1, rounds):
         for name, task in tasks.items():
+            for folder in cleared:
+                shutil.rmtree(folder, ignore_errors=True)
             started_s = time.perf_counter()
             task()
             if counted >= 0:
@@ -131,6 +134,7 @@ def main() -> None:
                 "fleetsim.run": lambda: campaigns.run(prepared.path, folder / "run"),
             },
             arguments.rounds,
+            (folder / "bare", folder / "run"),
         )
         table += rows("run", vms, run, "bare pyarrow write")
         ready.clear()
@@ -154,6 +158,7 @@ def main() -> None:
                 "SimPy, to Parquet": lambda: peers.simpy_to_parquet(small.vm_count, folder / "simpy"),
             },
             min(arguments.rounds, 3),
+            (folder / "run", folder / "simpy"),
         )
         table += rows("peer", small.vm_count, files, "fleetsim.run, to Parquet")
     show(console, table)

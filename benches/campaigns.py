@@ -59,6 +59,5 @@ def walk_on_threads(prepared: PreparedFleet, threads: int) -> None:
 
 def run(prepared: Path, out: Path) -> Path:
     """A whole run in this process, events and outcomes to Parquet."""
-    shutil.rmtree(out, ignore_errors=True)
     fleetsim.run(prepared, SCENARIO, out)
     return out

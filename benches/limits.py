@@ -1,7 +1,6 @@
 """What no simulator on this machine can beat: copying the results in memory, and writing them from ready arrays."""
 
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,8 +31,7 @@ def ready_tables(run: Path) -> Ready:
 
 
 def bare_write(ready: Ready, out: Path, threads: int, *, is_durable: bool) -> None:
-    """Write *ready* to the same files, with the same encodings and threads, and nothing else."""
-    shutil.rmtree(out, ignore_errors=True)
+    """Write *ready* to the same files, in the new folder *out*, encoded alike, on as many threads; nothing else."""
     for folder in {Path(name).parent for name in ready}:
         (out / folder).mkdir(parents=True)
 

@@ -1,7 +1,6 @@
 """The same campaign as its users would write it in SimPy: one process a set, one a pair of regions."""
 
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +59,6 @@ def simpy_walk(vm_count: int) -> tuple[list[int], list[int], list[int]]:
 def simpy_to_parquet(vm_count: int, out: Path) -> None:
     """Run the campaign and write events and outcomes, with pyarrow as it comes."""
     starts, lengths, vms = simpy_walk(vm_count)
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     count = len(vms)
 

@@ -67,3 +67,7 @@ def test_the_readme_names_every_scenario_key():
     (campaign,) = presets()["azure-2017"]["campaign"]
     for key in campaign:
         assert f"`campaign.{key}`" in README
+
+
+def test_nothing_is_left_to_be_filled_in():
+    assert re.findall(r"\b(?:TODO|TBD|XXX|[A-Z]+_TABLE)\b", README) == []
