@@ -1,5 +1,6 @@
 """The documents do what they say: the README's commands run as pasted, and print what it shows."""
 
+import json
 import os
 import re
 import subprocess
@@ -71,3 +72,13 @@ def test_the_readme_names_every_scenario_key():
 
 def test_nothing_is_left_to_be_filled_in():
     assert re.findall(r"\b(?:TODO|TBD|XXX|[A-Z]+_TABLE)\b", README) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_run(path, tmp_path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert "fleetsim." in code
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
