@@ -24,7 +24,6 @@ from fleetsim.schema import (
     STAGES,
     SUMMARY,
     Bottleneck,
-    Kind,
     Outcome,
     Reason,
     Result,
@@ -80,7 +79,7 @@ def outcomes(
 
 
 def _kind(campaign: Campaign) -> MaintenanceKind:
-    return KINDS[words(Kind)[campaign.kind]]
+    return KINDS[campaign.kind.name.lower()]
 
 
 _longest: dict[tuple[str, int | str], pa.Array] = {}

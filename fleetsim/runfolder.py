@@ -21,6 +21,8 @@ from fleetsim.tables import file_sha256, folder_above, row_count, write_atomic
 
 MANIFEST = "manifest.json"
 RESOLVED = "resolved.toml"
+HALF_WRITTEN = ".*.tmp"
+"""Names of files not yet renamed into place (`tables.write_atomic`)."""
 DISK_THREADS = 4
 """Files written at once: an fsync mostly waits, and file systems commit those that wait together."""
 
@@ -37,7 +39,7 @@ class Part:
 def check_absent(out: Path, *, resume: bool = False) -> None:
     """Raise `InputError` where *out* holds something a run would overwrite, or cannot be made."""
     folder_above(out)
-    if not out.exists() or (out.is_dir() and all(_is_half_written(path) for path in out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(path.match(HALF_WRITTEN) for path in out.iterdir())):
         return
     if not out.is_dir():
         raise InputError(f"{out}: must be a new folder for the run, found a file")
@@ -53,10 +55,6 @@ def check_absent(out: Path, *, resume: bool = False) -> None:
     raise InputError(f"{out}: must be a new or empty folder, found one with files in it")
 
 
-def _is_half_written(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
 class RunFolder:
     """Files of one run, as they are written. Safe to use from several threads, each with its own parts."""
 
@@ -67,7 +65,7 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder, or clear the one of an interrupted run of what was being written when it stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for stray in self.path.rglob(".*.tmp"):
+        for stray in self.path.rglob(HALF_WRITTEN):
             stray.unlink()
 
     def write(self, name: str, content: Any, rows: int | None = None) -> None:

@@ -93,7 +93,7 @@ def run(
             "pairs_digest": relation.digest,
         }
         resolved_text = resolved.to_toml(provenance)
-        if resume and out.exists() and (out / RESOLVED).exists():
+        if resume and (out / RESOLVED).exists():
             if changes := difference((out / RESOLVED).read_text(), resolved_text):
                 raise InputError([f"{out}: --resume goes on with the same run only: {change}" for change in changes])
             if (out / MANIFEST).exists():

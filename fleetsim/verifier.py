@@ -52,8 +52,6 @@ OFFENDERS_SHOWN = 5
 
 _HOUR_MS = 3_600_000
 _STAGE = ["campaign", "iteration", "region"]
-_MUST_KEEP = Effect.MEMORY_LOST | Effect.TEMP_DISK_LOST | Effect.ADDRESS_CHANGED | Effect.HOST_CHANGED
-"""What no freeze may leave behind."""
 _OUTCOME_COUNTS = [f"{outcome}_count" for outcome in words(Outcome)]
 _NO_DOMAIN = 255
 """Stands for a missing domain in arithmetic; no domain has this number (R31)."""
