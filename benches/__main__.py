@@ -1,184 +1,309 @@
-"""Benchmarks: kernel, stage and run beside the machine's limits and a peer, as one table.
+"""Benchmarks: fleetsim, its opponents and the machine's limits on one campaign, as one table.
 
-    python -m benches [--vms 10000000] [--peer-vms 1000000] [--rounds 5] [--json FILE]
+    python -m benches [--vms 1e4,1e7] [--only NAME]... [--rounds 3] [--json FILE]
 
-What is compared runs in turn, round after round, so that a noisy machine hits all alike; medians are shown, and the
-ratio is the median of the rounds' ratios. Read the ratios: seconds are those of one machine on one day.
+What is compared runs in turn, round after round (A B C A B C), each time in a process of its own, so that a noisy
+machine hits all alike and peaks are their own. Medians are shown; a ratio is the median of the rounds' ratios. Read the
+ratios: seconds are those of one machine on one day. A call is timed without its imports, its compilation and a first
+call on a small fleet; a whole process from the start of Python to its exit. Exit code 1: somebody's answer was wrong.
+
+Opponents are listed, and may be added, in benches/opponents/__init__.py.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
-import shutil
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benches import campaigns, limits, peers
+from benches.campaign import VMS_STEP, Given
+from benches.opponents import GROUPS, OPPONENTS, RANDOM_GROUPS, Opponent
 
-Task = Callable[[], object]
+ROOT = Path(__file__).parent.parent
+VMS_DEFAULT = "1e4,1e5,1e6,1e7"
+WARM_VMS = 2_000
+WIDTH = 165  # of the table, also where it goes to a file
+LIBRARIES = ("fleetsim", "numpy", "numba", "pyarrow", "polars", "duckdb", "simpy")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
+    """What is told of an opponent in a group and at a size; seconds and peaks are medians over the rounds."""
+
     group: str
+    name: str
     what: str
     vms: int
-    seconds: float
-    ns_per_vm: float
-    ratio: float | None = None
-    against: str = ""
+    events: int | None  # freezes worked out and checked
+    threads: int
+    seconds: float = math.nan
+    cpu_seconds: float = math.nan  # of all threads
+    seconds_by_round: list[float] = field(default_factory=list)
+    events_per_s: float | None = None
+    ns_per_vm: float = math.nan
+    gb_per_s: float | None = None
+    peak_mib: float = math.nan
+    ratio_to_fleetsim: float | None = None
+    ratio_to_limit: float | None = None
+    length_s: float | None = None
+    checksum: int | None = None
+    problems: list[str] = field(default_factory=list)
 
 
-def in_turn(tasks: dict[str, Task], rounds: int, cleared: tuple[Path, ...] = ()) -> dict[str, list[float]]:
-    """Seconds of each task, round by round, after one round that is not counted; before each, *cleared* are removed."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for counted in range(-1, rounds):
-        for name, task in tasks.items():
-            for folder in cleared:
-                shutil.rmtree(folder, ignore_errors=True)
-            started_s = time.perf_counter()
-            task()
-            if counted >= 0:
-                seconds[name].append(time.perf_counter() - started_s)
-    return seconds
-
-
-def rows(group: str, vms: int, seconds: dict[str, list[float]], against: str, *, is_slower_better: bool = False):
-    """A row a task; the ratio is to the task named *against*: how much longer, or (for peers) how much shorter."""
-    for name, own in seconds.items():
-        median_s = statistics.median(own)
-        if name == against:
-            yield Row(group, name, vms, median_s, median_s / vms * 1e9)
-            continue
-        pairs = zip(seconds[against], own, strict=True) if is_slower_better else zip(own, seconds[against], strict=True)
-        ratio = statistics.median(one / other for one, other in pairs)
-        yield Row(group, name, vms, median_s, median_s / vms * 1e9, ratio, against)
-
-
-def whole_process(prepared: Path, folder: Path, rounds: int) -> tuple[list[float], float]:
-    """Seconds and peak GiB of `fleetsim run` as a process of its own, on *prepared*."""
-    scenario = folder / "scenario.toml"
-    scenario.write_text(campaigns.SCENARIO)
-    seconds, peak_gib = [], 0.0
-    # Not ru_maxrss: what starts as a copy of a large process keeps the peak of that one.
-    code = (
-        "import sys; from pathlib import Path; from fleetsim.cli import cli;"
-        "cli.main(prog_name='fleetsim', standalone_mode=False);"
-        "peak = [line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')];"
-        "print(peak[0].split()[1], file=sys.stderr)"
-    )
-    for place in range(rounds + 1):
-        command = [sys.executable, "-c", code, "run", str(prepared), str(scenario), "-o", str(folder / f"run-{place}")]
-        started_s = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        if place:
-            seconds.append(time.perf_counter() - started_s)
-        peak_gib = max(peak_gib, int(done.stderr.split()[-1]) / 2**20)
-    return seconds, peak_gib
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vms", type=int, default=10_000_000)
-    parser.add_argument("--peer-vms", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    threads = os.cpu_count() or 1
+    parser.add_argument("--vms", type=_sizes, default=_sizes(VMS_DEFAULT), help="sizes of the fleet, by commas")
+    parser.add_argument("--only", action="append", metavar="NAME", help="an opponent or a group; may be repeated")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the rows, each round of them")
+    parser.add_argument("--list", action="store_true", help="print the names of groups and opponents")
+    told = parser.parse_args(arguments)
     console = Console()
-    table: list[Row] = []
+    console.width = max(console.width, WIDTH)
+    if told.list:
+        for group, meaning in GROUPS.items():
+            console.print(f"[bold]{group}[/]: {meaning}", highlight=False)
+            for each in (each for each in OPPONENTS if group in each.groups):
+                console.print(f"  {each.name:15} {each.what}", highlight=False)
+        return 0
+    known = {*GROUPS, *(each.name for each in OPPONENTS)}
+    if unknown := set(told.only or ()) - known:
+        parser.error(f"--only: must be one of {', '.join(sorted(known))}, got '{min(unknown)}'")
+    if told.rounds < 1:
+        parser.error(f"--rounds: must be at least 1, got {told.rounds}")
+
+    machine, versions = _machine(), _versions()
+    rows, left_out = [], []
+    for each in OPPONENTS:
+        if each.missing and _is_asked(told.only, each, each.groups):
+            left_out.append(f"left out: {each.what} needs {', '.join(each.missing)}, which is not here")
+            console.print(left_out[-1])
     with tempfile.TemporaryDirectory(prefix="fleetsim-bench-", dir=Path.cwd()) as name:
-        folder = Path(name)
-        prepared = campaigns.prepared_fleet(folder / "fleet", arguments.vms)
-        vms = prepared.vm_count
+        bench = _Bench(Path(name), told.rounds, console)
+        for group in GROUPS:
+            for vms in told.vms:
+                chosen = []
+                for each in OPPONENTS:
+                    if group not in each.groups or each.missing or not _is_asked(told.only, each, (group,)):
+                        continue
+                    if vms > each.vms_max:
+                        left_out.append(f"left out: {each.what} at {vms:,} VMs, which would take too long")
+                        console.print(left_out[-1])
+                        continue
+                    chosen.append(each)
+                if chosen:
+                    rows += bench.measure(group, chosen, vms)
+    _show(console, rows, machine, versions)
+    if told.json:
+        content = {
+            "machine": machine,
+            "versions": versions,
+            "rows": [asdict(row) for row in rows],
+            "left_out": left_out,
+        }
+        told.json.write_text(json.dumps(content, indent=1) + "\n")
+    wrong = [row for row in rows if row.problems]
+    for row in wrong:
+        console.print(f"[red]WRONG[/]: {row.group}, {row.what}, {row.vms:,} VMs: {'; '.join(row.problems)}")
+    return 1 if wrong else 0
 
-        console.print(f"kernel: {vms:,} VMs, one thread")
-        blocks = campaigns.blocks(prepared)
-        copied = limits.copied_arrays(sum(len(block.vm_key) for _, block in blocks[:1]))
-        kernel = in_turn(
-            {
-                "memory copy of starts and lengths": copied,
-                "walk, constant lengths": lambda: campaigns.walk(blocks[:1], campaigns.CONSTANT),
-                "walk, random lengths": lambda: campaigns.walk(blocks[:1], campaigns.RANDOM),
-            },
-            arguments.rounds * 4,
+
+def _sizes(text: str) -> list[int]:
+    """Fleet sizes such as `1e4,2000`."""
+    sizes = [int(float(word)) for word in text.split(",")]
+    if wrong := [size for size in sizes if size < VMS_STEP or size % VMS_STEP]:
+        raise argparse.ArgumentTypeError(
+            f"must be multiples of {VMS_STEP}, so that regions are equal, got {wrong[0]:,}"
         )
-        table += rows("kernel", len(blocks[0][1].vm_key), kernel, "memory copy of starts and lengths")
+    return sizes
 
-        console.print("stage: all blocks of the fleet in memory, no files")
-        stage = in_turn(
-            {"read the prepared fleet": lambda: campaigns.blocks(prepared),
-             "walk all blocks": lambda: campaigns.walk_on_threads(prepared, threads)},
-            arguments.rounds,
-        )  # fmt: skip
-        table += rows("stage", vms, stage, "read the prepared fleet")
 
-        console.print("run: events and outcomes to Parquet, beside a bare pyarrow write of the same tables")
-        ready = limits.ready_tables(campaigns.run(prepared.path, folder / "ready"))
-        run = in_turn(
-            {
-                "bare pyarrow write": lambda: limits.bare_write(ready, folder / "bare", threads, is_durable=False),
-                "bare pyarrow write, fsync": lambda: limits.bare_write(
-                    ready, folder / "bare", threads, is_durable=True
-                ),
-                "fleetsim.run": lambda: campaigns.run(prepared.path, folder / "run"),
-            },
-            arguments.rounds,
-            (folder / "bare", folder / "run"),
+def _is_asked(only: list[str] | None, opponent: Opponent, groups: tuple[str, ...]) -> bool:
+    return only is None or opponent.name in only or any(group in only for group in groups)
+
+
+class _Bench:
+    """Measures in *folder*. This process only starts others, so that what it weighs does not show in their peaks."""
+
+    def __init__(self, folder: Path, rounds: int, console: Console) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        self.console = console
+        self.threads = os.cpu_count() or 1
+        # Without compiled files imports take three times as long, and each process would pay.
+        self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def measure(self, group: str, opponents: list[Opponent], vms: int) -> list[Row]:
+        """The rows of *opponents*, after the rounds."""
+        self.console.print(f"[bold]{group}[/], {vms:,} VMs: {', '.join(each.name for each in opponents)}")
+        found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in opponents}
+        is_random = group in RANDOM_GROUPS
+        for _ in range(self.rounds):
+            for each in opponents:
+                with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+                    given = Given(vms, self._prepared(vms), Path(scratch), self.threads, is_random)
+                    found[each.name].append(
+                        self._process(each, given) if each.how == "process" else self._call(each, given)
+                    )
+        rows = [self._row(group, each, vms, found[each.name]) for each in opponents]
+        for role in ("fleetsim", "limit"):
+            against = [row for row, each in zip(rows, opponents, strict=True) if each.role == role]
+            for row in rows:
+                if against and row is not against[0]:
+                    pairs = zip(row.seconds_by_round, against[0].seconds_by_round, strict=True)
+                    setattr(row, f"ratio_to_{role}", statistics.median(own / other for own, other in pairs))
+        return rows
+
+    def _prepared(self, vms: int) -> Path:
+        prepared = self.folder / f"prepared-{vms}"
+        if not prepared.exists():
+            self._worker("prepare", str(prepared), str(vms))
+        return prepared
+
+    def _call(self, opponent: Opponent, given: Given) -> dict[str, Any]:
+        warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))
+        return self._worker("call", opponent.name, *warm.words(), *given.words())
+
+    def _process(self, opponent: Opponent, given: Given) -> dict[str, Any]:
+        code = (
+            f"import sys; from benches.campaign import Given; from {opponent.module} import {opponent.function};"
+            f" {opponent.function}(Given.parse(sys.argv[1:]))"
         )
-        table += rows("run", vms, run, "bare pyarrow write")
-        ready.clear()
-        seconds, peak_gib = whole_process(prepared.path, folder, arguments.rounds)
-        table.append(Row("run", f"whole process, peak {peak_gib:.2f} GiB", vms, statistics.median(seconds),
-                         statistics.median(seconds) / vms * 1e9))  # fmt: skip
+        started_s = time.perf_counter()
+        _, used = self._run("-c", code, *given.words())
+        seconds = time.perf_counter() - started_s
+        verdict = self._worker("check", opponent.name, *given.words())
+        cpu_seconds, peak_mib = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak_mib, **verdict}
 
-        console.print(f"peer: SimPy, one process a set, {arguments.peer_vms:,} VMs")
-        small = campaigns.prepared_fleet(folder / "small", arguments.peer_vms)
-        memory = in_turn(
-            {
-                "fleetsim, in memory": lambda: campaigns.walk_on_threads(small, threads),
-                "SimPy, in memory": lambda: peers.simpy_walk(small.vm_count),
-            },
-            min(arguments.rounds, 3),
+    def _worker(self, *words: str) -> dict[str, Any]:
+        output, _ = self._run("-m", "benches.worker", *words)
+        answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return answer
+
+    def _run(self, *words: str) -> tuple[str, resource.struct_rusage]:
+        """Run Python; what it printed, and what it used."""
+        with tempfile.TemporaryFile(dir=self.folder) as out, tempfile.TemporaryFile(dir=self.folder) as errors:
+            command = [sys.executable, *words]
+            process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=errors)
+            try:
+                _, status, used = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                raise
+            process.returncode = os.waitstatus_to_exitcode(status)
+            texts = []
+            for file in (out, errors):
+                file.seek(0)
+                texts.append(file.read().decode())
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, *texts)
+        return texts[0], used
+
+    def _row(self, group: str, opponent: Opponent, vms: int, rounds: list[dict[str, Any]]) -> Row:
+        seconds = [each["seconds"] for each in rounds]
+        median_s = statistics.median(seconds)
+        checked = [each for each in rounds if "problems" in each]
+        problems = list(dict.fromkeys(problem for each in checked for problem in each["problems"]))
+        is_checked = bool(checked) and not problems
+        return Row(
+            group=group,
+            name=opponent.name,
+            what=opponent.what,
+            vms=vms,
+            events=vms if is_checked else None,
+            threads=opponent.threads or self.threads,
+            seconds=median_s,
+            cpu_seconds=statistics.median(each["cpu_seconds"] for each in rounds),
+            seconds_by_round=seconds,
+            events_per_s=vms / median_s if is_checked else None,
+            ns_per_vm=median_s / vms * 1e9,
+            gb_per_s=opponent.bytes_per_vm * vms / median_s / 1e9 or None,
+            peak_mib=statistics.median(each["peak_mib"] for each in rounds),
+            length_s=checked[-1]["length_s"] if checked else None,
+            checksum=checked[-1]["checksum"] if checked else None,
+            problems=problems,
         )
-        table += rows("peer", small.vm_count, memory, "fleetsim, in memory")
-        files = in_turn(
-            {
-                "fleetsim.run, to Parquet": lambda: campaigns.run(small.path, folder / "run"),
-                "SimPy, to Parquet": lambda: peers.simpy_to_parquet(small.vm_count, folder / "simpy"),
-            },
-            min(arguments.rounds, 3),
-            (folder / "run", folder / "simpy"),
+
+
+def _machine() -> dict[str, Any]:
+    """What the seconds depend on."""
+    cpu = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory[0] / 2**20, 1) if memory else None,
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _lines(path: str) -> Iterator[str]:
+    if Path(path).exists():
+        yield from Path(path).read_text().splitlines()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _show(console: Console, rows: list[Row], machine: dict[str, Any], versions: dict[str, str]) -> None:
+    grid = Table("group", "opponent", header_style="bold")
+    for header in (
+        "VMs",
+        "events",
+        "threads",
+        "seconds",
+        "CPU s",
+        "M events/s",
+        "ns a VM",
+        "peak MiB",
+        "x fleetsim",
+        "x limit",
+    ):
+        grid.add_column(header, justify="right", no_wrap=True)
+    for place, row in enumerate(rows):
+        what = f"{row.what}, {row.gb_per_s:.1f} GB/s" if row.gb_per_s else row.what
+        cells = (
+            f"{row.vms:,}",
+            "[red]WRONG[/]" if row.problems else "" if row.events is None else f"{row.events:,}",
+            str(row.threads),
+            f"{row.seconds:.4g}",
+            f"{row.cpu_seconds:.4g}",
+            "" if row.events_per_s is None else f"{row.events_per_s / 1e6:,.2f}",
+            f"{row.ns_per_vm:,.2f}",
+            f"{row.peak_mib:,.0f}",
+            *("" if ratio is None else f"{ratio:,.2f}" for ratio in (row.ratio_to_fleetsim, row.ratio_to_limit)),
         )
-        table += rows("peer", small.vm_count, files, "fleetsim.run, to Parquet")
-    show(console, table)
-    if arguments.json:
-        machine = {"python": platform.python_version(), "cores": threads, "machine": platform.machine()}
-        content = {"machine": machine, "rows": [asdict(row) for row in table]}
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def show(console: Console, table: list[Row]) -> None:
-    grid = Table("group", "what", header_style="bold")
-    for header in ("VMs", "seconds", "ns a VM", "ratio"):
-        grid.add_column(header, justify="right")
-    for row in table:
-        ratio = "" if row.ratio is None else f"{row.ratio:,.2f}"
-        cells = (f"{row.vms:,}", f"{row.seconds:.4f}", f"{row.ns_per_vm:,.2f}", ratio)
-        grid.add_row(row.group, row.what, *cells, end_section=row.group != table[-1].group and row is table[-1])
+        after = rows[place + 1] if place + 1 < len(rows) else row
+        grid.add_row(row.group, what, *cells, end_section=(after.group, after.vms) != (row.group, row.vms))
     console.print(grid)
-    console.print("ratio: seconds of the row over those of the first row of its comparison")
+    console.print("x: how many times as long as the row of fleetsim, and as the limit, of the same group and size")
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+    console.print(", ".join(f"{name} {value}" for name, value in versions.items()), highlight=False)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fleetsim.figures import read_events as read_events
     from fleetsim.first_run import demo as demo
     from fleetsim.first_run import warmup as warmup
+    from fleetsim.foreign import verify_events as verify_events
     from fleetsim.reporting import report as report
     from fleetsim.runner import run as run
     from fleetsim.scenario import load_scenario as load_scenario
@@ -35,6 +36,7 @@ _HOMES = {
     "report": "reporting",
     "run": "runner",
     "verify": "verifier",
+    "verify_events": "foreign",
     "warmup": "first_run",
 }
 

@@ -46,6 +46,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _out = click.option("-o", "--out", type=_PATH, required=True, help="What to write; must be new.")
 _pairs = click.option("--pairs", type=_PATH, help="CSV region,paired_region that replaces the built-in pairs.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Number all draws are addressed by.")
+_no_draws = click.option(
+    "--seed", type=int, default=0, expose_value=False, help="Taken as by every import; this one draws nothing."
+)
 _fleet = click.argument("fleet", type=_PATH)
 _run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
 
@@ -103,30 +106,56 @@ def demo(out: Path, as_json: bool) -> None:
 
 @cli.group(cls=_InOrder)
 def fleet() -> None:
-    """Make, import, check and prepare fleets."""
+    """Make, import, describe, check and prepare fleets."""
 
 
 @fleet.command()
 @_out
 @click.option("--vms", type=int, required=True, help="How many VMs.")
-@click.option("--regions", help="Names, comma-separated; default: ten regions in five pairs.")
-@click.option("--set-size", type=int, default=20, show_default=True, help="VMs of a set; 1: singles only.")
-@click.option("--update-domains", type=int, default=5, show_default=True, help="Update domains of a set.")
+@click.option("--regions", help="Names, comma-separated; default: ten in five pairs; of azure-2017 all public ones.")
+@click.option("--mix", default="plain", show_default=True, help="plain, or azure-2017: as measured there.")
+@click.option("--set-size", type=int, help="With plain: VMs of a set; 1: singles only; default: 20.")
+@click.option("--update-domains", type=int, help="With plain: update domains of a set; default: 5.")
+@click.option("--lifetimes", is_flag=True, help="With azure-2017: VMs are created and deleted.")
+@click.option("--days", type=int, help="With --lifetimes: for how long; default: 30.")
+@click.option("--start", metavar="INSTANT", help="With --lifetimes: from when on; default: 2026-12-01T00:00:00Z.")
 @_seed
 @_json
 def generate(
-    out: Path, vms: int, regions: str | None, set_size: int, update_domains: int, seed: int, as_json: bool
+    out: Path,
+    vms: int,
+    regions: str | None,
+    mix: str,
+    set_size: int | None,
+    update_domains: int | None,
+    lifetimes: bool,
+    days: int | None,
+    start: str | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
-    """Generate plain sets: any number of VMs, in bounded memory.
+    """Generate any number of VMs, in bounded memory.
 
-    OUT ending in .parquet is one file; else it is a folder with a file or more a region.
+    The mix plain is equal sets. azure-2017 has sizes, sets, applications, clusters and lifetimes as in the Azure 2017
+    public trace, over all public regions; what is invented is printed, and recorded in the file. OUT ending in
+    .parquet is one file; else it is a folder with a file or more a region.
     """
     from fleetsim.fleet import generate as call
 
     listed = [name.strip() for name in regions.split(",")] if regions is not None else None
     with _watched() as progress:
         made = call(
-            out, vms, regions=listed, set_size=set_size, update_domains=update_domains, seed=seed, progress=progress
+            out,
+            vms,
+            regions=listed,
+            set_size=set_size,
+            update_domains=update_domains,
+            mix=mix,
+            lifetimes=lifetimes,
+            days=days,
+            start=start,
+            seed=seed,
+            progress=progress,
         )
     _print(made, as_json)
 
@@ -139,18 +168,105 @@ def import_() -> None:
 @import_.command("azure-trace")
 @click.argument("source", required=False, type=_PATH)
 @_out
+@click.option(
+    "--present", type=click.Choice(["throughout", "alive"]), default="throughout", show_default=True,
+    help="Every VM of the trace, always; or those alive from --at on, with their lives.",
+)  # fmt: skip
+@click.option("--at", "at_day", type=float, metavar="DAY", help="With alive: day of the trace, 0 to 30; default: 24.")
+@click.option("--start", metavar="INSTANT", help="With alive: when DAY is; default: 2026-12-01T00:00:00Z.")
 @_seed
 @_json
-def azure_trace(source: Path | None, out: Path, seed: int, as_json: bool) -> None:
-    """Import the Azure 2017 public trace, everybody present.
+def azure_trace(
+    source: Path | None, out: Path, present: str, at_day: float | None, start: str | None, seed: int, as_json: bool
+) -> None:
+    """Import the Azure 2017 public trace.
 
     SOURCE is the trace as Parquet; default: the one shipped. It has neither regions nor sets: what is invented is
-    printed, and recorded in the file.
+    printed, and recorded in the file. When VMs are created and deleted it tells of its last nine days.
     """
     from fleetsim.fleet import import_trace as call
 
     with _watched() as progress:
-        made = call(out, source, seed=seed, progress=progress)
+        made = call(out, source, seed, present=present, at_day=at_day, start=start, progress=progress)
+    _print(made, as_json)
+
+
+@import_.command("azure-inventory")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=_PATH)
+@_out
+@click.option(
+    "--map", "mapped", multiple=True, metavar="COLUMN=PATH,...",
+    help="Where columns are found, as application=tags.app; repeatable.",
+)  # fmt: skip
+@_no_draws
+@click.option("--keep-deallocated", is_flag=True, help="Keep VMs that are on no host.")
+@_pairs
+@_json
+def azure_inventory(
+    sources: tuple[Path, ...],
+    out: Path,
+    mapped: tuple[str, ...],
+    keep_deallocated: bool,
+    pairs: Path | None,
+    as_json: bool,
+) -> None:
+    """Import your own VMs from what the Azure API or az listed.
+
+    \b
+    SOURCE...: files, or folders of them, in any mixture:
+      az rest --url ".../Microsoft.Compute/virtualMachines?api-version=2024-07-01"
+      the same with &statusOnly=true: domains and power states, joined by id
+      az vm list, az vmss list-instances --expand instanceView
+      any JSON, JSON lines or CSV, with --map vm=PATH,region=PATH,set=PATH
+
+    Deallocated VMs are on no host: they are left out, and counted. Stopped ones are kept. What is assigned or left
+    open is printed, and recorded in the file. The power state is kept as the column power_state.
+    """
+    from fleetsim.fleet import import_inventory as call
+
+    with _watched() as progress:
+        made = call(
+            sources, out, _columns_at(mapped), pairs=pairs, keep_deallocated=keep_deallocated, progress=progress
+        )
+    _print(made, as_json)
+
+
+@import_.command("huawei-topology")
+@click.argument("source", required=False, type=_PATH)
+@_out
+@_no_draws
+@click.option("--sequence", help="Only the VMs of this one, as C1; default: all, each in a region of its own.")
+@click.option("--hosts", type=_PATH, help="CSV host_id,rack_id; default: the one shipped.")
+@_json
+def huawei_topology(source: Path | None, out: Path, sequence: str | None, hosts: Path | None, as_json: bool) -> None:
+    """Import Huawei's public topology data.
+
+    SOURCE is the CSV of VMs; default: the one shipped. Hosts, racks and clusters are written beside OUT, as
+    OUT.hosts.parquet. The data have neither regions nor update domains: what is invented is printed, and recorded.
+    """
+    from fleetsim.fleet import import_topology as call
+
+    with _watched() as progress:
+        made = call(out, source, sequence, hosts=hosts, progress=progress)
+    _print(made, as_json)
+
+
+@fleet.command()
+@click.argument("own", type=_PATH)
+@click.option("--in", "among", required=True, type=_PATH, help="The fleet of others, as `generate` makes one.")
+@_out
+@_pairs
+@_json
+def embed(own: Path, among: Path, out: Path, pairs: Path | None, as_json: bool) -> None:
+    """Put your OWN fleet among the VMs of others, in one fleet.
+
+    A column `owner` tells whose a VM is, own or others: report --only owner=own is about yours. OUT ending in
+    .parquet is one file; else it is a folder. Names that both fleets have are kept apart by a prefix.
+    """
+    from fleetsim.fleet import embed as call
+
+    with _watched() as progress:
+        made = call(own, among, out, pairs, progress=progress)
     _print(made, as_json)
 
 
@@ -178,6 +294,22 @@ def prepare(fleet: Path, out: Path, pairs: Path | None, as_json: bool) -> None:
 def check(fleet: Path, pairs: Path | None, as_json: bool) -> None:
     """Check FLEET and say what is in it; nothing is written."""
     from fleetsim.fleet import check as call
+
+    with _watched() as progress:
+        found = call(fleet, pairs, progress=progress)
+    _print(found, as_json)
+
+
+@fleet.command()
+@_fleet
+@_pairs
+@_json
+def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
+    """Say what FLEET is like: regions, sets, sizes, lives.
+
+    Beside it stands what a generated fleet was asked to be.
+    """
+    from fleetsim.fleet import describe as call
 
     with _watched() as progress:
         found = call(fleet, pairs, progress=progress)
@@ -224,17 +356,47 @@ def run(
 
 
 @cli.command()
-@_run_folder
+@click.argument("run_folder", metavar="[RUN]", required=False, type=_PATH)
+@click.option("--events", type=_PATH, help="Instead of RUN: a log that fleetsim did not write.")
+@click.option("--fleet", type=_PATH, help="With --events: the fleet it is about.")
+@click.option("--scenario", type=_PATH, help="With --events: what was planned.")
+@click.option("--pairs", type=_PATH, help="With --events: CSV region,paired_region that replaces the built-in pairs.")
 @_json
-def verify(run_folder: Path, as_json: bool) -> None:
+def verify(
+    run_folder: Path | None,
+    events: Path | None,
+    fleet: Path | None,
+    scenario: Path | None,
+    pairs: Path | None,
+    as_json: bool,
+) -> None:
     """Check every rule of the plan from the files of RUN alone.
 
     Shares no code with the engine. Exit code 1 if a rule is broken.
-    """
-    from fleetsim.verifier import verify as call
 
+    With --events, --fleet and --scenario a log of any origin is checked instead: Parquet, CSV or Arrow with the
+    columns vm, start_at, duration_ms, and campaign where the scenario has several. Rules that need more than a log
+    tells are not checked.
+    """
+    of_log = {"--fleet": fleet, "--scenario": scenario}
+    if (run_folder is None) == (events is None):
+        raise click.UsageError("give either RUN or --events")
+    if events is None and (
+        given := [name for name, value in {**of_log, "--pairs": pairs}.items() if value is not None]
+    ):
+        raise click.UsageError(f"{given[0]} goes with --events")
+    if events is not None and (missing := [name for name, value in of_log.items() if value is None]):
+        raise click.UsageError(f"--events needs {' and '.join(missing)}")
     with _watched() as progress:
-        verdict = call(run_folder, progress=progress)
+        if run_folder is not None:
+            from fleetsim.verifier import verify as call
+
+            verdict = call(run_folder, progress=progress)
+        else:
+            from fleetsim.foreign import verify_events
+
+            assert scenario is not None
+            verdict = verify_events(events, fleet, scenario, pairs, progress=progress)
     _print(verdict, as_json)
     _exit_unless(verdict.ok)
 
@@ -243,28 +405,54 @@ def verify(run_folder: Path, as_json: bool) -> None:
 @_run_folder
 @click.option("--by", multiple=True, metavar="COLUMN", help="Split by region, size or any fleet column; repeatable.")
 @click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "parquet"]), default="table", show_default=True,
-    help="What to print, or to write to --out.",
+    "--only", multiple=True, metavar="COLUMN=VALUE",
+    help="Look at these VMs alone; repeatable: any of a column's values, all columns.",
+)  # fmt: skip
+@click.option(
+    "--timeout", "timeouts", multiple=True, metavar="LENGTH",
+    help="Also tell the share of VMs paused longer than LENGTH, as 25s; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "csv", "markdown", "parquet"]), default="table",
+    show_default=True, help="What to print, or to write to --out.",
 )  # fmt: skip
 @click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
 @_json
-def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None, as_json: bool) -> None:
+def report(
+    run_folder: Path,
+    by: tuple[str, ...],
+    only: tuple[str, ...],
+    timeouts: tuple[str, ...],
+    format_: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Say how long RUN takes, whom it hits, how hard, and why.
 
-    COLUMNs joined by commas split by all of them at once: --by region,size.
+    COLUMNs joined by commas split by all of them at once: --by region,size. With --only subscription=mine the figures
+    are those of one's own VMs; what is of the whole campaign, as its length, stays so.
     """
     from fleetsim.reporting import report as call
 
     if format_ == "parquet" and out is None:
         raise click.UsageError("--format parquet needs --out FILE")
     if format_ == "table" and out is not None:
-        raise click.UsageError("--out needs --format json or --format parquet")
-    made = call(run_folder, by=[column.split(",") for column in by])
+        raise click.UsageError("--out needs --format json, csv, markdown or parquet")
+    with _watched() as progress:
+        made = call(
+            run_folder,
+            by=[column.split(",") for column in by],
+            only=only,
+            timeouts=timeouts,
+            progress=progress,
+        )
     if out is not None:
         made.write(out, format_)
         _tell(f"fleetsim: report written to {out}", err=True)
         if as_json:
             _print_json({"report": str(out)})
+    elif format_ in ("csv", "markdown") and not as_json:
+        _tell(made.text(format_).removesuffix("\n"))
     else:
         _print(made, as_json or format_ == "json")
 
@@ -275,11 +463,14 @@ def report(run_folder: Path, by: tuple[str, ...], format_: str, out: Path | None
 def schema(table: str | None, as_json: bool) -> None:
     """Describe the columns of TABLE, or list the tables.
 
-    `figures` is no table: it lists the figures of reports.
+    `figures` is no table: it lists the figures of reports. `scenario` prints the JSON Schema of scenarios.
     """
-    from fleetsim.reference import described
+    from fleetsim.reference import SCENARIO_SCHEMA, described, scenario_schema
 
-    _print(described(table), as_json)
+    if table == SCENARIO_SCHEMA:
+        _tell(scenario_schema().removesuffix("\n"))
+    else:
+        _print(described(table), as_json)
 
 
 @cli.command()
@@ -316,6 +507,18 @@ def warmup(as_json: bool) -> None:
         _print_json({"cache": str(folder) if folder else None})
     else:
         _tell(f"kernels are compiled, in {folder}" if folder else "kernels compile, but cannot be kept")
+
+
+def _columns_at(mapped: tuple[str, ...]) -> dict[str, str]:
+    """Paths by column, of arguments like "size=sku.name,zone=zones"."""
+    found: dict[str, str] = {}
+    for entry in (entry for argument in mapped for entry in argument.split(",")):
+        column, _, path = (part.strip() for part in entry.partition("="))
+        if not column or not path:
+            raise InputError(f"--map: must be COLUMN=PATH, separated by ',', got '{entry}'")
+        if found.setdefault(column, path) != path:
+            raise InputError(f"--map: a column must be mapped once, got '{column}' to '{found[column]}' and '{path}'")
+    return found
 
 
 def _print(made: Any, as_json: bool) -> None:

@@ -2,44 +2,27 @@
 
 A block is one part of a prepared fleet: whole sets, then singles, of one region. Nothing in one cell can affect
 another, so blocks run on any thread, in any order. Without hosts and caps every cell is one set or single, which
-`walk` takes in one pass; cells that share hosts or a cap will go through the gate here, in `advance`.
+`walk` takes in one pass; cells that share hosts or a cap will go through the gate here, in `_walk`.
 """
 
 import hashlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fleetsim.errors import InputError
-from fleetsim.fleet.prepared import PreparedPart
-from fleetsim.kernels import impact, walk
-from fleetsim.scenario import Campaign
-from fleetsim.schema import NEVER_MS, NO_ROW, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, Stream
-from fleetsim.tables import to_numpy
+from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Scope, Vms, cut, frozen, hittable, judge
+from fleetsim.kernels import impact, outage, walk
+from fleetsim.scenario import Campaign, Quorum
+from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, NoGuarantee, Outcome, Stream
 
 ITERATION = 1
 """Campaigns without windows have one iteration (semantics.md 25)."""
 
-Int64s = npt.NDArray[np.int64]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One part of a prepared fleet as arrays; V VMs, U units, S sets. Rows count from the part's first."""
-
-    vm_key: Int64s  # [V]
-    set_offsets: Int64s  # [S+1] units of each set
-    set_key: Int64s  # [S]
-    unit_set_key: Int64s  # [U]
-    update_domain: npt.NDArray[np.uint8]  # [U]
-    unit_offsets: Int64s  # [U+1] VM rows of each unit; singles are the rows after the last
 
 
 @dataclass(slots=True)
@@ -49,13 +32,18 @@ class Sums:
     first_start_ms: int = NEVER_MS
     end_ms: int = 0
     longest_ms: int = 0
+    free_ms: int = 0
     vm_hit_count: int = 0
+    pending_vm_ms: int = 0
     unavailable_ms: int = 0
     set_count: int = 0
     single_count: int = 0
     down_count: int = 0  # the fullest domain: down_count of down_of_count VMs of its set
     down_of_count: int = 1
     set_out_ms: int = 0
+    quorum_lost_ms: int | None = None  # of sets, where a scenario asks for it
+    outcome_counts: Int64s = field(default_factory=lambda: np.zeros(len(Outcome), np.int64))
+    no_guarantee_counts: Int64s = field(default_factory=lambda: np.zeros(len(NoGuarantee), np.int64))
     last_vm_row: int = 0
     last_spread_ms: int = 0
     last_work_ms: int = 0
@@ -76,12 +64,18 @@ class Sums:
         if other.down_count * self.down_of_count > self.down_count * other.down_of_count:
             self.down_count, self.down_of_count = other.down_count, other.down_of_count
         self.first_start_ms = min(self.first_start_ms, other.first_start_ms)
+        self.free_ms = max(self.free_ms, other.free_ms)
         self.longest_ms = max(self.longest_ms, other.longest_ms)
         self.vm_hit_count += other.vm_hit_count
+        self.pending_vm_ms += other.pending_vm_ms
         self.unavailable_ms += other.unavailable_ms
         self.set_count += other.set_count
         self.single_count += other.single_count
         self.set_out_ms += other.set_out_ms
+        if other.quorum_lost_ms is not None:
+            self.quorum_lost_ms = (self.quorum_lost_ms or 0) + other.quorum_lost_ms
+        self.outcome_counts += other.outcome_counts
+        self.no_guarantee_counts += other.no_guarantee_counts
         for hour, (start_count, unavailable_ms) in other.hourly.items():
             starts, sum_ms = self.hourly.get(hour, (0, 0))
             self.hourly[hour] = (starts + start_count, sum_ms + unavailable_ms)
@@ -90,11 +84,46 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Impacts:
-    """What happens to the VMs of a block, in row order. The arrays are the thread's until its next block."""
+    """What happens to the VMs of a block, in row order; H of them are hit. Some arrays are the thread's own.
 
-    start_at_ms: Int64s  # [V] since the origin, as files have it
-    duration_ms: npt.NDArray[np.uint32]  # [V]
+    Where `rows` and `fates` are None every VM is hit, to the end of its impact.
+    """
+
+    start_at_ms: Int64s  # [H] since the origin, as files have it
+    duration_ms: npt.NDArray[np.uint32]  # [H]
     sums: Sums
+    rows: Int64s | None = None  # [H] of the parts, rising
+    is_cut: Bools | None = None  # [H] the VM was deleted during its impact
+    fates: Fates | None = None
+    weak_sets: "WeakSets | None" = None
+
+    def within(self, start: int, stop: int) -> "Impacts":
+        """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
+        if self.rows is None or self.fates is None:
+            return self
+        hits = slice(*np.searchsorted(self.rows, [start, stop]))
+        return replace(
+            self,
+            start_at_ms=self.start_at_ms[hits],
+            duration_ms=self.duration_ms[hits],
+            rows=self.rows[hits] - start,
+            is_cut=None if self.is_cut is None else self.is_cut[hits],
+            fates=Fates(self.fates.outcome[start:stop], self.fates.reason[start:stop]),
+            weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WeakSets:
+    """Sets that are not promised a VM that stays up: a row of each in the parts, and why (NoGuarantee)."""
+
+    row: Int64s
+    reason: npt.NDArray[np.int8]
+
+    def within(self, start: int, stop: int) -> "WeakSets":
+        """Those that stand at the rows from *start* to *stop*, counted from there."""
+        sets = slice(*np.searchsorted(self.row, [start, stop]))
+        return WeakSets(self.row[sets] - start, self.reason[sets])
 
 
 class _Scratch(threading.local):
@@ -120,160 +149,313 @@ def campaign_key(seed: int, name: str) -> int:
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def load_block(part: PreparedPart) -> Block:
-    """Read what kernels need of *part*: the keys of its VMs, and its units. Raises `InputError` where it is damaged."""
-    # ParquetFile and not read_table, which sets up a data set for each file and takes longer than the reading.
-    try:
-        with pq.ParquetFile(part.path) as vms:
-            key_name = "vm_key" if "vm_key" in vms.schema_arrow.names else "vm"
-            vm_key = to_numpy(vms.read(columns=[key_name], use_threads=False)[key_name])
-        with pq.ParquetFile(part.units_path) as file:
-            units = file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{part.path.parent.parent.parent}: part {part.number} of {part.path.parent.name} must be readable,"
-            f" got: {str(error).splitlines()[0]}; prepare the fleet anew"
-        ) from error
-    unit_offsets = np.zeros(len(units) + 1, np.int64)
-    np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
-    set_row, unit_set_key = to_numpy(units["set_row"]), to_numpy(units["set_key"])
-    set_offsets = np.append(np.flatnonzero(np.diff(set_row, prepend=np.uint32(NO_ROW))), len(units))
-    return Block(
-        vm_key=_frozen(vm_key),
-        set_offsets=_frozen(set_offsets),
-        set_key=_frozen(unit_set_key[set_offsets[:-1]]),
-        unit_set_key=_frozen(unit_set_key),
-        update_domain=_frozen(to_numpy(units["update_domain"])),
-        unit_offsets=_frozen(unit_offsets),
-    )
-
-
-def _frozen(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
-    # Arrow's arrays are read-only; ours as well, so that each kernel is compiled once and not once a mixture.
-    array.flags.writeable = False
-    return array
-
-
 def _address(stream: Stream, iteration: int) -> np.uint64:
     return np.uint64(int(stream) << 26 | iteration << 18)
 
 
-def advance(
-    block: Block,
-    campaign: Campaign,
-    *,
-    key: int,
-    start_ms: int,
-    vm_row_start: int,
-    origin_ms: int,
-    iteration: int = ITERATION,
-    replica: int = 0,
-) -> Impacts:
-    """Take the VMs of *block* through a stage of *campaign* that starts at *start_ms* since scenario.start.
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When and under which draws a stage runs. Instants in ms since scenario.start.
 
-    key           the campaign's key for draws (`campaign_key`)
-    vm_row_start  vm_row of the block's first VM
-    origin_ms     scenario.start, from where instants in files are counted
+    key        the campaign's key for draws (`campaign_key`)
+    origin_ms  scenario.start, from where instants in files are counted
     """
-    assert 0 < iteration < 1 << 8
-    philox_key, replica_word = np.uint64(key), np.uint64(replica)
-    vm_count, unit_count = len(block.vm_key), len(block.update_domain)
-    single_row = int(block.unit_offsets[-1])
-    sums = Sums(
-        end_ms=start_ms,
-        vm_hit_count=vm_count,
-        set_count=len(block.set_offsets) - 1,
-        single_count=vm_count - single_row,
-    )
-    duration_ms = _lengths(block, campaign, philox_key, iteration, replica_word)
 
+    start_ms: int
+    key: int
+    origin_ms: int
+    iteration: int = ITERATION
+    replica: int = 0
+
+    def draws(self, stream: Stream) -> tuple[np.uint64, np.uint64, np.uint64]:
+        """Key, address and replica as kernels take them."""
+        assert 0 < self.iteration < 1 << 8
+        return np.uint64(self.key), _address(stream, self.iteration), np.uint64(self.replica)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """Starts of units and singles of a block; U units, N singles. NEVER_MS where nobody was left to hit."""
+
+    unit_start_ms: Int64s  # [U]
+    single_start_ms: Int64s  # [N]
+    totals: Int64s  # of the walk kernels
+
+
+def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
+    """Take *vms* through the stage of *scope* that runs as *course* says. Rows in the sums count from 0."""
+    if not scope.is_plain:
+        return _advance_cut(vms, scope, course)
+    block = vms.block
+    sums = Sums(
+        vm_hit_count=len(block.vm_key),
+        set_count=len(block.set_key),
+        single_count=len(block.vm_key) - block.single_row,
+    )
+    sums.outcome_counts[Outcome.UPDATED] = sums.vm_hit_count
+    set_vms, set_domains = np.diff(vms.vm_offsets), np.diff(block.set_offsets)
+    sums.no_guarantee_counts[NoGuarantee.ONE_VM] = np.count_nonzero(set_vms == 1)
+    sums.no_guarantee_counts[NoGuarantee.ONE_DOMAIN] = np.count_nonzero((set_domains == 1) & (set_vms > 1))
+
+    duration_ms = _lengths(block, scope, course)
+    unit_count = len(block.domain)
     unit_ms = _scratch.array("unit_ms", unit_count, np.int64)
     unit_unavailable_ms = _scratch.array("unit_unavailable_ms", unit_count, np.int64)
     impact.measure_units(block.unit_offsets, duration_ms, unit_ms, unit_unavailable_ms)
+    walked = _walk(block, scope.campaign, course, duration_ms, unit_ms)
+    start_at_ms = _start_vms(block, walked, course.origin_ms)
+
+    _add_up(sums, walked.totals, course.start_ms)
+    sums.last_vm_row = int(walked.totals[walk.LAST_ROW])
+    sums.down_count, sums.down_of_count = int(walked.totals[walk.DOWN_COUNT]), int(walked.totals[walk.DOWN_OF_COUNT])
+    sums.set_out_ms = int(walk.sets_out_ms(block.set_offsets, block.unit_offsets, duration_ms))
+
+    hours = _Hours(course.start_ms, sums.end_ms)
+    single_ms = duration_ms[block.single_row :]
+    impact.tally_unit_hours(
+        hours.first, walked.unit_start_ms, block.unit_offsets, unit_unavailable_ms, hours.starts, hours.unavailable_ms
+    )
+    impact.tally_single_hours(hours.first, walked.single_start_ms, single_ms, hours.starts, hours.unavailable_ms)
+    _tally(sums, hours, duration_ms)
+    started_ms = walked.unit_start_ms @ np.diff(block.unit_offsets) + walked.single_start_ms.sum()
+    sums.pending_vm_ms = int(started_ms) + sums.unavailable_ms - sums.vm_hit_count * scope.campaign.start_ms
+    return Impacts(start_at_ms, duration_ms, sums)
+
+
+def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
+    """`advance` where not all VMs are hit, or not in the order of their rows."""
+    taken, fates = cut(vms, scope, course.start_ms), judge(vms, scope, course.start_ms)
+    block = taken.block
+    sums = Sums()
+    duration_ms = _lengths(block, scope, course, taken.profile)
+    unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
+    impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
+    walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
+    start_ms = _start_vms(block, walked, 0)
+
+    _add_up(sums, walked.totals, course.start_ms)
+    if sums.end_ms:
+        sums.last_vm_row = _first_row_of(taken, int(walked.totals[walk.LAST_ROW]))
+    rows, is_cut = taken.rows, None
+    if taken.deleted_ms is not None:
+        is_left = start_ms < taken.deleted_ms
+        fates.outcome[rows[~is_left]] = Outcome.DELETED
+        rows, start_ms, duration_ms = rows[is_left], start_ms[is_left], duration_ms[is_left]
+        deleted_ms = taken.deleted_ms[is_left]
+        is_cut = deleted_ms < start_ms + duration_ms
+        fates.outcome[rows[is_cut]] = Outcome.DELETED
+        duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
+    if vms.fault_domain is not None or vms.cluster is not None:
+        by_row = np.argsort(rows, kind="stable")
+        rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
+        is_cut = None if is_cut is None else is_cut[by_row]
+
+    sums.vm_hit_count = len(rows)
+    outcome_codes = fates.outcome[fates.rows]
+    sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
+    sums.single_count = len(block.vm_key) - block.single_row
+    weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, rows, start_ms, duration_ms)
+
+    hours = _Hours(course.start_ms, sums.end_ms)
+    impact.tally_single_hours(hours.first, start_ms, duration_ms, hours.starts, hours.unavailable_ms)
+    _tally(sums, hours, duration_ms)
+    asked_ms = np.int64(scope.campaign.start_ms)
+    pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[rows], asked_ms)
+    sums.pending_vm_ms = int((start_ms + duration_ms - pending_from_ms).sum())
+    return Impacts(start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets)
+
+
+def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
+    """What is said of *vms* where their stage never starts: decided at *at_ms*, overdue or with nobody to hit."""
+    fates = judge(vms, scope, at_ms, is_overdue=is_overdue)
+    sums = Sums(quorum_lost_ms=0 if scope.quorum else None)
+    sums.outcome_counts += np.bincount(fates.outcome[fates.rows], minlength=len(Outcome))
+    nobody = np.empty(0, np.int64)
+    return Impacts(nobody, np.empty(0, np.uint32), sums, nobody, None, fates)
+
+
+def count_selected(vms: Vms) -> int:
+    """VMs of *vms* that the campaign selects, whatever their dates."""
+    return len(vms.block.vm_key) if vms.is_selected is None else int(np.count_nonzero(vms.is_selected))
+
+
+def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
+    """Whether a unit that starts at *at_ms* could hit one of *vms*."""
+    return bool(hittable(vms, scope, at_ms).any())
+
+
+def length_ms_max(campaign: Campaign) -> int:
+    """What a stage of *campaign* takes at most, deletions included: they end no unit later."""
+    longest_ms = max(
+        profile.length_ms_max for profile in (campaign.length, *(each for _, each in campaign.family_lengths))
+    )
+    held_ms = max(campaign.work_ms, longest_ms) + campaign.update_domain_gap_ms
+    return campaign.spread_ms + UPDATE_DOMAIN_COUNT_MAX * held_ms
+
+
+def _lengths(
+    block: Block, scope: Scope, course: Course, profile: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint32]:
+    duration_ms = _scratch.array("duration_ms", len(block.vm_key), np.uint32)
+    length, draws = scope.campaign.length, course.draws(Stream.LENGTH)
+    if profile is not None:
+        impact.draw_profiled_lengths(*draws, scope.quantiles_ms, frozen(profile), block.vm_key, duration_ms)
+    elif length.is_constant:
+        duration_ms.fill(length.length_ms_min)
+    else:
+        impact.draw_lengths(*draws, scope.quantiles_ms[0], block.vm_key, duration_ms)
+    return duration_ms
+
+
+def _walk(
+    block: Block,
+    campaign: Campaign,
+    course: Course,
+    duration_ms: npt.NDArray[np.uint32],
+    unit_ms: Int64s,
+    deleted_ms: Int64s | None = None,
+) -> _Walked:
+    """Start the units of *block*: deleted_ms int64[V] where VMs may be gone before."""
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
-    priorities = _priorities(block, campaign, philox_key, iteration, replica_word)
-    set_start_ms = _scratch.array("set_start_ms", sums.set_count, np.int64)
-    spread = (start_ms, campaign.spread_ms, philox_key)
-    walk.draw_starts(*spread, _address(Stream.SET_SPREAD, iteration), replica_word, block.set_key, set_start_ms)
-    unit_start_ms = _scratch.array("unit_start_ms", unit_count, np.int64)
-    walk.walk_sets(
-        start_ms, campaign.work_ms, campaign.update_domain_gap_ms,
-        block.set_offsets, set_start_ms,
-        block.unit_offsets, priorities, unit_ms, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64),
-        unit_start_ms,
-        totals,
-    )  # fmt: skip
-    single_start_ms = _scratch.array("single_start_ms", sums.single_count, np.int64)
-    single_address = _address(Stream.SINGLE_SPREAD, iteration)
-    walk.draw_starts(*spread, single_address, replica_word, block.vm_key[single_row:], single_start_ms)
-    walk.walk_singles(start_ms, campaign.work_ms, single_row, single_start_ms, duration_ms[single_row:], totals)
-    start_at_ms = _scratch.array("start_at_ms", vm_count, np.int64)
-    walk.start_vms(origin_ms, block.unit_offsets, unit_start_ms, start_at_ms)
-    np.add(single_start_ms, origin_ms, out=start_at_ms[single_row:])
+    set_count, single_row = len(block.set_key), block.single_row
+    spread, spans = (course.start_ms, campaign.spread_ms), (campaign.work_ms, campaign.update_domain_gap_ms)
+    set_start_ms = _scratch.array("set_start_ms", set_count, np.int64)
+    walk.draw_starts(*spread, *course.draws(Stream.SET_SPREAD), block.set_key, set_start_ms)
+    single_start_ms = _scratch.array("single_start_ms", len(block.vm_key) - single_row, np.int64)
+    walk.draw_starts(*spread, *course.draws(Stream.SINGLE_SPREAD), block.vm_key[single_row:], single_start_ms)
+    unit_start_ms = _scratch.array("unit_start_ms", len(block.domain), np.int64)
+    walkers = (block.set_offsets, set_start_ms, block.unit_offsets, _priorities(block, campaign, course))
+    turn = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
+    single_ms = duration_ms[single_row:]
+    if deleted_ms is None:
+        walk.walk_sets(course.start_ms, *spans, *walkers, unit_ms, turn, unit_start_ms, totals)
+        walk.walk_singles(course.start_ms, campaign.work_ms, single_row, single_start_ms, single_ms, totals)
+        totals[walk.FREE_MS] = totals[walk.END_MS]
+        return _Walked(unit_start_ms, single_start_ms, totals)
+    walk.walk_living_sets(
+        course.start_ms, *spans, *walkers, turn, frozen(deleted_ms), duration_ms, unit_start_ms, totals
+    )
+    # A single is looked at when its wait is over: if it is gone by then, that takes no time.
+    if len(single_start_ms):
+        totals[walk.FREE_MS] = max(totals[walk.FREE_MS], single_start_ms.max())
+    left = np.flatnonzero(single_start_ms < deleted_ms[single_row:])
+    end_ms = totals[walk.END_MS]
+    walk.walk_singles(course.start_ms, campaign.work_ms, 0, single_start_ms[left], single_ms[left], totals)
+    if totals[walk.END_MS] > end_ms:
+        totals[walk.LAST_ROW] = single_row + left[totals[walk.LAST_ROW]]
+    totals[walk.FREE_MS] = max(totals[walk.FREE_MS], totals[walk.END_MS])
+    return _Walked(unit_start_ms, single_start_ms, totals)
 
+
+def _start_vms(block: Block, walked: _Walked, origin_ms: int) -> Int64s:
+    """Start of each VM's unit, counted from *origin_ms*: int64[V]."""
+    start_ms = _scratch.array("start_ms", len(block.vm_key), np.int64)
+    walk.start_vms(origin_ms, block.unit_offsets, walked.unit_start_ms, start_ms)
+    np.add(walked.single_start_ms, origin_ms, out=start_ms[block.single_row :])
+    return start_ms
+
+
+def _priorities(block: Block, campaign: Campaign, course: Course) -> npt.NDArray[np.uint64]:
+    """What the domains of a set are ordered by, smallest first: uint64[U]."""
+    match campaign.update_domain_order:
+        case DomainOrder.SEQUENTIAL:
+            return np.zeros(len(block.domain), np.uint64)
+        case DomainOrder.LARGEST_FIRST:
+            return np.iinfo(np.uint64).max - np.diff(block.unit_offsets).astype(np.uint64)
+        case DomainOrder.RANDOM:
+            priorities = _scratch.array("priorities", len(block.domain), np.uint64)
+            draws = course.draws(Stream.UPDATE_DOMAIN_ORDER)
+            walk.draw_units(*draws, block.unit_set_key, block.domain, priorities)
+            return priorities
+
+
+def _add_up(sums: Sums, totals: Int64s, start_ms: int) -> None:
     sums.first_start_ms = int(totals[walk.FIRST_START_MS])
     sums.end_ms = int(totals[walk.END_MS])
+    sums.free_ms = max(start_ms, int(totals[walk.FREE_MS]))
     sums.longest_ms = int(totals[walk.LONGEST_MS])
-    sums.down_count, sums.down_of_count = int(totals[walk.DOWN_COUNT]), int(totals[walk.DOWN_OF_COUNT])
-    sums.set_out_ms = int(walk.sets_out_ms(block.set_offsets, block.unit_offsets, duration_ms))
-    sums.last_vm_row = vm_row_start + int(totals[walk.LAST_ROW])
     sums.last_spread_ms = int(totals[walk.LAST_SPREAD_MS])
     sums.last_work_ms = int(totals[walk.LAST_WORK_MS])
     sums.last_gap_ms = int(totals[walk.LAST_GAP_MS])
     sums.last_domain_count = int(totals[walk.LAST_DOMAIN_COUNT])
-    _tally(sums, block, start_ms, unit_start_ms, unit_unavailable_ms, single_start_ms, duration_ms)
-    return Impacts(start_at_ms, duration_ms, sums)
 
 
-def _lengths(
-    block: Block, campaign: Campaign, key: np.uint64, iteration: int, replica: np.uint64
-) -> npt.NDArray[np.uint32]:
-    duration_ms = _scratch.array("duration_ms", len(block.vm_key), np.uint32)
-    if campaign.length.is_constant:
-        duration_ms.fill(campaign.length.length_ms_min)
-        return duration_ms
-    address = _address(Stream.LENGTH, iteration)
-    impact.draw_lengths(key, address, replica, _frozen(campaign.length.table), block.vm_key, duration_ms)
-    return duration_ms
+def _first_row_of(taken: Cut, row: int) -> int:
+    """The first row, in the parts, of the set or single that stands at *row* of the block."""
+    block = taken.block
+    if row >= block.single_row:
+        return int(taken.rows[row])
+    offsets = block.unit_offsets[block.set_offsets]
+    place = int(np.searchsorted(offsets, row, side="right"))
+    return int(taken.rows[offsets[place - 1] : offsets[place]].min())
 
 
-def _priorities(
-    block: Block, campaign: Campaign, key: np.uint64, iteration: int, replica: np.uint64
-) -> npt.NDArray[np.uint64]:
-    """What the domains of a set are ordered by, smallest first: uint64[U]."""
-    match campaign.update_domain_order:
-        case DomainOrder.SEQUENTIAL:
-            return np.zeros(len(block.update_domain), np.uint64)
-        case DomainOrder.LARGEST_FIRST:
-            return np.iinfo(np.uint64).max - np.diff(block.unit_offsets).astype(np.uint64)
-        case DomainOrder.RANDOM:
-            priorities = _scratch.array("priorities", len(block.update_domain), np.uint64)
-            address = _address(Stream.UPDATE_DOMAIN_ORDER, iteration)
-            walk.draw_units(key, address, replica, block.unit_set_key, block.update_domain, priorities)
-            return priorities
-
-
-def _tally(
+def _sweep(
     sums: Sums,
-    block: Block,
+    vms: Vms,
+    scope: Scope,
+    taken: Cut,
     stage_start_ms: int,
-    unit_start_ms: Int64s,
-    unit_unavailable_ms: Int64s,
-    single_start_ms: Int64s,
+    rows: Int64s,
+    start_ms: Int64s,
     duration_ms: npt.NDArray[np.uint32],
-) -> None:
+) -> WeakSets:
+    """Sum up how far sets are out, by all their living VMs; *rows* are those hit. Returns those without guarantee."""
+    single_row, vm_offsets = vms.block.single_row, vms.vm_offsets
+    reason = np.empty(len(vms.block.set_key), np.int8)
+    lives = vms.lives_at(stage_start_ms)
+    outage.weigh_sets(vm_offsets, taken.domain, lives[:single_row], taken.is_hit[:single_row], reason)
+    weak = np.flatnonzero(reason >= 0)
+    sums.no_guarantee_counts += np.bincount(reason[weak], minlength=len(NoGuarantee))
+    sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
+
+    in_sets = rows[: np.searchsorted(rows, single_row)]
+    set_start_ms, set_end_ms = np.full(single_row, NEVER_MS), np.zeros(single_row, np.int64)
+    set_start_ms[in_sets] = start_ms[: len(in_sets)]
+    set_end_ms[in_sets] = start_ms[: len(in_sets)] + duration_ms[: len(in_sets)]
+    if vms.created_ms is None or vms.deleted_ms is None:
+        lifetimes = np.full(single_row, -NEVER_MS), np.full(single_row, NEVER_MS)
+    else:
+        lifetimes = vms.created_ms[:single_row].copy(), vms.deleted_ms[:single_row].copy()
+    totals = np.zeros(outage.TOTAL_COUNT, np.int64)
+    totals[outage.DOWN_OF_COUNT] = 1
+    breakpoints = np.empty(outage.BREAKPOINTS_A_VM * int(np.diff(vm_offsets).max(initial=0)), np.int64)
+    need = _need(scope.quorum)
+    outage.sweep_sets(vm_offsets, reason, *lifetimes, set_start_ms, set_end_ms, need, breakpoints, totals)
+    sums.set_out_ms = int(totals[outage.OUT_MS])
+    sums.quorum_lost_ms = int(totals[outage.QUORUM_LOST_MS]) if scope.quorum else None
+    sums.down_count, sums.down_of_count = int(totals[outage.DOWN_COUNT]), int(totals[outage.DOWN_OF_COUNT])
+    return WeakSets(vm_offsets[weak], reason[weak])
+
+
+def _need(quorum: Quorum | None) -> Int64s:
+    """What `outage.sweep_sets` calls `need`."""
+    match quorum.min_up if quorum else "majority":
+        case int(count):
+            return np.array([count, 0, 1])
+        case "majority":
+            return np.zeros(3, np.int64)
+        case ratio:
+            return np.array([0, ratio.numerator, ratio.denominator])
+
+
+class _Hours:
+    """Counts by the hour, from the stage's start to its end."""
+
+    def __init__(self, start_ms: int, end_ms: int) -> None:
+        self.first = start_ms // impact.HOUR_MS
+        hour_count = max(0, end_ms // impact.HOUR_MS - self.first + 1)
+        self.starts, self.unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
+
+
+def _tally(sums: Sums, hours: _Hours, duration_ms: npt.NDArray[np.uint32]) -> None:
     """Fill the bins of *sums*, and with them the time lost in all."""
-    first_hour = stage_start_ms // impact.HOUR_MS
-    hour_count = sums.end_ms // impact.HOUR_MS - first_hour + 1
-    starts, unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
-    single_row = int(block.unit_offsets[-1])
-    impact.tally_unit_hours(first_hour, unit_start_ms, block.unit_offsets, unit_unavailable_ms, starts, unavailable_ms)
-    impact.tally_single_hours(first_hour, single_start_ms, duration_ms[single_row:], starts, unavailable_ms)
     impact.tally_lengths(duration_ms, sums.histogram)
-    sums.unavailable_ms = int(unavailable_ms.sum())
+    sums.unavailable_ms = int(hours.unavailable_ms.sum())
     sums.hourly = {
-        first_hour + int(hour): (int(starts[hour]), int(unavailable_ms[hour])) for hour in np.flatnonzero(starts)
+        hours.first + int(hour): (int(hours.starts[hour]), int(hours.unavailable_ms[hour]))
+        for hour in np.flatnonzero(hours.starts)
     }
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fleetsim.fleet.azure_trace import Imported, import_trace
 from fleetsim.progress import Progress
-from fleetsim.regions import dataset_path
 from fleetsim.reporting import Report, report
 from fleetsim.runfolder import check_absent
 from fleetsim.runner import Run, run
+from fleetsim.shipped import dataset_path
 from fleetsim.verifier import Verdict, verify
 
 DEMO_SCENARIO = "demo.toml"

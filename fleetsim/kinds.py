@@ -48,6 +48,7 @@ KINDS = {
             effects=Effect(0),
             has_windows=False,
             scheduled_event=None,
+            is_available=True,
         ),
         MaintenanceKind(
             Kind.FREEZE,

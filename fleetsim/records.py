@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fleetsim.engine import Impacts, Sums, histogram_bin_starts_ms
+from fleetsim.engine import Impacts, Sums, WeakSets, histogram_bin_starts_ms
 from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.kinds import KINDS, MaintenanceKind
 from fleetsim.scenario import Campaign
@@ -23,17 +23,22 @@ from fleetsim.schema import (
     OUTCOMES,
     STAGES,
     SUMMARY,
+    SUMMARY_FIGURES,
     Bottleneck,
+    NoGuarantee,
     Outcome,
+    Phase,
     Reason,
     Result,
     Table,
     words,
 )
-from fleetsim.stages import Started
-from fleetsim.tables import arrow_schema, instants
+from fleetsim.stages import Decided, Verdict
+from fleetsim.tables import arrow_schema, coded, constant_text, instants
 
 Provenance = Mapping[str, str]
+SummaryRow = tuple[str, int, str, str, int | None, float]
+"""A row of `summary`: campaign, iteration, region, figure, bin_start_ms, value."""
 
 
 def vm_rows(start: int, count: int) -> pa.Array:
@@ -42,38 +47,69 @@ def vm_rows(start: int, count: int) -> pa.Array:
 
 
 def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance) -> pa.Table:
-    """Rows of `events`, one a VM."""
-    count, kind = len(vm_row), _kind(campaign)
+    """Rows of `events`, one a VM hit; *vm_row* is that of every VM of the part."""
+    kind = _kind(campaign)
+    count = len(impacts.duration_ms)
     columns = {
         "campaign": _same_text(campaign.name, count),
-        "phase": _same_code(EVENTS, "phase", kind.phases[0], count),
+        "phase": _same_code(EVENTS, "phase", kind.phases[0] if kind.phases else Phase.PLATFORM, count),
         "kind": _same_code(EVENTS, "kind", campaign.kind, count),
         "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
         "iteration": _same(pa.uint8(), iteration, count),
-        "vm_row": vm_row,
+        "vm_row": vm_row if impacts.rows is None else vm_row.take(pa.array(impacts.rows)),
         "start_at": instants(impacts.start_at_ms),
         "duration_ms": pa.array(impacts.duration_ms),
-        "effects": _same(pa.uint8(), int(kind.effects), count),
+        "effects": _effects(impacts, kind),
     }
     return _table(EVENTS, columns, provenance)
+
+
+def _effects(impacts: Impacts, kind: MaintenanceKind) -> pa.Array:
+    """Effects of each impact: a VM deleted during its own keeps none (semantics.md 8)."""
+    if impacts.is_cut is None or not impacts.is_cut.any():
+        return _same(pa.uint8(), int(kind.effects), len(impacts.duration_ms))
+    return pa.array(np.where(impacts.is_cut, 0, int(kind.effects)).astype(np.uint8))
 
 
 def outcomes(
     impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance
 ) -> pa.Table:
-    """Rows of `outcomes`, one a VM: without windows everybody in scope is updated."""
-    count, kind = len(vm_row), _kind(campaign)
-    lost_ms, none_ms = pa.array(impacts.duration_ms), _same(pa.uint32(), 0, count)
-    columns = {
+    """Rows of `outcomes`, one a VM selected; *vm_row* is that of every VM of the part."""
+    kind = _kind(campaign)
+    if impacts.rows is None or impacts.fates is None:
+        count = len(vm_row)
+        lost_ms = pa.array(impacts.duration_ms)
+        columns = {
+            "vm_row": vm_row,
+            "outcome": _same_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
+            "reason": _same_code(OUTCOMES, "reason", Reason.NONE, count),
+            "event_count": _same(pa.uint32(), 1, count),
+            "effects": _effects(impacts, kind),
+        }
+    else:
+        rows, fates = impacts.fates.rows, impacts.fates
+        count = len(rows)
+
+        def selected(values: Any, dtype: type[np.generic]) -> pa.Array:
+            """*values* of the VMs hit as a column of the VMs selected, 0 for those that are not."""
+            column = np.zeros(len(vm_row), dtype)
+            column[impacts.rows] = values
+            return pa.array(column[rows])
+
+        lost_ms = selected(impacts.duration_ms, np.uint32)
+        columns = {
+            "vm_row": vm_row.take(pa.array(rows)),
+            "outcome": coded(OUTCOMES["outcome"], fates.outcome[rows]),
+            "reason": coded(OUTCOMES["reason"], fates.reason[rows]),
+            "event_count": selected(1, np.uint32),
+            "effects": selected(_effects(impacts, kind).to_numpy(zero_copy_only=False), np.uint8),
+        }
+    none_ms = _same(pa.uint32(), 0, count)
+    columns |= {
         "campaign": _same_text(campaign.name, count),
         "iteration": _same(pa.uint8(), iteration, count),
-        "vm_row": vm_row,
-        "outcome": _same_code(OUTCOMES, "outcome", Outcome.UPDATED, count),
-        "reason": _same_code(OUTCOMES, "reason", Reason.NONE, count),
         "paused_ms": lost_ms if kind.is_paused else none_ms,
         "down_ms": none_ms if kind.is_paused else lost_ms,
-        "event_count": _same(pa.uint32(), 1, count),
-        "effects": _same(pa.uint8(), int(kind.effects), count),
     }
     return _table(OUTCOMES, columns, provenance)
 
@@ -106,92 +142,124 @@ def _same_code(table: Table, name: str, code: IntEnum, count: int) -> pa.Diction
 
 
 def stages(
-    sums: Mapping[Started, Sums], campaigns: Sequence[Campaign], start_ms_epoch: int, provenance: Provenance
+    sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign], start_ms_epoch: int, provenance: Provenance
 ) -> pa.Table:
     """Rows of `stages`, in the order of *sums*."""
     rows = []
-    for started, total in sums.items():
+    for decided, total in sums.items():
         row: dict[str, Any] = dict.fromkeys(STAGES.names())
-        row.update({f"{word}_count": 0 for word in words(Outcome)})
+        row.update({f"{word}_count": int(total.outcome_counts[code]) for code, word in enumerate(words(Outcome))})
         row.update(
-            campaign=campaigns[started.stage.place].name,
-            iteration=started.stage.iteration,
-            region=started.stage.region,
-            wave=1,
-            first_start_at=start_ms_epoch + total.first_start_ms,
-            last_end_at=start_ms_epoch + total.end_ms,
-            updated_count=total.vm_hit_count,
-            bottleneck=_bottleneck(started, total).name.lower(),
+            campaign=campaigns[decided.stage.place].name,
+            iteration=decided.stage.iteration,
+            region=decided.stage.region,
+            wave=decided.stage.wave,
+            bottleneck=_bottleneck(decided, total).name.lower(),
         )
+        if total.vm_hit_count:
+            row.update(first_start_at=start_ms_epoch + total.first_start_ms, last_end_at=start_ms_epoch + total.end_ms)
         rows.append(row)
     return _from_rows(STAGES, rows, provenance)
 
 
-def _bottleneck(started: Started, total: Sums) -> Bottleneck:
-    waited_for = Bottleneck.PAIR if started.waited_for_pair else Bottleneck.CAMPAIGN
+def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
+    if not total.vm_hit_count:
+        return Bottleneck.NONE
+    waited_for = Bottleneck.PAIR if decided.waited_for_pair else Bottleneck.CAMPAIGN
     parts_ms = {
         Bottleneck.WORK: total.last_work_ms,
         Bottleneck.GAP: total.last_gap_ms,
         Bottleneck.SPREAD: total.last_spread_ms,
-        waited_for: started.start_ms - started.stage.asked_ms,
+        waited_for: decided.at_ms - decided.stage.asked_ms,
     }
     return max(parts_ms, key=lambda part: parts_ms[part])
 
 
-def summary(sums: Mapping[Started, Sums], campaigns: Sequence[Campaign], provenance: Provenance) -> pa.Table:
-    """Rows of `summary`: single figures of each stage, then its bins."""
-    rows = []
-    for started, total in sums.items():
-        for figure, bin_start_ms, value in _figures(started, total):
-            rows.append(
-                {
-                    "campaign": campaigns[started.stage.place].name,
-                    "iteration": started.stage.iteration,
-                    "region": started.stage.region,
-                    "figure": figure,
-                    "bin_start_ms": bin_start_ms,
-                    "value": float(value),
-                }
-            )
-    return _from_rows(SUMMARY, rows, provenance)
+def summary(
+    sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign], rest: Sequence[SummaryRow], provenance: Provenance
+) -> pa.Table:
+    """Rows of `summary`: single figures of each stage, then its bins; last the *rest*, of whole campaigns."""
+    rows = [
+        (campaigns[decided.stage.place].name, decided.stage.iteration, decided.stage.region, *figure)
+        for decided, total in sums.items()
+        for figure in _figures(decided, total)
+    ]
+    columns = SUMMARY.names()
+    return _from_rows(SUMMARY, [dict(zip(columns, row, strict=True)) for row in [*rows, *rest]], provenance)
 
 
-def _figures(started: Started, total: Sums) -> list[tuple[str, int | None, float]]:
+def _figures(decided: Decided, total: Sums) -> list[tuple[str, int | None, float]]:
     singles: dict[str, float] = {
-        "asked_ms": started.stage.asked_ms,
-        "start_ms": started.start_ms,
-        "end_ms": total.end_ms,
-        "first_start_ms": total.first_start_ms,
+        "asked_ms": decided.stage.asked_ms,
         "vm_hit_count": total.vm_hit_count,
+        "pending_vm_ms": total.pending_vm_ms,
         "unavailable_ms": total.unavailable_ms,
         "set_count": total.set_count,
         "single_count": total.single_count,
         "set_down_ratio_max": total.down_count / total.down_of_count,
         "set_out_ms": total.set_out_ms,
-        "longest_ms": total.longest_ms,
-        "last_vm_row": total.last_vm_row,
-        "last_spread_ms": total.last_spread_ms,
-        "last_work_ms": total.last_work_ms,
-        "last_gap_ms": total.last_gap_ms,
-        "last_domain_count": total.last_domain_count,
+        "no_guarantee_count": int(total.no_guarantee_counts.sum()),
     }
-    figures: list[tuple[str, int | None, float]] = [(figure, None, value) for figure, value in singles.items()]
+    if total.quorum_lost_ms is not None:
+        singles["quorum_lost_ms"] = total.quorum_lost_ms
+    if decided.verdict is Verdict.AT_WORK:
+        singles |= {"start_ms": decided.at_ms, "free_ms": total.free_ms}
+    if total.vm_hit_count:
+        singles |= {
+            "end_ms": total.end_ms,
+            "first_start_ms": total.first_start_ms,
+            "longest_ms": total.longest_ms,
+            "last_vm_row": total.last_vm_row,
+            "last_spread_ms": total.last_spread_ms,
+            "last_work_ms": total.last_work_ms,
+            "last_gap_ms": total.last_gap_ms,
+            "last_domain_count": total.last_domain_count,
+        }
+    figures: list[tuple[str, int | None, float]] = [
+        (figure, None, float(singles[figure])) for figure in SUMMARY_FIGURES if figure in singles
+    ]
     hours = sorted(total.hourly.items())
-    figures += [("hourly_start_count", hour * HOUR_MS, counts[0]) for hour, counts in hours]
-    figures += [("hourly_unavailable_ms", hour * HOUR_MS, counts[1]) for hour, counts in hours]
+    figures += [("hourly_start_count", hour * HOUR_MS, float(counts[0])) for hour, counts in hours]
+    figures += [("hourly_unavailable_ms", hour * HOUR_MS, float(counts[1])) for hour, counts in hours]
     bounds_ms = histogram_bin_starts_ms()
     figures += [
-        ("paused_ms_histogram", int(bounds_ms[position]), int(total.histogram[position]))
+        ("paused_ms_histogram", int(bounds_ms[position]), float(total.histogram[position]))
         for position in np.flatnonzero(total.histogram)
     ]
     return figures
 
 
-def no_guarantee(path: Path, regions: Collection[str], provenance: Provenance) -> pa.Table:
-    """Rows of `no_guarantee` of the prepared fleet at *path* that are in *regions*."""
+def weak_sets(path: Path, weak: WeakSets, region: str) -> pa.Table:
+    """Rows of `no_guarantee`: the sets that stand at the rows of *weak* in the fleet part *path*."""
+    with pq.ParquetFile(path) as part:
+        sets = part.read(columns=["set"], use_threads=False)["set"].take(pa.array(weak.row)).combine_chunks()
+    regions = constant_text(region, np.zeros(len(weak.row), np.int32))
+    columns = [regions, sets, coded(NO_GUARANTEE["reason"], weak.reason)]
+    return pa.Table.from_arrays(columns, names=NO_GUARANTEE.names())
+
+
+def no_guarantee(path: Path, regions: Collection[str], weak: Sequence[pa.Table], provenance: Provenance) -> pa.Table:
+    """Rows of `no_guarantee`: of the prepared fleet's at *path* those in *regions*, and *weak* ones; each once."""
     table = pq.ParquetFile(path).read()
+    schema = arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type)
     in_scope = table.filter(pc.is_in(table["region"].cast(pa.string()), pa.array(sorted(regions), pa.string())))
-    return in_scope.cast(arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type))
+    if not weak:
+        return in_scope.cast(schema)
+    plain = pa.schema([("region", pa.string()), schema.field("set"), ("reason", pa.string())])
+    found = pa.concat_tables([each.cast(plain) for each in (in_scope, *weak)])
+    by_set = (
+        found.group_by(plain.names)
+        .aggregate([])
+        .select(plain.names)
+        .sort_by([(name, "ascending") for name in plain.names])
+    )
+    reason = pc.index_in(by_set["reason"], pa.array(words(NoGuarantee))).combine_chunks().cast(pa.int8())
+    columns = [
+        by_set["region"].combine_chunks().dictionary_encode(),
+        by_set["set"],
+        coded(NO_GUARANTEE["reason"], reason.to_numpy()),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _table(table: Table, columns: Mapping[str, pa.Array], provenance: Provenance) -> pa.Table:

@@ -1,5 +1,10 @@
-"""The reference of files and figures, derived from where they are declared: `fleetsim schema` and docs/schema.md."""
+"""The reference of files and figures, derived from where they are declared: `fleetsim schema` and docs/schema.md.
 
+And the JSON Schema of scenarios, docs/scenario.schema.json.
+"""
+
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FIGURES_PAGE = "figures"
+SCENARIO_SCHEMA = "scenario"
+"""What the JSON Schema of scenarios is called beside the pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,14 @@ def described(name: str | None = None) -> Page:
     if name is None:
         rows = [(table.name, table.doc) for table in TABLES.values()]
         rows.append((FIGURES_PAGE, "Figures of reports, each with unit, definition and grain."))
+        rows.append((SCENARIO_SCHEMA, "The keys of scenarios, as JSON Schema."))
         return Page("tables", "`fleetsim schema NAME` describes one.", ("name", "rows"), tuple(rows))
     if name == FIGURES_PAGE:
         figures = [(f.name, f.unit, f.definition, ", ".join(f.grains)) for f in FIGURES.values()]
         header = ("figure", "unit", "definition", "grains")
         return Page(FIGURES_PAGE, "Figures of reports.", header, tuple(figures))
     if name not in TABLES:
-        known = [*TABLES, FIGURES_PAGE]
+        known = [*TABLES, FIGURES_PAGE, SCENARIO_SCHEMA]
         raise InputError(
             f"schema: must be a table, got '{name}'" + (nearest(name, known) or f"; known: {', '.join(known)}")
         )
@@ -73,6 +81,13 @@ def markdown() -> str:
     summary = Page("summary figures", "What `summary` holds.", ("figure", "meaning"), tuple(SUMMARY_FIGURES.items()))
     pages = [*map(_table_page, TABLES.values()), summary, described(FIGURES_PAGE)]
     return "\n".join([*head, *(page.markdown() for page in pages)])
+
+
+def scenario_schema() -> str:
+    """The JSON Schema of scenarios, as a file."""
+    from fleetsim.scenario import json_schema
+
+    return f"{json.dumps(json_schema(), indent=2)}\n"
 
 
 def _table_page(table: Table) -> Page:
@@ -93,4 +108,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(scenario_schema() if sys.argv[1:] == [SCENARIO_SCHEMA] else markdown(), end="")

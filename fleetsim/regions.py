@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fleetsim.errors import InputError, nearest, nearest_path, renaming, wrong_separator
 from fleetsim.schema import PAIRS
+from fleetsim.shipped import dataset_path
 
 REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
 _SOVEREIGN_GEOGRAPHIES = frozenset({"China", "US Department of Defense", "US Government"})
@@ -101,11 +102,10 @@ def public_regions() -> list[str]:
     return [region for region, (_, geography) in rows.items() if geography not in _SOVEREIGN_GEOGRAPHIES]
 
 
-def dataset_path(name: str) -> Path:
-    """The data set *name*: inside an installed package, else beside it in the repository."""
-    package = Path(__file__).parent
-    installed = package / "datasets" / name
-    return installed if installed.exists() else package.parent / "datasets" / name
+def zoned_regions() -> frozenset[str]:
+    """The documented regions that have availability zones."""
+    with dataset_path(_DOCS).open(encoding="utf-8", newline="") as file:
+        return frozenset(row["region"] for row in csv.DictReader(file) if row["has_zones"] == "true")
 
 
 def _relation(rows: Mapping[str, tuple[str, str]]) -> Relation:

@@ -1,18 +1,20 @@
-"""A run summed up: its figures as one long table, as JSON, and as pages of a terminal.
+"""A run summed up: its figures as one long table, as JSON, and as a page of a terminal or of Markdown.
 
-What a figure is stands in `figures.py`; this module chooses, arranges and spells. The terminal shows rows of
-the same frames that the files hold.
+What a figure is stands in `figures.py`; this module chooses, arranges and spells. A page is a list of blocks, which a
+terminal and Markdown each spell their way; its tables show rows of the same frames that the files hold.
 """
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -20,73 +22,154 @@ from rich.text import Text
 
 from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
-from fleetsim.figures import FIGURES, Bound, Link, RunFiles, duration
+from fleetsim.figures import FIGURES, Bound, Intolerance, Link, Remedy, RunFiles, duration
+from fleetsim.progress import Progress
 
 __all__ = ["Report", "report"]
 
-FORMATS = ("json", "parquet")
+FORMATS = ("json", "csv", "markdown", "parquet")
 ROWS_SHOWN = 15
-"""Rows of a group table on a terminal, largest group first; files have them all."""
+"""Rows of a group table on a page, largest group first; files have them all."""
+APPLICATIONS_SHOWN = 10
+INTOLERANCES_SHOWN = 5
 CHART_ROWS = 5
+CHART_LINES = 24
+"""Rows of the chart where it is a table."""
 SETS_SHOWN = 5
-APPROXIMATE = ("paused_ms_p50", "paused_ms_p99", "paused_ms_max")
+COLUMN_WIDTH_MAX = 20
+APPROXIMATE = ("paused_ms_p50", "paused_ms_p99", "paused_ms_max", "paused_over_ratio")
 """Figures taken from the engine's histogram where a run kept neither outcomes nor events."""
+OF_WHOLE = ("length_ms", "length_bound_ratio", "set_down_ratio_max", "set_out_ms", "no_guarantee_count", "waited_ms")
+"""Figures that stay those of the whole campaign where only some VMs are looked at."""
+_OPTIONAL = ("pending_vm_ms", "application_down_ratio_max", "application_out_ms", "quorum_lost_ms")
+"""Figures that a run without applications, without quorum, or of an earlier version does not have."""
 
 
-def report(run: str | Path, *, by: Sequence[str | Sequence[str]] = ()) -> "Report":
+def report(
+    run: str | Path,
+    *,
+    by: Sequence[str | Sequence[str]] = (),
+    only: Sequence[str] | Mapping[str, str | Sequence[str]] = (),
+    timeouts: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> "Report":
     """Sum up the finished run in folder *run*.
 
     Each of *by* is a fleet column, several joined by commas, or a sequence of them, and adds one table of
-    groups. Raise `InputError` if *run* is no finished run, its schema is newer than ours, a column is unknown
-    or the run kept nothing that a group can be counted from.
+    groups. *only* looks at some VMs alone: `COLUMN=VALUE`, as often as wanted, or column -> value or values; a VM
+    must have one of the values of each column. What is of a whole campaign, as its length, stays so. *timeouts*
+    (`25s`) are lengths of pauses besides those always told: which share of the VMs hit is paused longer.
+
+    Raise `InputError` if *run* is no finished run, its schema is newer than ours, a column is unknown, no VM is left,
+    or the run kept nothing that groups or some VMs can be counted from.
     """
     files = RunFiles.open(run)
     asked = [by] if isinstance(by, str) else by
     columns_of = (each.split(",") if isinstance(each, str) else each for each in asked)
     groupings = list(dict.fromkeys(tuple(dict.fromkeys(columns)) for columns in columns_of))
+    bounds_ms = {figures.pause_ms(each) for each in ([timeouts] if isinstance(timeouts, str) else timeouts)}
     files.check_columns(dict.fromkeys(column for columns in groupings for column in columns))
+    narrow = replace(files.narrowed(_wanted(only)), progress=progress)
     try:
-        return _summed_up(files, groupings)
+        return _summed_up(narrow, groupings, sorted(bounds_ms.union(figures.PAUSE_BOUNDS_MS)))
     except (pl.exceptions.ComputeError, pl.exceptions.ColumnNotFoundError, OSError) as error:
         raise InputError(
             f"{files.path}: its files must be as the run wrote them, got {error}; see `fleetsim verify`"
         ) from error
 
 
-def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]]) -> "Report":
-    counted = figures.impacts(files, {}, [["campaign"], figures.STAGE])
+def _wanted(only: Sequence[str] | Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    """Column -> values of *only*; raise `InputError` for what is no COLUMN=VALUE."""
+    if isinstance(only, Mapping):
+        return {
+            name: [each] if isinstance(each, str) else [str(value) for value in each] for name, each in only.items()
+        }
+    asked = [only] if isinstance(only, str) else list(only)
+    if wrong := [each for each in asked if not each.partition("=")[0] or "=" not in each]:
+        raise InputError(f"only: must be COLUMN=VALUE, got '{each}'" for each in wrong)
+    wanted: dict[str, list[str]] = {}
+    for each in asked:
+        column, _, value = each.partition("=")
+        wanted.setdefault(column, []).append(value)
+    return wanted
+
+
+def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: list[int]) -> "Report":
+    of_vm = figures.tallies(files, bounds_ms, outcomes=bool(files.only))
+    counted = figures.impacts(files, {}, [["campaign"], figures.STAGE], of_vm)
     stage_rows = figures.stages(files)
-    stage_rows = stage_rows.join(
-        figures.impact_by(counted, figures.STAGE).select(*figures.STAGE, *APPROXIMATE),
-        on=figures.STAGE,
-        how="left",
-        maintain_order="left",
-    )
-    campaign_rows = figures.campaigns(files, stage_rows).join(
-        figures.impact_by(counted, ["campaign"]).select("campaign", *APPROXIMATE),
-        on="campaign",
-        how="left",
-        maintain_order="left",
-    )
-    groups = []
-    for columns in groupings:
-        # The fleet's own names may be those of figures: columns of a grouping are addressed by place.
-        names = ["region" if column == "region" else f"by_{place}" for place, column in enumerate(columns)]
-        others = {name: column for name, column in zip(names, columns, strict=True) if name != "region"}
-        grain = ["campaign", *names]
-        rows = figures.impact_by(figures.impacts(files, others, [grain]), grain)
-        groups.append(Groups(columns, tuple(names), rows))
+    campaign_rows = _of_vms(files, counted, figures.campaigns(files, stage_rows), ["campaign"])
+    applications = figures.application_outages(files)
+    if applications is not None:
+        campaign_rows = _with_applications(files, campaign_rows, applications)
+    if "over_tolerance_count" in of_vm and "workload" in files.fleet_schema and ("workload",) not in groupings:
+        groupings = [("workload",), *groupings]
     return Report(
         files=files,
-        campaign_rows=campaign_rows,
-        stage_rows=stage_rows,
+        campaign_rows=_known(campaign_rows),
+        stage_rows=_known(_of_vms(files, counted, stage_rows, figures.STAGE)),
         hour_rows=figures.hours(files),
-        groups=groups,
+        pause_rows=figures.pauses_over(counted, bounds_ms),
+        wait_rows=figures.waits(files, stage_rows),
+        service_rows=figures.service_levels(files, campaign_rows, applications),
+        applications=applications,
+        groups=[_groups(files, columns) for columns in groupings],
+        intolerances=figures.intolerances(files),
         bounds={each["name"]: figures.bound(files, stage_rows, each) for each in files.campaigns},
         chains={each["name"]: figures.chain(files, stage_rows, each["name"]) for each in files.campaigns},
         no_guarantee=files.scan("no_guarantee").collect(),
         approximate=() if files.has("outcomes") or files.has("events") else APPROXIMATE,
     )
+
+
+def _of_vms(files: RunFiles, counted: pl.DataFrame, rows: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
+    """*rows* of the whole with the figures of VMs *counted*: pauses, and all others where only some are looked at."""
+    of_vms = figures.impact_by(counted, grain)
+    if files.only:
+        of_vms = of_vms.join(
+            figures.times(files, {}, grain).drop("unavailable_ms", "start_count"), on=grain, how="left"
+        )
+        is_ours = [name for name in FIGURES if name in rows.columns and name not in (*OF_WHOLE, *_OPTIONAL)]
+        rows = rows.drop(*is_ours, "pending_vm_ms", strict=False)
+    found = [name for name in FIGURES if name in of_vms.columns and name not in rows.columns]
+    joined = rows.join(of_vms.select(*grain, *found), on=grain, how="left", maintain_order="left")
+    sums = [name for name in found if name.endswith("_count") or name == "unavailable_ms"]
+    return joined.with_columns(pl.col(sums).fill_null(0))
+
+
+def _with_applications(files: RunFiles, rows: pl.DataFrame, applications: pl.DataFrame) -> pl.DataFrame:
+    """Campaigns' *rows* with what applications add up to: what an earlier run's summary lacks, or our VMs' alone."""
+    sums = applications.group_by("campaign").agg(
+        pl.col("application_down_ratio_max").max(),
+        *(pl.col(name).sum().alias(f"{name}_here") for name in ("application_out_ms", "quorum_lost_ms")),
+    )
+    has_quorum = files.resolved.get("quorum", {}).get("by") == "application"
+    here = {
+        "application_out_ms": pl.col("application_out_ms_here").fill_null(0),
+        **({"quorum_lost_ms": pl.col("quorum_lost_ms_here").fill_null(0)} if has_quorum else {}),
+    }
+    return (
+        rows.join(sums, on="campaign", how="left", maintain_order="left")
+        .with_columns(**{name: each if files.only else pl.coalesce(name, each) for name, each in here.items()})
+        .drop("application_out_ms_here", "quorum_lost_ms_here")
+    )
+
+
+def _known(rows: pl.DataFrame) -> pl.DataFrame:
+    """*rows* without the figures that the run does not have."""
+    return rows.drop(name for name in _OPTIONAL if name in rows.columns and rows[name].is_null().all())
+
+
+def _groups(files: RunFiles, columns: tuple[str, ...]) -> "Groups":
+    # The fleet's own names may be those of figures: columns of a grouping are addressed by place.
+    names = ["region" if column == "region" else f"by_{place}" for place, column in enumerate(columns)]
+    others = {name: column for name, column in zip(names, columns, strict=True) if name != "region"}
+    grain = ["campaign", *names]
+    rows = figures.impact_by(figures.impacts(files, others, [grain], figures.tallies(files)), grain)
+    if files.has("events"):
+        times = figures.times(files, others, grain).select(*grain, "first_start_ms", "last_end_ms")
+        rows = rows.join(times, on=grain, how="left", nulls_equal=True, maintain_order="left")
+    return Groups(columns, tuple(names), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +192,8 @@ class Report:
     """The figures of one run; `frame` is the table `report` of the schema.
 
     A key is the campaign, then what the grain adds, joined by `/`: `hypervisor`, `hypervisor/1/westeurope` of
-    a stage, `hypervisor/17` of an hour, `hypervisor/2x3.5` by size. `/` and `%` inside a part are
+    a stage, `hypervisor/17` of an hour, `hypervisor/25s` of a pause, `hypervisor/pair` of a cause, `hypervisor/vm` of
+    service levels, `hypervisor/shop` of an application, `hypervisor/2x3.5` by size. `/` and `%` inside a part are
     percent-encoded; `%00` is a null.
     """
 
@@ -117,7 +201,12 @@ class Report:
     campaign_rows: pl.DataFrame
     stage_rows: pl.DataFrame
     hour_rows: pl.DataFrame
+    pause_rows: pl.DataFrame
+    wait_rows: pl.DataFrame
+    service_rows: pl.DataFrame
+    applications: pl.DataFrame | None
     groups: list[Groups]
+    intolerances: list[Intolerance]
     bounds: dict[str, Bound | None]
     chains: dict[str, list[Link]]
     no_guarantee: pl.DataFrame
@@ -126,10 +215,20 @@ class Report:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """The whole report, one row a figure, grain and key."""
+        # Where only some VMs are looked at, stages without one are nothing to us.
+        stages = self.stage_rows.filter(pl.col("vm_count") > 0) if self.files.only else self.stage_rows
         grains = [
             ("campaign", ["campaign"], self.campaign_rows),
-            ("stage", list(figures.STAGE), self.stage_rows),
+            ("stage", list(figures.STAGE), stages),
             ("hour", ["campaign", "hour"], self.hour_rows),
+            ("pause", ["campaign", "pause"], self.pause_rows),
+            ("cause", ["campaign", "cause"], self.wait_rows),
+            ("sla", ["campaign", "of"], self.service_rows),
+            *(
+                [("application", ["campaign", "application"], self.applications)]
+                if self.applications is not None
+                else []
+            ),
             *((groups.grain, ["campaign", *groups.names], groups.rows) for groups in self.groups),
         ]
         return pl.concat([_long(*each) for each in grains])
@@ -153,13 +252,27 @@ class Report:
             "run_digest": manifest["run_digest"],
             "invented": list(manifest["invented"]),
             "warnings": list(manifest["warnings"]),
+            "only": {column: list(values) for column, values in self.files.only.items()},
+            "of_whole_campaigns": list(self.of_whole),
         }
 
+    @property
+    def of_whole(self) -> tuple[str, ...]:
+        """Figures that are of whole campaigns though only some VMs are looked at."""
+        if not self.files.only:
+            return ()
+        of_sets = self.files.resolved.get("quorum", {}).get("by") == "set"
+        return (*OF_WHOLE, *(["quorum_lost_ms"] if of_sets else []))
+
     def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object: the header, then each campaign: figures, bound, chain, curve."""
+        """The report as one JSON object: the header, service levels, then each campaign: figures, bound, chain, ..."""
         return self.header() | {
             "units": {figure.name: figure.unit for figure in FIGURES.values()},
             "approximate": list(self.approximate),
+            "service_levels": [
+                {"campaign": row["campaign"], "of": row["of"], "figures": _figures_of(row)}
+                for row in self.service_rows.iter_rows(named=True)
+            ],
             "campaigns": [self._campaign_dict(campaign) for campaign in self.files.campaigns],
         }
 
@@ -167,7 +280,7 @@ class Report:
         name = campaign["name"]
         own = pl.col("campaign") == name
         best = self.bounds[name]
-        stage_names = ["iteration", "region", "asked_ms", "start_ms", "end_ms", "bottleneck"]
+        stage_names = ["iteration", "region", "wave", "asked_ms", "start_ms", "end_ms", "free_ms", "bottleneck"]
         return {
             "campaign": name,
             "kind": campaign["kind"],
@@ -175,6 +288,13 @@ class Report:
             "figures": _figures_of(self.campaign_rows.filter(own).row(0, named=True)),
             "bound": asdict(best) | {"sentence": best.sentence()} if best else None,
             "chain": [asdict(link) | {"sentence": link.sentence(name)} for link in self.chains[name]],
+            "waited_ms": dict(self.wait_rows.filter(own).select("cause", "waited_ms").rows()),
+            "paused_over_ratio": dict(self.pause_rows.filter(own).select("pause", "paused_over_ratio").rows()),
+            "intolerances": [asdict(each) for each in self.intolerances if each.campaign == name],
+            "applications": [
+                {"application": row["application"], "figures": _figures_of(row)}
+                for row in ([] if self.applications is None else self.applications.filter(own).iter_rows(named=True))
+            ],
             "no_guarantee": self._no_guarantee_of(campaign),
             "stages": [
                 {each: row[each] for each in stage_names} | {"figures": _figures_of(row)}
@@ -204,7 +324,10 @@ class Report:
         return {word: counts[word] for word in schema.words(schema.NoGuarantee) if word in counts}
 
     def write(self, path: str | Path, format: str = "parquet") -> None:  # noqa: A002
-        """Write `frame` as `parquet`, or `to_dict` as `json`, to *path*; atomic, a file there is replaced."""
+        """Write `frame` as `parquet` or `csv`, `to_dict` as `json`, or the page as `markdown`, to *path*.
+
+        Atomic; a file there is replaced.
+        """
         if format not in FORMATS:
             raise InputError(f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}")
         path = Path(path)
@@ -214,15 +337,19 @@ class Report:
             raise InputError(f"{path}: must be in a folder that is there, got none{nearest_path(path.parent)}")
         unfinished = path.with_name(f".{path.name}.unfinished")
         try:
-            if format == "json":
-                unfinished.write_text(
-                    json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n", "utf-8"
-                )
-            else:
+            if format == "parquet":
                 self._write_parquet(unfinished)
+            else:
+                unfinished.write_text(self.text(format), "utf-8", newline="\n")
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def text(self, format: str) -> str:  # noqa: A002
+        """What `write` writes as `json`, `csv` or `markdown`."""
+        if format == "json":
+            return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        return self.frame.write_csv() if format == "csv" else "\n".join(_markdown(self._page()))
 
     def _write_parquet(self, path: Path) -> None:
         import pyarrow as pa
@@ -241,60 +368,62 @@ class Report:
             "fleetsim.fleet_digest": manifest["fleet_digest"],
             "fleetsim.seed": str(manifest["seed"]),
             "fleetsim.approximate": json.dumps(list(self.approximate)),
+            "fleetsim.only": json.dumps(self.files.only),
         }
         table = self.frame.to_arrow().cast(pa.schema(fields, metadata=provenance))
         pq.write_table(table, path)
 
-    # On a terminal
+    # The page
 
     def render(self, console: Console) -> None:
         """Print the report to *console*, within its width."""
-        self._render_header(console)
-        self._render_campaigns(console)
-        for campaign in self.files.campaigns:
-            self._render_campaign(console, campaign)
-        for groups in self.groups:
-            self._render_groups(console, groups)
+        for place, block in enumerate(self._page()):
+            if place:
+                console.print()
+            block.render(console)
 
-    def _render_header(self, console: Console) -> None:
+    def _page(self) -> "Iterator[Block]":
+        yield from self._header_blocks()
+        yield from self._campaign_figures()
+        for campaign in self.files.campaigns:
+            yield from self._campaign_blocks(campaign)
+        yield from self._pause_blocks()
+        yield from self._service_blocks()
+        for groups in self.groups:
+            yield from self._group_blocks(groups)
+
+    def _header_blocks(self) -> "Iterator[Block]":
         header = self.header()
-        console.print(Text(f"{_shown(header['scenario'])} in {_shown(header['run'])}", style="bold"))
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
         fleet = f"{_counted(header['vm_count'], 'VM')} in {_counted(header['region_count'], 'region')}"
         start = f"{header['start']}, seed {header['seed']}, preset {header['preset']}"
-        for label, sentences in {
-            "fleet": [fleet],
-            "start": [start],
-            "digest": [header["run_digest"]],
-            "invented": header["invented"],
-            "warning": header["warnings"],
-        }.items():
-            for sentence in sentences:
-                grid.add_row(Text(label, style="yellow" if label == "warning" else "dim"), Text(_shown(sentence)))
-        console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+        items = [("fleet", fleet), ("start", start), ("digest", header["run_digest"])]
+        if self.files.only:
+            asked = " and ".join(f"{column}={' or '.join(values)}" for column, values in self.files.only.items())
+            whole = ", ".join(name for name in self.of_whole)
+            items.append(("only", f"VMs with {asked}; of whole campaigns stay {whole}, and what bounds their length"))
+        items += [("invented", each) for each in header["invented"]]
+        items += [("warning", each) for each in header["warnings"]]
+        yield Items(f"{header['scenario']} in {header['run']}", items)
 
-    def _render_campaigns(self, console: Console) -> None:
-        """Figures down, campaigns across; as many campaigns side by side as the width holds."""
+    def _campaign_figures(self) -> "Iterator[Block]":
+        """Figures down, campaigns across."""
         rows = self.campaign_rows.to_dicts()
-        names = [name for name, figure in FIGURES.items() if "campaign" in figure.grains]
-        label_width, campaign_width = max(map(len, names)) + 2, 18
-        across = max(1, (console.width - label_width) // (campaign_width + 2))
-        for first in range(0, len(rows), across):
-            side_by_side = rows[first : first + across]
-            table = Table(box=None, padding=(0, 2, 0, 0))
-            table.add_column("campaign", style="dim", no_wrap=True)
-            for row in side_by_side:
-                title = Text(_shown(row["campaign"]), overflow="ellipsis", no_wrap=True)
-                table.add_column(title, justify="right", max_width=campaign_width, no_wrap=True)
-            for name in names:
-                table.add_row(name, *(self._spelt(name, row[name]) for row in side_by_side))
-            console.print()
-            console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        names = [
+            name
+            for name in FIGURES
+            if name in self.campaign_rows.columns
+            # Of the ways to end an iteration, those that occur.
+            and (name not in figures.OUTCOME_COUNTS or any(row[name] for row in rows))
+        ]
+        notes = []
         if self.approximate:
-            note = "~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events"
-            console.print(_item(" ", note))
+            notes.append("~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events")
+        yield Grid(
+            None,
+            ["campaign", *(row["campaign"] for row in rows)],
+            [[name, *(self._spelt(name, row[name]) for row in rows)] for name in names],
+            notes=notes,
+        )
 
     def _spelt(self, name: str, value: float | None) -> str:
         """*value* of the figure *name* as people read it."""
@@ -305,61 +434,296 @@ class Report:
             case "ms" | "VM-ms":
                 return f"{about}{duration(value)}"
             case "ratio":
-                return f"{value:,.3f}"
+                return f"{about}{value:,.3f}"
             case _:
                 return f"{round(value):,}"
 
-    def _render_campaign(self, console: Console, campaign: dict[str, Any]) -> None:
+    def _campaign_blocks(self, campaign: dict[str, Any]) -> "Iterator[Block]":
         name, best = campaign["name"], self.bounds[campaign["name"]]
-        console.print()
-        console.print(Text(f"{_shown(name)}: what bounds its length, by time since scenario start", style="bold"))
-        if best is None:
-            console.print(_item(" ", "No VM is in scope: there was nothing to do."))
-            return
-        for place, link in enumerate(self.chains[name], start=1):
-            console.print(_item(f"{place}.", link.sentence(name)))
+        title = f"{name}: what bounds its length, by time since scenario start"
         row = self.campaign_rows.row(by_predicate=pl.col("campaign") == name, named=True)
-        end_ms = self.chains[name][-1].end_ms
-        total = (
-            f"{duration(row['length_ms'])} from its first unit's start, at {duration(end_ms - row['length_ms'])},"
-            f" to its last unit's end, at {duration(end_ms)}"
-        )
-        console.print(_item("=", f"{total}; {best.sentence()}"))
-        self._render_no_guarantee(console, campaign)
-        self._render_hours(console, name)
+        links = self.chains[name]
+        if best is None or not links:
+            is_empty = self.stage_rows.filter(pl.col("campaign") == name).is_empty()
+            nobody = "No VM is in scope: there was nothing to do." if is_empty else "No VM was hit: it took no time."
+            yield Items(title, [("", nobody)])
+        else:
+            end_ms = links[-1].end_ms
+            total = (
+                f"{duration(row['length_ms'])} from its first unit's start, at {duration(end_ms - row['length_ms'])},"
+                f" to its last unit's end, at {duration(end_ms)}"
+            )
+            items = [(f"{place}.", link.sentence(name)) for place, link in enumerate(links, start=1)]
+            items.append(("=", f"{total}; {best.sentence()}"))
+            waited = self.wait_rows.filter(campaign=name).select("cause", "waited_ms").rows()
+            if any(value_ms for _, value_ms in waited):
+                terms = [f"{duration(value_ms)} {_WAITS[cause]}" for cause, value_ms in waited if value_ms]
+                items.append(("+", f"its stages waited, summed up: {', '.join(terms)}"))
+            yield Items(title, items)
+        yield from self._no_guarantee_blocks(campaign, row["no_guarantee_count"])
+        yield from self._hour_blocks(name)
+        yield from self._application_blocks(name)
+        yield from self._intolerance_blocks(name)
 
-    def _render_no_guarantee(self, console: Console, campaign: dict[str, Any]) -> None:
+    def _no_guarantee_blocks(self, campaign: dict[str, Any], count: int) -> "Iterator[Block]":
         counts = self._no_guarantee_of(campaign)
-        if not counts:
+        if not counts or not count:
             return
         reasons = ", ".join(f"{_counted(count, 'set')} {_REASONS[word]}" for word, count in counts.items())
         own = self.no_guarantee.filter(pl.col("region").is_in(campaign["regions"]))
         some = own.head(SETS_SHOWN).group_by("region", maintain_order=True).agg(pl.col("set").cast(pl.String))
         first = "; ".join(f"{', '.join(sets)} in {region}" for region, sets in some.rows())
         more = f"; {len(own) - SETS_SHOWN:,} more" if len(own) > SETS_SHOWN else ""
-        console.print()
-        console.print(Text(f"{_shown(campaign['name'])}: sets not promised a VM that stays up", style="bold"))
-        console.print(_item("!", f"{reasons}: {first}{more}"))
+        title = f"{campaign['name']}: sets not promised a VM that stays up"
+        yield Items(title, [("!", f"{reasons}: {first}{more}")])
 
-    def _render_hours(self, console: Console, campaign: str) -> None:
-        """Impacts started as a chart, the time they took below it, first impact to last, hours summed to fit."""
-        rows = self.hour_rows.filter(pl.col("campaign") == campaign)
-        if rows.is_empty():
+    def _hour_blocks(self, campaign: str) -> "Iterator[Block]":
+        rows = self.hour_rows.filter(pl.col("campaign") == campaign).drop("campaign")
+        if not rows.is_empty():
+            yield Chart(campaign, tuple(rows.rows()))
+
+    def _application_blocks(self, campaign: str) -> "Iterator[Block]":
+        """Applications, worst first: when each is hit, how much of it at once, whether its quorum breaks."""
+        if self.applications is None:
             return
+        own = self.applications.filter(pl.col("campaign") == campaign)
+        if own.is_empty():
+            return
+        names = [name for name in _APPLICATION_TITLES if not own[name].is_null().all()]
+        more = len(own) - APPLICATIONS_SHOWN
+        yield Grid(
+            f"{campaign}: {_counted(len(own), 'application')} hit, worst first",
+            ["application", *(_APPLICATION_TITLES[name] for name in names)],
+            [
+                [row["application"], *(self._spelt(name, row[name]) for name in names)]
+                for row in own.head(APPLICATIONS_SHOWN).iter_rows(named=True)
+            ],
+            together_count=2,
+            notes=[f"... {more:,} more"] if more > 0 else [],
+        )
+
+    def _intolerance_blocks(self, campaign: str) -> "Iterator[Block]":
+        """Workloads paused longer than they stand, side by side, and what helps each."""
+        own = [each for each in self.intolerances if each.campaign == campaign]
+        shown = own[:INTOLERANCES_SHOWN]
+        if not shown:
+            return
+        remedies = [{remedy.name: remedy for remedy in each.remedies} for each in shown]
+        rows = [
+            ["VMs paused too long", *(f"{each.over_tolerance_count:,}" for each in shown)],
+            ["of VMs hit", *(f"{each.vm_hit_count:,}" for each in shown)],
+            ["shortest pause that one of them stands", *(duration(each.tolerance_ms_min) for each in shown)],
+        ]
+        for name, words in _REMEDIES.items():
+            saved = [of_workload.get(name) for of_workload in remedies]
+            rows.append([words, *("-" if each is None else _saved(each) for each in saved)])
+        rows.append(["  VMs then left without the update", *(f"{each.left_out_count:,}" for each in shown)])
+        more = len(own) - len(shown)
+        yield Grid(
+            f"{campaign}: workloads paused longer than they stand, and how many VMs a remedy saves",
+            ["", *("(no workload)" if each.workload is None else each.workload for each in shown)],
+            rows,
+            are_keys_sentences=True,
+            notes=[*([f"... {more:,} more workloads"] if more else []), "~ expected of a draw, or typical"],
+        )
+        snippets = {}
+        for each in shown:
+            for remedy in each.remedies:
+                if remedy.toml is not None:
+                    is_leaving = remedy.name == "leaving_out"
+                    comment = (
+                        f"# without {_shown(each.workload or 'VMs that have no workload')}\n" if is_leaving else ""
+                    )
+                    snippets[remedy.name, remedy.toml] = comment + remedy.toml
+        place = list(_REMEDIES)
+        lines = [snippets[key] for key in sorted(snippets, key=lambda key: place.index(key[0]))]
+        yield Code(f"in the scenario, under campaign {campaign}, one of", "toml", "\n".join(lines))
+
+    def _pause_blocks(self) -> "Iterator[Block]":
+        """P(pause > t): what a guest with a time-out of t sees."""
+        known = self.pause_rows.drop_nulls("paused_over_ratio")
+        if known.is_empty():
+            return
+        bounds = known.select("pause", "pause_ms").unique().sort("pause_ms")["pause"].to_list()
+        yield Grid(
+            "share of the VMs hit that are paused longer than",
+            [
+                "campaign",
+                *(pause.replace("ms", " ms") if pause.endswith("ms") else f"{pause[:-1]} s" for pause in bounds),
+            ],
+            [
+                [name, *(self._spelt("paused_over_ratio", ratios[pause]) for pause in bounds)]
+                for name in self.campaign_rows["campaign"]
+                if (ratios := dict(known.filter(campaign=name).select("pause", "paused_over_ratio").rows()))
+            ],
+        )
+
+    def _service_blocks(self) -> "Iterator[Block]":
+        if self.service_rows.is_empty():
+            return
+        lines = {name: f"{int(name.split('_')[1]) / 100:g} %" for name in figures.SLA_COUNTS}
+        kinds = [_OF[of] for of in self.service_rows["of"].unique(maintain_order=True)]
+        if not self.service_rows.select(pl.sum_horizontal(pl.col(list(lines)).sum())).item():
+            *first, last = lines.values()
+            none = f"no {' and no '.join(kinds)} misses {', '.join(first)} or {last} in any 30 days"
+            yield Items("service levels", [("", none)])
+            return
+        yield Grid(
+            "service levels: how many miss them in some 30 days since scenario start",
+            ["campaign", "of", *lines.values()],
+            [
+                ["all together" if row["campaign"] == "*" else row["campaign"], f"{_OF[row['of']]}s"]
+                + [f"{row[name]:,}" for name in lines]
+                for row in self.service_rows.iter_rows(named=True)
+            ],
+            key_count=2,
+        )
+
+    def _group_blocks(self, groups: Groups) -> "Iterator[Block]":
+        """One table a campaign, largest groups first."""
+        for campaign in self.files.campaigns:
+            own = groups.rows.filter(pl.col("campaign") == campaign["name"])
+            if own.is_empty():
+                continue
+            names = [name for name in _TITLES if name in own.columns]
+            # Everybody is hit, mostly: a column that repeats its neighbour would take the width of the names.
+            if own["vm_count"].equals(own["vm_hit_count"]):
+                names.remove("vm_hit_count")
+            more = len(own) - ROWS_SHOWN
+            yield Grid(
+                f"{campaign['name']} by {', '.join(groups.columns)}",
+                [*groups.columns, *(_TITLES[name] for name in names)],
+                [
+                    ["-" if row[each] is None else str(row[each]) for each in groups.names]
+                    + [self._spelt(name, row[name]) for name in names]
+                    for row in own.head(ROWS_SHOWN).iter_rows(named=True)
+                ],
+                key_count=len(groups.columns),
+                together_count=2 if "last_end_ms" in names else 1,
+                notes=[f"... {more:,} more"] if more > 0 else [],
+            )
+
+
+# Blocks of a page
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of sentences, each with a label."""
+
+    title: str | None
+    items: list[tuple[str, str]]
+
+    def render(self, console: Console) -> None:
+        _print_title(console, self.title)
+        grid = Table.grid(padding=(0, 2 if any(len(label) > 2 for label, _ in self.items) else 1))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for label, sentence in self.items:
+            grid.add_row(Text(_shown(label), style="yellow" if label == "warning" else "dim"), Text(_shown(sentence)))
+        console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+    def markdown(self) -> Iterator[str]:
+        for label, sentence in self.items:
+            # A label that counts or marks says nothing in a list; a word does.
+            yield f"- {f'{label}: ' if label.isalpha() else ''}{_escaped(sentence)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table: the first *key_count* columns name a row, the others are right-aligned.
+
+    Columns that a terminal has no room for follow in a table of their own, below; the last *together_count* stay
+    together. Keys are cut to a third of its width, or a half.
+    """
+
+    title: str | None
+    header: list[str]
+    rows: list[list[str]]
+    key_count: int = 1
+    together_count: int = 1
+    are_keys_sentences: bool = False
+    notes: Sequence[str] = ()
+
+    def render(self, console: Console) -> None:
+        _print_title(console, self.title)
+        indent = 2
+        widths = [
+            max(cell_len(_shown(cell)) for cell in (name, *(row[place] for row in self.rows)))
+            for place, name in enumerate(self.header)
+        ]
+        gap = 2 if indent + sum(widths) + 2 * (len(widths) - 1) <= console.width else 1
+        values = [min(width, COLUMN_WIDTH_MAX) + gap for width in widths[self.key_count :]]
+        keys = sum(widths[: self.key_count]) + gap * self.key_count
+        least = min(keys, max(console.width // (2 if self.are_keys_sentences else 3), 16))
+        room = console.width - indent - least + gap  # the last column has none after it
+        tables: list[list[int]] = [[]]
+        alone = list(range(len(values)))
+        last = alone[-self.together_count :]
+        for places in [*([place] for place in alone[: -self.together_count]), last]:
+            if tables[-1] and sum(values[each] for each in [*tables[-1], *places]) > room:
+                tables.append([])
+            tables[-1] += places
+        for number, places in enumerate(tables):
+            if number:
+                console.print()
+            left = console.width - indent - sum(values[place] for place in places) - gap * (self.key_count - 1)
+            table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
+            for place, width in enumerate(_shared(left, widths[: self.key_count])):
+                title = Text(_shown(self.header[place]), overflow="ellipsis", no_wrap=True)
+                table.add_column(title, overflow="ellipsis", no_wrap=True, width=width)
+            for place in places:
+                title = Text(_shown(self.header[self.key_count + place]), overflow="ellipsis", no_wrap=True)
+                table.add_column(title, justify="right", max_width=COLUMN_WIDTH_MAX, no_wrap=True)
+            for row in self.rows:
+                cells = [*row[: self.key_count], *(row[self.key_count + place] for place in places)]
+                table.add_row(*(Text(_shown(cell)) for cell in cells))
+            console.print(Padding(table, (0, 0, 0, indent), expand=False))
+        for note in self.notes:
+            console.print(Padding(Text(_shown(note)), (0, 0, 0, indent), expand=False))
+
+    def markdown(self) -> Iterator[str]:
+        values = len(self.header) - self.key_count
+        yield _row(self.header)
+        yield _row(["---"] * self.key_count + ["---:"] * values, is_rule=True)
+        yield from (_row(row) for row in self.rows)
+        for note in self.notes:
+            yield ""
+            yield _escaped(note)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines to paste."""
+
+    title: str
+    language: str
+    text: str
+
+    def render(self, console: Console) -> None:
+        console.print(Text(f"  {_shown(self.title)}", style="dim"))
+        for line in self.text.split("\n"):
+            console.print(Padding(Text(_shown(line), overflow="fold"), (0, 0, 0, 4), expand=False))
+
+    def markdown(self) -> Iterator[str]:
+        yield from (f"```{self.language}", *self.text.split("\n"), "```")
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Impacts started as bars, the time they took below, first impact to last: (hour, count, ms) rows."""
+
+    campaign: str
+    rows: tuple[tuple[int, int, int], ...]
+
+    def render(self, console: Console) -> None:
         blocks, rule = (" #", "|") if console.options.ascii_only else (" ▁▂▃▄▅▆▇█", "▕")
         label_width = 12
         width = max(1, console.width - label_width - len(rule))
-        first, last = rows["hour"][0], rows["hour"][-1]
-        per_bar = -(-(last + 1 - first) // width)
-        started, lost_ms = ([0] * ((last - first) // per_bar + 1) for _ in range(2))
-        for hour, count, value_ms in rows.select("hour", "hourly_start_count", "hourly_unavailable_ms").iter_rows():
-            started[(hour - first) // per_bar] += count
-            lost_ms[(hour - first) // per_bar] += value_ms
+        per_bar, started, lost_ms = self._summed(width)
+        first, last = self.rows[0][0], self.rows[-1][0]
         bar_width = min(4, width // len(started))
-        step = "hour" if per_bar == 1 else f"{per_bar:,} hours"
-        console.print()
-        title = f"{_shown(campaign)}: impacts started, by {step} since scenario start; below, VM time lost"
-        console.print(Text(title, style="bold"))
+        _print_title(console, self._title(per_bar))
         labels = [f"{max(started):,}", *[""] * (CHART_ROWS - 1), duration(max(lost_ms))]
         bars = [*_chart(started, CHART_ROWS, bar_width, blocks), *_chart(lost_ms, 1, bar_width, blocks)]
         for label, line in zip(labels, bars, strict=True):
@@ -368,35 +732,100 @@ class Report:
         axis = f"{left}{right:>{max(len(right) + 1, bar_width * len(started) - len(left))}}"
         console.print(Text(f"{'':{label_width + len(rule)}}{axis}", style="dim", no_wrap=True, overflow="crop"))
 
-    def _render_groups(self, console: Console, groups: Groups) -> None:
-        """One table a campaign, largest groups first."""
-        for campaign in self.files.campaigns:
-            own = groups.rows.filter(pl.col("campaign") == campaign["name"])
-            if own.is_empty():
-                continue
-            names = [name for name, figure in FIGURES.items() if "by" in figure.grains]
-            # Everybody is hit, mostly: a column that repeats its neighbour would take the width of the names.
-            if own["vm_count"].equals(own["vm_hit_count"]):
-                names.remove("vm_hit_count")
-            table = Table(box=None, padding=(0, 1, 0, 0))
-            for column in groups.columns:
-                table.add_column(Text(_shown(column)), overflow="ellipsis", no_wrap=True, ratio=1)
-            for name in names:
-                table.add_column(_TITLES[name], justify="right", no_wrap=True)
-            for row in own.head(ROWS_SHOWN).iter_rows(named=True):
-                key = [Text("-" if row[each] is None else _shown(row[each])) for each in groups.names]
-                table.add_row(*key, *(self._spelt(name, row[name]) for name in names))
-            console.print()
-            console.print(Text(f"{_shown(campaign['name'])} by {_shown(', '.join(groups.columns))}", style="bold"))
-            console.print(Padding(table, (0, 0, 0, 2), expand=False))
-            if len(own) > ROWS_SHOWN:
-                console.print(_item(" ", f"... {len(own) - ROWS_SHOWN:,} more"))
+    def markdown(self) -> Iterator[str]:
+        per_bar, started, lost_ms = self._summed(CHART_LINES)
+        yield _row(["from hour", "impacts started", "VM time lost"])
+        yield _row(["---:"] * 3, is_rule=True)
+        for place, (count, value_ms) in enumerate(zip(started, lost_ms, strict=True)):
+            yield _row([f"{self.rows[0][0] + place * per_bar:,}", f"{count:,}", duration(value_ms)])
+
+    @property
+    def title(self) -> str:
+        return self._title(self._summed(CHART_LINES)[0])
+
+    def _title(self, per_bar: int) -> str:
+        step = "hour" if per_bar == 1 else f"{per_bar:,} hours"
+        return f"{self.campaign}: impacts started, by {step} since scenario start; below, VM time lost"
+
+    def _summed(self, bar_count: int) -> tuple[int, list[int], list[int]]:
+        """Hours a bar, and what started and was lost in each of *bar_count* bars at most."""
+        first, last = self.rows[0][0], self.rows[-1][0]
+        per_bar = -(-(last + 1 - first) // bar_count)
+        started, lost_ms = ([0] * ((last - first) // per_bar + 1) for _ in range(2))
+        for hour, count, value_ms in self.rows:
+            started[(hour - first) // per_bar] += count
+            lost_ms[(hour - first) // per_bar] += value_ms
+        return per_bar, started, lost_ms
+
+
+Block = Items | Grid | Code | Chart
+
+
+def _markdown(blocks: Iterator[Block]) -> Iterator[str]:
+    """The lines of a page of *blocks*, the first title as that of the page."""
+    for place, block in enumerate(blocks):
+        if block.title is not None:
+            yield f"{'#' if not place else '##'} {_escaped(block.title)}"
+            yield ""
+        yield from block.markdown()
+        yield ""
+
+
+def _row(cells: Sequence[str], is_rule: bool = False) -> str:
+    return f"| {' | '.join(cells if is_rule else map(_escaped, cells))} |"
+
+
+def _saved(remedy: Remedy) -> str:
+    return f"{'~' if remedy.is_expected else ''}{round(remedy.saved_count):,}"
+
+
+def _escaped(text: str) -> str:
+    """*text* as Markdown shows it: what would be markup there, is not. Underscores within words are none."""
+    return re.sub(r"[\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w)", lambda mark: f"\\{mark[0]}", _shown(text))
+
+
+def _print_title(console: Console, title: str | None) -> None:
+    if title is not None:
+        console.print(Text(_shown(title), style="bold"))
+
+
+def _shared(room: int, widths: Sequence[int]) -> list[int]:
+    """*room* shared among columns of *widths*: each gets what it needs, or the same as the others that need more."""
+    shares = list(widths)
+    while sum(shares) > room and max(shares) > 1:
+        shares[shares.index(max(shares))] -= 1
+    return shares
 
 
 _REASONS = {
     "one_domain": "with one populated domain",
     "one_vm": "of one VM",
     "shared_host": "with a host that carries two of its domains",
+}
+_WAITS = {
+    "wave": "for their wave",
+    "pair": "for a pair",
+    "campaign": "for another campaign",
+    "spread": "within spread",
+    "gap": "for gaps",
+}
+_REMEDIES = {
+    "published_profile": "saved by pauses p50 6 s, p99 9 s",
+    "published_maximum": "saved by pauses of 10 s at most",
+    "longest_pause": "saved by none longer than all stand",
+    "live_migration": "saved by live migration, <= 5 s",
+    "self_service": "saved by self-service: a freeze has none",
+    "leaving_out": "saved by leaving the workload out",
+}
+_OF = {"vm": "VM", "set": "set", "application": "application"}
+_APPLICATION_TITLES = {
+    "vm_count": "VMs",
+    "vm_hit_count": "hit",
+    "application_down_ratio_max": "most out",
+    "quorum_lost_ms": "no quorum",
+    "application_out_ms": "all out",
+    "first_start_ms": "from",
+    "last_end_ms": "to",
 }
 _TITLES = {
     "vm_count": "VMs",
@@ -405,6 +834,9 @@ _TITLES = {
     "paused_ms_p99": "p99",
     "paused_ms_max": "max",
     "unavailable_ms": "unavailable",
+    "over_tolerance_count": "too long",
+    "first_start_ms": "from",
+    "last_end_ms": "to",
 }
 
 
@@ -452,15 +884,6 @@ def _chart(values: list[int], height: int, bar_width: int, blocks: str) -> list[
         ).rstrip()
         for line in reversed(range(height))
     ]
-
-
-def _item(label: str, text: str) -> Padding:
-    """One entry of a list, its lines hanging."""
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(label, Text(_shown(text)))
-    return Padding(grid, (0, 0, 0, 2), expand=False)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ waiting for it can start. Memory holds the blocks in flight, never the fleet.
 """
 
 import glob
+import itertools
 import json
 import os
 import queue
@@ -13,24 +14,40 @@ import shutil
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fleetsim import __version__, records, stages
-from fleetsim.engine import ITERATION, Sums, advance, campaign_key, load_block
+from fleetsim import __version__, figures, records, stages
+from fleetsim.blocks import Scope, Vms, load
+from fleetsim.engine import (
+    ITERATION,
+    Course,
+    Impacts,
+    Sums,
+    advance,
+    campaign_key,
+    count_selected,
+    idle,
+    is_anyone_hit,
+    length_ms_max,
+)
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
-from fleetsim.scenario import Resolved, difference, load_scenario, resolve
-from fleetsim.schema import SCHEMA_VERSION
+from fleetsim.scenario import FleetFacts, Resolved, difference, load_scenario, resolve
+from fleetsim.schema import NEVER_MS, SCHEMA_VERSION, Kind
 from fleetsim.tables import parquet_bytes, provenance_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,17 @@ def run(
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with _prepared(fleet, out, relation, pairs, progress, resume=resume) as prepared:
-        resolved = resolve(loaded, relation, {region.region: region.vm_count for region in prepared.regions})
+        resolved = resolve(
+            loaded,
+            relation,
+            FleetFacts(
+                vm_counts={region.region: region.vm_count for region in prepared.regions},
+                columns=prepared.columns,
+                sizes=prepared.sizes,
+                workloads=prepared.workloads,
+            ),
+            select=lambda campaign, regions: _selected(prepared, Scope(campaign), regions, threads),
+        )
         provenance = {
             "fleetsim_version": __version__,
             "schema_version": SCHEMA_VERSION,
@@ -105,7 +132,9 @@ def run(
             writing.write_inputs(resolved_text)
             writing.run_stages(threads or os.cpu_count() or 1, progress)
             finished_s = time.perf_counter()
-            manifest = writing.finish({"prepare_s": prepared_s - started_s, "stages_s": finished_s - prepared_s})
+            manifest = writing.finish(
+                resolved_text, {"prepare_s": prepared_s - started_s, "stages_s": finished_s - prepared_s}
+            )
         except OSError as error:
             raise RunError(
                 f"{out}: could not be written: {error.strerror or error}; finished parts stay, --resume goes on"
@@ -144,42 +173,61 @@ def _prepared(
         yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
 
 
+def _selected(prepared: PreparedFleet, scope: Scope, regions: Sequence[str], threads: int | None) -> dict[str, int]:
+    """VMs that `where` selects, by region."""
+    parts = [(each.region, part) for each in prepared.regions if each.region in regions for part in each.parts]
+    counts = dict.fromkeys(regions, 0)
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        loaded = pool.map(lambda part: count_selected(load([part], scope, 0)), [part for _, part in parts])
+        for (region, _), count in zip(parts, loaded, strict=True):
+            counts[region] += count
+    return counts
+
+
+Parts = tuple[PreparedPart, ...]
+"""Parts of a region that are computed together: one, unless VMs of several can affect one another."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """A block is computed, not yet written."""
+    """The sums of a block of a stage are known."""
 
-    started: stages.Started
-    part_number: int
+    decided: stages.Decided
+    place: int  # of the block in its stage
     sums: Sums
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The files of a block are whole."""
+    """The files of a part are whole."""
 
-    started: stages.Started
+    decided: stages.Decided
     part: PreparedPart
 
 
 class _Batch:
-    """Stages a calendar started together: it goes on when all their ends are known."""
+    """Stages a calendar decided on together: it goes on when all their ends are known."""
 
-    def __init__(self, calendar: stages.Calendar, part_counts: Mapping[stages.Started, int]) -> None:
+    def __init__(self, calendar: stages.Calendar, block_counts: Mapping[stages.Decided, int]) -> None:
         self.calendar = calendar
-        self.totals = {started: Sums() for started in part_counts}
-        self._missing = dict(part_counts)
-        self._early: dict[tuple[stages.Started, int], Sums] = {}
-        self._next_part = dict.fromkeys(part_counts, 0)
+        self.totals = {decided: Sums() for decided in block_counts}
+        self._missing = dict(block_counts)
+        self._early: dict[tuple[stages.Decided, int], Sums] = {}
+        self._next = dict.fromkeys(block_counts, 0)
 
     def add(self, message: _Computed) -> bool:
         """Take in the sums of a block, in the order of parts. Returns whether all blocks are in."""
-        started = message.started
-        self._early[started, message.part_number] = message.sums
-        self._missing[started] -= 1
-        while (sums := self._early.pop((started, self._next_part[started]), None)) is not None:
-            self.totals[started].add(sums)
-            self._next_part[started] += 1
+        decided = message.decided
+        self._early[decided, message.place] = message.sums
+        self._missing[decided] -= 1
+        while (sums := self._early.pop((decided, self._next[decided]), None)) is not None:
+            self.totals[decided].add(sums)
+            self._next[decided] += 1
         return not any(self._missing.values())
+
+    def frees_ms(self) -> dict[stages.Stage, int]:
+        """When each stage frees its region again."""
+        return {decided.stage: sums.free_ms for decided, sums in self.totals.items()}
 
 
 class _Writing:
@@ -198,9 +246,11 @@ class _Writing:
         )
         self.regions = {region.region: region for region in prepared.regions}
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
-        self.sums: dict[stages.Started, Sums] = {}
-        self.batches: dict[stages.Started, _Batch] = {}
+        self.scopes = [_scope(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
+        self.sums: dict[stages.Decided, Sums] = {}
+        self.batches: dict[stages.Decided, _Batch] = {}
         self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
+        self.weak_sets: list[pa.Table] = []  # of the stages that are not plain, as they come
         self.is_cancelled = threading.Event()
 
     def write_inputs(self, resolved_text: str) -> None:
@@ -221,24 +271,25 @@ class _Writing:
     def run_stages(self, threads: int, progress: Progress | None) -> None:
         """Drive every calendar to its end, with blocks on *threads* threads."""
         vms_done, vms_total = 0, sum(self._vm_count(scope) for scope in self.resolved.regions)
-        unwritten: dict[stages.Started, int] = {}
+        unwritten: dict[stages.Decided, int] = {}
         compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
         disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="fleetsim-disk")
         room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
 
-        def start(calendar: stages.Calendar, started: Sequence[stages.Started]) -> None:
-            parts_of = {each: self.regions[each.stage.region].parts for each in started}
-            batch = _Batch(calendar, {each: len(parts) for each, parts in parts_of.items()})
-            for stage_started, parts in parts_of.items():
-                self.batches[stage_started] = batch
-                unwritten[stage_started] = len(parts)
-                for part in parts:
-                    compute.submit(self._reported, self._block, stage_started, part, disk, room)
+        def start(calendar: stages.Calendar, decided: Sequence[stages.Decided]) -> None:
+            blocks_of = {each: self._blocks(each.stage) for each in decided}
+            batch = _Batch(calendar, {each: len(blocks) for each, blocks in blocks_of.items()})
+            for each, blocks in blocks_of.items():
+                self.batches[each] = batch
+                if each.verdict is not stages.Verdict.TRIAL:
+                    unwritten[each] = sum(map(len, blocks))
+                for place, parts in enumerate(blocks):
+                    compute.submit(self._reported, self._block, each, place, parts, disk, room)
 
         try:
             for calendar in self._calendars():
                 start(calendar, next(calendar))
-            while unwritten:
+            while unwritten or self.batches:
                 message = self.messages.get()
                 if isinstance(message, BaseException):
                     raise message
@@ -247,11 +298,11 @@ class _Writing:
                         start(*goes_on)
                     continue
                 vms_done += message.part.vm_count
-                unwritten[message.started] -= 1
+                unwritten[message.decided] -= 1
                 sentence = ""
-                if unwritten[message.started] == 0:
-                    del unwritten[message.started]
-                    sentence = self._sentence(message.started)
+                if unwritten[message.decided] == 0:
+                    del unwritten[message.decided]
+                    sentence = self._sentence(message.decided)
                 if progress is not None:
                     progress("run", vms_done, vms_total, sentence)
         finally:
@@ -259,18 +310,25 @@ class _Writing:
             compute.shutdown(cancel_futures=True)
             disk.shutdown(cancel_futures=True)
 
-    def finish(self, timings: Mapping[str, float]) -> dict[str, Any]:
+    def finish(self, resolved_text: str, timings: Mapping[str, float]) -> dict[str, Any]:
         """Write the tables of stages, then the manifest. Returns the manifest."""
         self.sums = dict(sorted(self.sums.items(), key=lambda item: _in_file_order(item[0])))
         campaigns = self.scenario.campaigns
-        scope = {region for regions in self.resolved.regions for region in regions}
-        tables = {
-            "no_guarantee": records.no_guarantee(self.prepared.path / "no_guarantee.parquet", scope, self.provenance),
-            "stages": records.stages(self.sums, campaigns, self.scenario.start_ms_epoch, self.provenance),
-            "summary": records.summary(self.sums, campaigns, self.provenance),
+        plain = {
+            decided.stage.region
+            for decided in self.sums
+            if decided.verdict is stages.Verdict.AT_WORK and self.scopes[decided.stage.place].is_plain
         }
-        self.folder.write_all({f"{name}.parquet": (parquet_bytes(table), len(table)) for name, table in tables.items()})
-        impact_count = sum(sums.vm_hit_count for sums in self.sums.values())
+        weak_path = self.prepared.path / "no_guarantee.parquet"
+        outages = self._application_outages(resolved_text)
+        tables = {
+            "no_guarantee": records.no_guarantee(weak_path, plain, self.weak_sets, self.provenance),
+            "stages": records.stages(self.sums, campaigns, self.scenario.start_ms_epoch, self.provenance),
+            "summary": records.summary(self.sums, campaigns, outages, self.provenance),
+        }
+        self.folder.write_all({f"{name}.parquet": (self._encoded(table), len(table)) for name, table in tables.items()})
+        event_count = sum(sums.vm_hit_count for sums in self.sums.values())
+        outcome_count = sum(int(sums.outcome_counts.sum()) for sums in self.sums.values())
         return self.folder.finish(
             {
                 "seed": self.scenario.seed,
@@ -281,8 +339,8 @@ class _Writing:
                     "sets": self.prepared.set_count,
                     "singles": self.prepared.single_count,
                     "stages": len(self.sums),
-                    "events": impact_count if self.scenario.has_events else 0,
-                    "outcomes": impact_count if self.scenario.has_outcomes else 0,
+                    "events": event_count if self.scenario.has_events else 0,
+                    "outcomes": outcome_count if self.scenario.has_outcomes else 0,
                 },
                 "invented": list(self.prepared.invented),
                 "warnings": [*self.prepared.warnings, *self.resolved.warnings],
@@ -290,41 +348,102 @@ class _Writing:
             timings,
         )
 
+    def _application_outages(self, resolved_text: str) -> list[records.SummaryRow]:
+        """What applications suffer under each campaign: they span regions, so only the whole run can tell."""
+        if not self.scenario.has_events or "application" not in self.prepared.columns:
+            return []
+        totals = figures.application_totals(self.folder.path, tomllib.loads(resolved_text))
+        return [
+            (campaign, ITERATION, "*", figure, None, float(value))
+            for campaign, values in totals.items()
+            for figure, value in values.items()
+        ]
+
     def _vm_count(self, regions: Sequence[str]) -> int:
         return sum(self.regions[region].vm_count for region in regions)
 
+    def _blocks(self, stage: stages.Stage) -> list[Parts]:
+        """The parts of a stage as they are computed together."""
+        parts = self.regions[stage.region].parts
+        return [parts] if self.scopes[stage.place].needs_region else [(part,) for part in parts]
+
     def _calendars(self) -> list[stages.Calendar]:
-        """One calendar a pair group that has a stage, those with most VMs first: so threads end together."""
-        groups: dict[str, list[stages.Stage]] = {}
-        for campaign, scope in zip(self.scenario.campaigns, self.resolved.regions, strict=True):
-            vm_counts = {region: self.regions[region].vm_count for region in scope}
-            rank = stages.ranks(campaign.pair_order, vm_counts)
-            for region in scope:
-                stage = stages.Stage(
-                    place=campaign.place,
+        """One calendar for regions that can affect one another, those with most VMs first: so threads end together."""
+        rollouts: list[tuple[set[str], stages.Rollout]] = []
+        for campaign in self.scenario.campaigns:
+            waves = self._waves(campaign.place)
+            for group in [waves] if len(waves) > 1 else self._by_pair_group(waves):
+                touched = {self.relation.pair_group(stage.region) for wave in group for stage in wave}
+                if not touched:
+                    continue
+                rollouts.append((touched, stages.Rollout(campaign.start_ms, campaign.bake_ms, tuple(group))))
+        # Campaigns join the pair groups that their waves couple.
+        joined: list[tuple[set[str], list[stages.Rollout]]] = []
+        for touched, rollout in rollouts:
+            near = [each for each in joined if each[0] & touched]
+            joined = [each for each in joined if not each[0] & touched]
+            met = set(touched).union(*(groups for groups, _ in near))
+            joined.append((met, [*(each for _, members in near for each in members), rollout]))
+        neighbours = {region: self.relation.neighbours(region) for region in self.regions}
+        horizon_ms = NEVER_MS if self.scenario.horizon_ms is None else self.scenario.horizon_ms
+
+        def size(members: Sequence[stages.Rollout]) -> int:
+            return self._vm_count([stage.region for each in members for wave in each.waves for stage in wave])
+
+        largest_first = sorted(joined, key=lambda each: (-size(each[1]), min(each[0])))
+        return [stages.calendar(members, neighbours, self._is_anyone_hit, horizon_ms) for _, members in largest_first]
+
+    def _waves(self, place: int) -> list[tuple[stages.Stage, ...]]:
+        """The stages of a campaign by wave."""
+        campaign, vm_counts = self.scenario.campaigns[place], self.resolved.vm_counts[place]
+        rank = stages.ranks(campaign.pair_order, vm_counts)
+        excludes_pair = campaign.pair_exclusion == "all" or campaign.kind in (Kind.REBOOT, Kind.REDEPLOY)
+        return [
+            tuple(
+                stages.Stage(
+                    place=place,
                     iteration=ITERATION,
                     region=region,
+                    wave=number,
                     asked_ms=campaign.start_ms,
                     pair_lag_ms=campaign.pair_lag_ms,
+                    excludes_pair=excludes_pair,
                     rank=rank[region],
+                    length_ms_max=length_ms_max(campaign),
                 )
-                groups.setdefault(self.relation.pair_group(region), []).append(stage)
-        neighbours = {region: self.relation.neighbours(region) for region in self.regions}
-        largest_first = sorted(
-            groups.items(), key=lambda group: (-self._vm_count([stage.region for stage in group[1]]), group[0])
-        )
-        return [stages.calendar(group, neighbours) for _, group in largest_first]
+                for region in wave
+            )
+            for number, wave in enumerate(self.resolved.waves[place], 1)
+        ]
 
-    def _take(self, message: _Computed) -> tuple[stages.Calendar, list[stages.Started]] | None:
-        """Note the sums of a block. Returns a calendar and what it starts next, where it can go on."""
-        batch = self.batches[message.started]
+    def _by_pair_group(self, waves: Sequence[tuple[stages.Stage, ...]]) -> list[list[tuple[stages.Stage, ...]]]:
+        """The stages of a single wave: without waves, pair groups never wait for one another."""
+        groups: dict[str, list[stages.Stage]] = {}
+        for stage in itertools.chain(*waves):
+            groups.setdefault(self.relation.pair_group(stage.region), []).append(stage)
+        return [[tuple(group)] for group in groups.values()]
+
+    def _is_anyone_hit(self, stage: stages.Stage, at_ms: int) -> bool:
+        scope = self.scopes[stage.place]
+        # Where nobody comes or goes, what was so when the stage was asked for stays so.
+        if scope.is_whole or (at_ms > stage.asked_ms and not scope.has_lifetimes):
+            return True
+        return any(is_anyone_hit(self._load(parts, scope), scope, at_ms) for parts in self._blocks(stage))
+
+    def _load(self, parts: Parts, scope: Scope) -> Vms:
+        return load(parts, scope, self.scenario.start_ms_epoch)
+
+    def _take(self, message: _Computed) -> tuple[stages.Calendar, list[stages.Decided]] | None:
+        """Note the sums of a block. Returns a calendar and what it decides next, where it can go on."""
+        batch = self.batches[message.decided]
         if not batch.add(message):
             return None
-        self.sums.update(batch.totals)
-        for started in batch.totals:
-            del self.batches[started]
+        for decided, sums in batch.totals.items():
+            del self.batches[decided]
+            if decided.verdict is not stages.Verdict.TRIAL:
+                self.sums[decided] = sums
         try:
-            return batch.calendar, batch.calendar.send({each.stage: sums.end_ms for each, sums in batch.totals.items()})
+            return batch.calendar, batch.calendar.send(batch.frees_ms())
         except StopIteration:
             return None
 
@@ -337,56 +456,92 @@ class _Writing:
 
     def _block(
         self,
-        started: stages.Started,
-        part: PreparedPart,
+        decided: stages.Decided,
+        place: int,
+        parts: Parts,
         disk: ThreadPoolExecutor,
         room: threading.BoundedSemaphore,
     ) -> None:
         """Compute one block, report its sums, encode its parts and hand them to the *disk*."""
         if self.is_cancelled.is_set():
             return
-        stage = started.stage
+        stage, scope = decided.stage, self.scopes[decided.stage.place]
+        vms = self._load(parts, scope)
+        if decided.verdict in (stages.Verdict.AT_WORK, stages.Verdict.TRIAL):
+            course = Course(decided.at_ms, self.keys[stage.place], self.scenario.start_ms_epoch, stage.iteration)
+            impacts = advance(vms, scope, course)
+        else:
+            impacts = idle(vms, scope, decided.at_ms, is_overdue=decided.verdict is stages.Verdict.NO_ROOM)
+        impacts.sums.last_vm_row += parts[0].vm_row_start
+        self.messages.put(_Computed(decided, place, impacts.sums))
+        if decided.verdict is stages.Verdict.TRIAL:
+            return
+        for part in parts:
+            row = part.vm_row_start - parts[0].vm_row_start
+            self._encode(decided, part, impacts.within(row, row + part.vm_count), disk, room)
+
+    def _encode(
+        self,
+        decided: stages.Decided,
+        part: PreparedPart,
+        impacts: Impacts,
+        disk: ThreadPoolExecutor,
+        room: threading.BoundedSemaphore,
+    ) -> None:
+        """Encode the parts of events and outcomes that go with *part* of the fleet."""
+        stage = decided.stage
         campaign = self.scenario.campaigns[stage.place]
-        impacts = advance(
-            load_block(part),
-            campaign,
-            key=self.keys[stage.place],
-            start_ms=started.start_ms,
-            vm_row_start=part.vm_row_start,
-            origin_ms=self.scenario.start_ms_epoch,
-            iteration=stage.iteration,
-        )
-        self.messages.put(_Computed(started, part.number, impacts.sums))
         name = f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{part.number:05}.parquet"
-        vm_row = records.vm_rows(part.vm_row_start, part.vm_count)
-        about = (impacts, campaign, stage.iteration, vm_row, self.provenance)
+        about = (campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count), self.provenance)
+        if impacts.weak_sets is not None:
+            self.weak_sets.append(records.weak_sets(part.path, impacts.weak_sets, stage.region))
         while not room.acquire(timeout=1):
             if self.is_cancelled.is_set():
                 return
         encoded = {}
-        if self.scenario.has_outcomes and not self.folder.keep(f"outcomes/{name}", part.vm_count):
-            encoded[f"outcomes/{name}"] = parquet_bytes(records.outcomes(*about))
-        if self.scenario.has_events and not self.folder.keep(f"events/{name}", part.vm_count):
-            encoded[f"events/{name}"] = parquet_bytes(records.events(*about))
-        disk.submit(self._reported, self._write, started, part, encoded, room)
+        for table, is_kept, rows_of in (
+            ("outcomes", self.scenario.has_outcomes, records.outcomes),
+            ("events", self.scenario.has_events, records.events),
+        ):
+            if is_kept:
+                rows = rows_of(impacts, *about)
+                if not self.folder.keep(f"{table}/{name}", len(rows)):
+                    encoded[f"{table}/{name}"] = (self._encoded(rows), len(rows))
+        disk.submit(self._reported, self._write, decided, part, encoded, room)
+
+    def _encoded(self, table: "pa.Table") -> "pa.Buffer":
+        return parquet_bytes(table, self.scenario.output_profile)
 
     def _write(
         self,
-        started: stages.Started,
+        decided: stages.Decided,
         part: PreparedPart,
-        encoded: dict[str, Any],
+        encoded: dict[str, "tuple[pa.Buffer, int]"],
         room: threading.BoundedSemaphore,
     ) -> None:
         for name in list(encoded):
-            self.folder.write(name, encoded.pop(name), part.vm_count)
+            self.folder.write(name, *encoded.pop(name))
         room.release()
-        self.messages.put(_Written(started, part))
+        self.messages.put(_Written(decided, part))
 
-    def _sentence(self, started: stages.Started) -> str:
-        campaign = self.scenario.campaigns[started.stage.place]
-        vm_count = self.regions[started.stage.region].vm_count
-        return f"{campaign.name} in {started.stage.region}: {vm_count:,} VMs written"
+    def _sentence(self, decided: stages.Decided) -> str:
+        campaign = self.scenario.campaigns[decided.stage.place]
+        vm_count = self.regions[decided.stage.region].vm_count
+        return f"{campaign.name} in {decided.stage.region}: {vm_count:,} VMs written"
 
 
-def _in_file_order(started: stages.Started) -> tuple[int, int, str]:
-    return started.stage.place, started.stage.iteration, started.stage.region
+def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
+    """What the campaign at *place* is about in *prepared*."""
+    scenario = resolved.scenario
+    campaign = scenario.campaigns[place]
+    return Scope(
+        campaign,
+        has_lifetimes=prepared.has_lifetimes,
+        cannot_freeze_sizes=frozenset(resolved.cannot_freeze_sizes) if campaign.kind == Kind.FREEZE else frozenset(),
+        profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
+        quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
+    )
+
+
+def _in_file_order(decided: stages.Decided) -> tuple[int, int, str]:
+    return decided.stage.place, decided.stage.iteration, decided.stage.region

@@ -1,7 +1,7 @@
 """Scenarios: TOML in, a frozen `Scenario` out, presets filled in and length profiles compiled.
 
 Every problem of a file is reported at once, at its line and under the key as the user wrote it. A fleet comes
-in only with `resolve`, which says what regions a campaign reaches; what happens to VMs is decided elsewhere.
+in only with `resolve`, which says what a campaign reaches of it; what happens to VMs is decided elsewhere.
 """
 
 import copy
@@ -13,61 +13,91 @@ import re
 import sys
 import tomllib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, words
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Walk, words
+from fleetsim.sizes import families, family_of, migrates_live, preserves_memory
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
+    from pydantic_core import core_schema
 
 DEFAULT_PRESET = "azure-2017"
 PAIR_ORDERS = ("fewest_vms_first", "most_vms_first", "name")
+PAIR_EXCLUSIONS = ("all", "reboots")
+"""Which work in one region keeps work out of its paired regions."""
+CANNOT_FREEZE = ("unaffected", "reboot")
+"""What can happen to VMs whose size cannot be frozen. This version runs the first only."""
+QUORUM_GROUPS = ("application", "set")
+OUTPUT_PROFILES = ("fast", "interchange")
+MAJORITY = "majority"
+EVERYWHERE = "*"
+"""The selector of all regions with VMs, and in waves of those not named yet."""
 PROFILE_STEPS = 65_536
 """A profile is the quantiles 0 / PROFILE_STEPS .. PROFILE_STEPS / PROFILE_STEPS."""
 SEED_MAX = 2**63 - 1
 
-_PRESETS: dict[str, dict[str, Any]] = {
-    DEFAULT_PRESET: {
-        "preset": DEFAULT_PRESET,
-        "seed": 0,
-        "outputs": {"events": True, "outcomes": True},
-        "campaign": [
-            {
-                "kind": "freeze",
-                "regions": ["*"],
-                "start": "0s",
-                "length": "30s",
-                "work": "0s",
-                "update_domain_gap": "0s",
-                "update_domain_order": "random",
-                "spread": "0s",
-                "pair_order": "fewest_vms_first",
-                "pair_lag": "0s",
-            }
-        ],
-    },
+_GUIDE: dict[str, Any] = {
+    "kind": "freeze",
+    "regions": [EVERYWHERE],
+    "bake": "0s",
+    "start": "0s",
+    "length": "30s",
+    "work": "0s",
+    "update_domain_gap": "0s",
+    "update_domain_order": "random",
+    "walk_by": "update_domain",
+    "sets_in_step": False,
+    "spread": "0s",
+    "pair_order": "fewest_vms_first",
+    "pair_lag": "0s",
+    "pair_exclusion": "all",
+    "cannot_freeze": "unaffected",
 }
-_PRESET_DOCS = {DEFAULT_PRESET: "in-place migration as in the guide of 2017: everybody is paused for 30 s"}
+"""What azure-2017 says of a campaign."""
+_LATER_PRACTICE: dict[str, Any] = {
+    "length": {"p50": "6s", "p99": "9s", "ceiling": "30s"},
+    "walk_by": "fault_domain",
+    "pair_exclusion": "reboots",
+}
+"""Where azure-2024 differs: pauses are mostly below 10 s, domains that are walked are fault domains, and updates
+without a reboot may overlap in paired regions (Azure, "Maintenance for virtual machines", 2020-2024)."""
+_PRESETS: dict[str, dict[str, Any]] = {
+    name: {
+        "preset": name,
+        "seed": 0,
+        "outputs": {"events": True, "outcomes": True, "profile": "fast"},
+        "campaign": [campaign],
+    }
+    for name, campaign in ((DEFAULT_PRESET, _GUIDE), ("azure-2024", {**_GUIDE, **_LATER_PRACTICE}))
+}
+_PRESET_DOCS = {
+    DEFAULT_PRESET: "in-place migration as in the guide of 2017: everybody is paused for 30 s",
+    "azure-2024": "as documented since 2020: short pauses, one fault domain at a time, pairs exclude reboots only",
+}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START_YEAR_MAX = 2999
 _START_EXAMPLE = "2026-12-01T00:00:00Z"
 _CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SPAN = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)(ms|s|min|h|d)")
+_NOT_NEGATIVE_SPAN = f"^{_SPAN.pattern.replace('-?', '')}$"
 _UNIT_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _OTHER_UNITS = {
     **dict.fromkeys(("msec", "millis", "millisecond", "milliseconds"), "ms"),
@@ -76,6 +106,7 @@ _OTHER_UNITS = {
     **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
     **dict.fromkeys(("day", "days"), "d"),
 }
+_COUNT_MAX = 2**32 - 1
 _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
 _OTHER_INPUTS = {
@@ -203,45 +234,98 @@ def _rounded_ratio(numerator: int, denominator: int) -> int:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """How many VMs of a set or an application must be up: more than half, a count, or a ratio of those that live."""
+
+    by: str
+    min_up: int | Fraction | Literal["majority"]
+
+    @property
+    def min_up_given(self) -> int | float | str:
+        """`min_up` as TOML spells it: a ratio is a float, also where it is 1.0."""
+        return float(self.min_up) if isinstance(self.min_up, Fraction) else self.min_up
+
+
+@dataclass(frozen=True)
 class Campaign:
-    """One maintenance over a fleet. `regions` are selectors as given; `start_ms` is after the scenario's."""
+    """One maintenance over a fleet. Selectors are as given; `start_ms` is after the scenario's.
+
+    `regions` is empty where `waves` alone say the scope, `waves` where all regions are released at once. `where`
+    has a fleet column and the values it may have; VMs must match all columns. `family_lengths` goes before
+    `length` for sizes of a family.
+    """
 
     place: int
     name: str
     kind: Kind
     regions: tuple[str, ...]
+    waves: tuple[tuple[str, ...], ...]
+    bake_ms: int
+    where: tuple[tuple[str, tuple[object, ...]], ...]
     start_ms: int
     length: Profile
+    family_lengths: tuple[tuple[str, Profile], ...]
     work_ms: int
     update_domain_gap_ms: int
     update_domain_order: DomainOrder
+    walk_by: Walk
+    sets_in_step: bool
     spread_ms: int
     pair_order: str | tuple[str, ...]
     pair_lag_ms: int
+    pair_exclusion: str
+    cannot_freeze: str
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything a run needs besides the fleet. `text` is the TOML as given, before `overrides`."""
+    """Everything a run needs besides the fleet. `text` is the TOML as given, before `overrides`.
+
+    `tolerance_ms` has the longest pause of a workload; `horizon_ms` is after the scenario's start.
+    """
 
     name: str
     start_ms_epoch: int
+    horizon_ms: int | None
     seed: int
     preset: str
     campaigns: tuple[Campaign, ...]
+    tolerance_ms: tuple[tuple[str, int], ...]
+    quorum: Quorum | None
     has_events: bool
     has_outcomes: bool
+    output_profile: str
     text: str
     overrides: tuple[str, ...]
     _places: "_Places" = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
+class FleetFacts:
+    """What `resolve` asks of a fleet: VMs by region, size and workload (none where it has no such column)."""
+
+    vm_counts: Mapping[str, int]
+    columns: "Mapping[str, pa.DataType]"
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    workloads: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Resolved:
-    """A scenario over a fleet: `regions` has, for each campaign, the sorted regions in which it has VMs."""
+    """A scenario over a fleet: tuples with one member a campaign, in the order of the file, but for sizes and warnings.
+
+    `regions` are those with selected VMs, sorted; `waves` the same regions as they are released, in one wave where
+    none were asked for; `vm_counts` the selected VMs by region; `family_sizes` the sizes of the fleet in each family
+    of `family_lengths`. The other two tuples of sizes are those of the fleet that cannot be frozen, or moved running.
+    """
 
     scenario: Scenario
     regions: tuple[tuple[str, ...], ...]
+    waves: tuple[tuple[tuple[str, ...], ...], ...]
+    vm_counts: tuple[Mapping[str, int], ...]
+    cannot_freeze_sizes: tuple[str, ...]
+    cannot_migrate_sizes: tuple[str, ...]
+    family_sizes: tuple[tuple[tuple[str, ...], ...], ...]
     warnings: tuple[str, ...]
 
     @cached_property
@@ -267,36 +351,63 @@ class Resolved:
 
     def _keys(self) -> dict[str, Any]:
         scenario = self.scenario
+        quorum = scenario.quorum
         return {
             "name": scenario.name,
             "start": _EPOCH + timedelta(milliseconds=scenario.start_ms_epoch),
+            **({} if scenario.horizon_ms is None else {"horizon_ms": scenario.horizon_ms}),
             "seed": scenario.seed,
             "preset": scenario.preset,
-            "outputs": {"events": scenario.has_events, "outcomes": scenario.has_outcomes},
-            "campaign": [
-                {
-                    "name": campaign.name,
-                    "kind": campaign.kind.name.lower(),
-                    "regions": list(regions),
-                    "start_ms": campaign.start_ms,
-                    "work_ms": campaign.work_ms,
-                    "update_domain_gap_ms": campaign.update_domain_gap_ms,
-                    "update_domain_order": campaign.update_domain_order.name.lower(),
-                    "spread_ms": campaign.spread_ms,
-                    "pair_order": (
-                        campaign.pair_order if isinstance(campaign.pair_order, str) else list(campaign.pair_order)
-                    ),
-                    "pair_lag_ms": campaign.pair_lag_ms,
-                    "length": {
-                        "given": campaign.length.given,
-                        "length_ms_min": campaign.length.length_ms_min,
-                        "length_ms_max": campaign.length.length_ms_max,
-                        "table_sha256": campaign.length.table_sha256,
-                    },
-                }
-                for campaign, regions in zip(scenario.campaigns, self.regions, strict=True)
-            ],
+            "tolerance_ms": dict(scenario.tolerance_ms),
+            "cannot_migrate_sizes": list(self.cannot_migrate_sizes),
+            **({} if quorum is None else {"quorum": {"by": quorum.by, "min_up": quorum.min_up_given}}),
+            "outputs": {
+                "events": scenario.has_events,
+                "outcomes": scenario.has_outcomes,
+                "profile": scenario.output_profile,
+            },
+            "campaign": [self._campaign_keys(campaign) for campaign in scenario.campaigns],
         }
+
+    def _campaign_keys(self, campaign: Campaign) -> dict[str, Any]:
+        place, pair_order = campaign.place, campaign.pair_order
+        by_family = zip(campaign.family_lengths, self.family_sizes[place], strict=True)
+        return {
+            "name": campaign.name,
+            "kind": campaign.kind.name.lower(),
+            "regions": list(self.regions[place]),
+            "waves": [list(wave) for wave in self.waves[place]],
+            "bake_ms": campaign.bake_ms,
+            "where": {column: list(values) for column, values in campaign.where},
+            "start_ms": campaign.start_ms,
+            "work_ms": campaign.work_ms,
+            "update_domain_gap_ms": campaign.update_domain_gap_ms,
+            "update_domain_order": campaign.update_domain_order.name.lower(),
+            "walk_by": campaign.walk_by.name.lower(),
+            "sets_in_step": campaign.sets_in_step,
+            "cannot_freeze": campaign.cannot_freeze,
+            "cannot_freeze_sizes": list(self.cannot_freeze_sizes),
+            "spread_ms": campaign.spread_ms,
+            "pair_order": pair_order if isinstance(pair_order, str) else list(pair_order),
+            "pair_lag_ms": campaign.pair_lag_ms,
+            "pair_exclusion": campaign.pair_exclusion,
+            "length": {
+                **_profile_keys(campaign.length),
+                "by_family": [
+                    {"family": family, "sizes": list(sizes), **_profile_keys(profile)}
+                    for (family, profile), sizes in by_family
+                ],
+            },
+        }
+
+
+def _profile_keys(profile: Profile) -> dict[str, Any]:
+    return {
+        "given": profile.given,
+        "length_ms_min": profile.length_ms_min,
+        "length_ms_max": profile.length_ms_max,
+        "table_sha256": profile.table_sha256,
+    }
 
 
 def presets() -> dict[str, dict[str, Any]]:
@@ -330,12 +441,15 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
         keys = _ScenarioKeys.model_validate(filled)
     except ValidationError as error:
         problems += [_worded(problem, filled, places) for problem in error.errors(include_url=False)]
+    else:
+        problems += _disagreements(keys, places)
     problems += _repeated_names(document, places)
     if problems:
         raise InputError(problems)
     return Scenario(
         name=keys.name,
         start_ms_epoch=keys.start,
+        horizon_ms=keys.horizon,
         seed=keys.seed,
         preset=keys.preset,
         campaigns=tuple(
@@ -344,60 +458,272 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 name=campaign.name,
                 kind=campaign.kind,
                 regions=campaign.regions,
+                waves=campaign.waves,
+                bake_ms=campaign.bake,
+                where=tuple(campaign.where.items()),
                 start_ms=campaign.start,
-                length=campaign.length,
+                length=campaign.length.profile,
+                family_lengths=campaign.length.by_family,
                 work_ms=campaign.work,
                 update_domain_gap_ms=campaign.update_domain_gap,
                 update_domain_order=campaign.update_domain_order,
+                walk_by=campaign.walk_by,
+                sets_in_step=campaign.sets_in_step,
                 spread_ms=campaign.spread,
                 pair_order=campaign.pair_order,
                 pair_lag_ms=campaign.pair_lag,
+                pair_exclusion=campaign.pair_exclusion,
+                cannot_freeze=campaign.cannot_freeze,
             )
             for place, campaign in enumerate(keys.campaign)
         ),
+        tolerance_ms=tuple(keys.tolerance.items()),
+        quorum=Quorum(keys.quorum.by, keys.quorum.min_up) if keys.quorum else None,
         has_events=keys.outputs.events,
         has_outcomes=keys.outputs.outcomes,
+        output_profile=keys.outputs.profile,
         text=tomli_w.dumps(_plain(source)) if isinstance(source, Mapping) else text,
         overrides=tuple(overrides),
         _places=places,
     )
 
 
-def resolve(scenario: Scenario, relation: Relation, region_vm_counts: Mapping[str, int]) -> Resolved:
-    """*scenario* over a fleet with *region_vm_counts* VMs: selectors become regions that have VMs."""
-    word = scenario._places.word
-    inhabited = {region for region, vm_count in region_vm_counts.items() if vm_count}
-    members: dict[str, set[str]] = {"*": set(inhabited)}
-    for region in relation.regions:
-        if geography := relation.geography[region]:
-            members.setdefault(geography, set()).add(region)
-    members |= {region: {region} for region in relation.regions}
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of scenarios, for editors and checkers; an instant is a string there.
 
-    problems: list[str] = []
-    warnings: list[str] = []
-    scopes = []
+    What a preset says need not be said. A schema cannot tell all: names of the fleet, spans that are too long,
+    and keys that disagree are found by `load_scenario` and `resolve` only.
+    """
+    schema = _ScenarioKeys.model_json_schema(schema_generator=_InputSchema)
+    tops = {
+        name: {"seed": preset["seed"], "preset": DEFAULT_PRESET, "outputs": preset["outputs"]}
+        for name, preset in _PRESETS.items()
+    }
+    _say_defaults(schema, tops)
+    _say_defaults(schema["$defs"]["Output"], {name: preset["outputs"] for name, preset in _PRESETS.items()})
+    _say_defaults(schema["$defs"]["Campaign"], {name: preset["campaign"][0] for name, preset in _PRESETS.items()})
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+
+
+def _say_defaults(table: dict[str, Any], filled: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let the schema of a *table* say what presets fill in, by their names: those keys are not needed."""
+    for key, default in filled[DEFAULT_PRESET].items():
+        values = {name: keys[key] for name, keys in filled.items()}
+        if all(value == default for value in values.values()):
+            table["properties"][key]["default"] = default
+        else:
+            choices = ", ".join(f"{_inline(value)} in {name}" for name, value in values.items())
+            table["properties"][key]["description"] += f" ({choices})"
+    table["required"] = [key for key in table["required"] if key not in filled[DEFAULT_PRESET]]
+
+
+Select = Callable[[Campaign, tuple[str, ...]], Mapping[str, int]]
+"""VMs by region that `where` of a campaign selects in the given regions."""
+
+
+def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: Select) -> Resolved:
+    """*scenario* over *fleet*: selectors become regions with VMs, families the sizes of the fleet in them.
+
+    *select* is asked for campaigns with `where` only, once all names are known to be right. Raises `InputError`
+    with every name the fleet or the relation does not know; what has no effect over this fleet is a warning.
+    """
+    word = scenario._places.word
+    sizes_of: dict[str | None, tuple[str, ...]] = {}
+    for size in sorted(fleet.sizes):
+        family = family_of(size)
+        sizes_of[family] = (*sizes_of.get(family, ()), size)
+    scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
+    problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
+    if problems:
+        raise InputError(problems)
+
+    warnings = []
+    if scenario.quorum is not None and scenario.quorum.by == "application" and not scenario.has_events:
+        warnings.append(f"{word(('quorum',))}: by application it is counted from events, which are not kept")
+    vm_counts, waves = [], []
+    for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
+        here = ("campaign", campaign.place)
+        warnings += scope.warnings
+        selected = select(campaign, scope.regions) if campaign.where and scope.regions else fleet.vm_counts
+        counts = {region: selected[region] for region in scope.regions if selected.get(region)}
+        released = tuple(tuple(region for region in wave if region in counts) for wave in scope.waves)
+        if scope.regions and not counts:
+            warnings.append(f"{word((*here, 'where'))}: no VM of its regions matches, so nothing happens")
+        elif counts:
+            warnings += [
+                f"{word((*here, 'waves', i))}: no VM of the fleet is in that wave, so it is over when it is released"
+                for i, wave in enumerate(released)
+                if not wave
+            ]
+        warnings += [
+            f"{word((*here, 'length', 'by_family', family))}: no VM of the fleet is of that family"
+            for family, _ in campaign.family_lengths
+            if family not in sizes_of
+        ]
+        vm_counts.append(counts)
+        waves.append(released)
+    return Resolved(
+        scenario=scenario,
+        regions=tuple(tuple(counts) for counts in vm_counts),
+        waves=tuple(waves),
+        vm_counts=tuple(vm_counts),
+        cannot_freeze_sizes=tuple(size for size in sorted(fleet.sizes) if not preserves_memory(size)),
+        cannot_migrate_sizes=tuple(size for size in sorted(fleet.sizes) if not migrates_live(size)),
+        family_sizes=tuple(
+            tuple(sizes_of.get(family, ()) for family, _ in campaign.family_lengths) for campaign in scenario.campaigns
+        ),
+        warnings=tuple(warnings),
+    )
+
+
+def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Iterable[str | None]) -> list[str]:
+    """Problems with columns, workloads and families of sizes that *scenario* names."""
+    word = scenario._places.word
+    problems = []
+    if scenario.tolerance_ms and "workload" not in fleet.columns:
+        problems.append(f"{word(('tolerance',))}: needs a fleet with a column 'workload', got none")
+    else:
+        problems += [
+            f"{word(('tolerance', workload))}: must be a workload of the fleet, got '{workload}'"
+            f"{nearest(workload, fleet.workloads)}"
+            for workload, _ in scenario.tolerance_ms
+            if workload not in fleet.workloads
+        ]
+    if scenario.quorum is not None and scenario.quorum.by == "application" and "application" not in fleet.columns:
+        problems.append(f"{word(('quorum', 'by'))}: needs a fleet with a column 'application', got none")
+    known_families = sorted({*families(), *filter(None, fleet_families)})
     for campaign in scenario.campaigns:
         here = ("campaign", campaign.place)
-        scope: set[str] = set()
-        for i, selector in enumerate(campaign.regions):
-            if selector not in members:
-                rule = "must be a region, a geography or '*'"
-                problems.append(f"{word((*here, 'regions', i))}: {rule}, got '{selector}'{nearest(selector, members)}")
-            elif selector != "*" and not members[selector] & inhabited:
-                warnings.append(f"{word((*here, 'regions', i))}: no VM of the fleet is in '{selector}'")
-            scope |= members.get(selector, set()) & inhabited
-        if not scope:
-            warnings.append(f"{word(here)}: no VM of the fleet is in its regions, so nothing happens")
+        for column, values in campaign.where:
+            if (dtype := fleet.columns.get(column)) is None:
+                faults = [f"must be a column of the fleet, got '{column}'{nearest(column, fleet.columns)}"]
+            else:
+                faults = list(_unlike(dtype, values))
+            problems += [f"{word((*here, 'where', column))}: {fault}" for fault in faults]
+        problems += [
+            f"{word((*here, 'length', 'by_family', family))}: must be a family of sizes, got '{family}'"
+            f"{nearest(family, known_families)}"
+            for family, _ in campaign.family_lengths
+            if family not in known_families
+        ]
+    return problems
+
+
+def _unlike(dtype: "pa.DataType", values: Sequence[object]) -> Iterator[str]:
+    """What is wrong with *values* for a column of *dtype*, where they cannot be equal to any value of it."""
+    from pyarrow import types
+
+    if types.is_dictionary(dtype):
+        dtype = dtype.value_type
+    wanted: tuple[type, ...]
+    low, high = -math.inf, math.inf
+    if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
+        rule, wanted = "a text", (str,)
+    elif types.is_boolean(dtype):
+        rule, wanted = "true or false", (bool,)
+    elif types.is_integer(dtype):
+        bits = dtype.bit_width - types.is_signed_integer(dtype)
+        low, high = -(2**bits) if types.is_signed_integer(dtype) else 0, 2**bits - 1
+        rule, wanted = f"an integer from {low} to {high}", (int,)
+    elif types.is_floating(dtype):
+        rule, wanted = "a number", (int, float)
+    elif types.is_timestamp(dtype) and dtype.tz is not None:
+        rule, wanted = "a time with a time zone", (datetime,)
+    else:
+        yield f"must be a column of texts, numbers, instants, or true and false, got one of {dtype}"
+        return
+    for value in values:
+        is_like = isinstance(value, wanted) and isinstance(value, bool) == (bool in wanted)
+        if not is_like or (isinstance(value, int) and not low <= value <= high):
+            yield f"must be {rule}, as that column is, got {_shown(value)}"
+
+
+class _Scope:
+    """The regions a campaign reaches: with VMs of the fleet, sorted, and by wave. What is wrong is collected."""
+
+    def __init__(self, campaign: Campaign, relation: Relation, fleet: FleetFacts, word: Callable[[_Path], str]) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._campaign = campaign
+        self._word_of = word
+        self._inhabited = {region for region, vm_count in fleet.vm_counts.items() if vm_count}
+        self._members: dict[str, set[str]] = {EVERYWHERE: set(self._inhabited)}
+        for region in relation.regions:
+            if geography := relation.geography[region]:
+                self._members.setdefault(geography, set()).add(region)
+        self._members |= {region: {region} for region in relation.regions}
+
+        scope = self._named(("regions",), campaign.regions)
+        waves = self._waves(scope) if campaign.waves else [scope]
+        self.waves = tuple(tuple(sorted(wave & self._inhabited)) for wave in waves)
+        self.regions = tuple(sorted(set().union(*self.waves)))
+        if not self.regions:
+            self.warnings.append(f"{self._word()}: no VM of the fleet is in its regions, so nothing happens")
         for i, region in enumerate(campaign.pair_order if isinstance(campaign.pair_order, tuple) else ()):
             if region not in relation.regions:
                 near = nearest(region, relation.regions)
-                problems.append(f"{word((*here, 'pair_order', i))}: must be a region, got '{region}'{near}")
-            elif region not in inhabited:
-                warnings.append(f"{word((*here, 'pair_order', i))}: no VM of the fleet is in '{region}'")
-        scopes.append(tuple(sorted(scope)))
-    if problems:
-        raise InputError(problems)
-    return Resolved(scenario, tuple(scopes), tuple(warnings))
+                self.problems.append(f"{self._word('pair_order', i)}: must be a region, got '{region}'{near}")
+            elif region not in self._inhabited:
+                self.warnings.append(f"{self._word('pair_order', i)}: no VM of the fleet is in '{region}'")
+
+    def _word(self, *path: str | int) -> str:
+        return self._word_of(("campaign", self._campaign.place, *path))
+
+    def _named(self, path: _Path, selectors: Sequence[str]) -> set[str]:
+        """Regions of *selectors*, with VMs or without; `*` is those with VMs."""
+        regions: set[str] = set()
+        warnings = []
+        for i, selector in enumerate(selectors):
+            members = self._members.get(selector)
+            if members is None:
+                rule = "must be a region, a geography or '*'"
+                near = nearest(selector, self._members)
+                self.problems.append(f"{self._word(*path, i)}: {rule}, got '{selector}'{near}")
+            elif selector != EVERYWHERE and not members & self._inhabited:
+                warnings.append(f"{self._word(*path, i)}: no VM of the fleet is in '{selector}'")
+            regions |= members or set()
+        if path == ("regions",) or regions & self._inhabited:  # of a wave without VMs it is said as a whole
+            self.warnings += warnings
+        return regions
+
+    def _waves(self, scope: set[str]) -> list[set[str]]:
+        """Regions of each wave. `*` is what of the scope, else of the fleet, no wave has named so far."""
+        campaign = self._campaign
+        is_scope_given = bool(campaign.regions)
+        wave_of: dict[str, int] = {}
+        problems = len(self.problems)
+        for i, selectors in enumerate(campaign.waves):
+            self._named(("waves", i), selectors)
+            for j, selector in enumerate(selectors):
+                if selector == EVERYWHERE:
+                    continue
+                members = self._members.get(selector, set())
+                if repeated := sorted(members & wave_of.keys()):
+                    self.problems.append(
+                        f"{self._word('waves', i, j)}: must not name a region again, got '{selector}';"
+                        f" wave {wave_of[repeated[0]] + 1} has {_several(repeated)} already"
+                    )
+                elif is_scope_given and EVERYWHERE not in campaign.regions and not members <= scope:
+                    self.problems.append(
+                        f"{self._word('waves', i, j)}: must lie within the campaign's regions, got '{selector}';"
+                        f" {_several(sorted(members - scope))} is outside"
+                    )
+                wave_of |= dict.fromkeys(members - wave_of.keys(), i)
+            if EVERYWHERE in selectors:
+                rest = (scope if is_scope_given else self._inhabited) - wave_of.keys()
+                wave_of |= dict.fromkeys(rest, i)
+        left_out = sorted((scope & self._inhabited) - wave_of.keys())
+        if left_out and len(self.problems) == problems:
+            self.problems.append(
+                f"{self._word('waves')}: must have every region of the campaign, got none with {_several(left_out)}"
+            )
+        return [{region for region, wave in wave_of.items() if wave == i} for i in range(len(campaign.waves))]
+
+
+def _several(names: Sequence[str]) -> str:
+    """The first of *names* in quotes, and how many more there are."""
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 def difference(resolved_toml_a: str, resolved_toml_b: str) -> list[str]:
@@ -416,20 +742,22 @@ def difference(resolved_toml_a: str, resolved_toml_b: str) -> list[str]:
 def _differing(path: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for key in {**before, **after}:
         was, now = before.get(key), after.get(key)
-        place = ".".join((*path, key))
+        place = (*path, key)
         if was == now or key == "scenario_digest":  # the digest of what is compared here
             continue
         if path == ("provenance",) and key in _OTHER_INPUTS:
             yield _OTHER_INPUTS[key].format(was=str(was), now=str(now))
             continue
-        if key == "length" and was and now and was["given"] != now["given"]:
-            was, now = was["given"], now["given"]
-        if isinstance(was, dict) and isinstance(now, dict):
-            yield from _differing((*path, key), was, now)
-        elif key.endswith("_ms") and isinstance(was, int) and isinstance(now, int):
-            yield f"{place.removesuffix('_ms')}: was '{_span_text(was)}', is '{_span_text(now)}'"
+        if key == "by_family":
+            was, now = ({each["family"]: each for each in listed or ()} for listed in (was, now))
+        was_given, now_given = (side.get("given", side) if isinstance(side, dict) else side for side in (was, now))
+        if isinstance(was, dict) and isinstance(now, dict) and (was_given is was or was_given == now_given):
+            yield from _differing(("tolerance",) if place == ("tolerance_ms",) else place, was, now)
+        elif (key.endswith("_ms") or path == ("tolerance",)) and {type(was), type(now)} <= {int, type(None)}:
+            was_span, now_span = ("nothing" if ms is None else f"'{_span_text(ms)}'" for ms in (was, now))
+            yield f"{'.'.join(place).removesuffix('_ms')}: was {was_span}, is {now_span}"
         else:
-            yield f"{place}: was {_shown(was)}, is {_shown(now)}"
+            yield f"{'.'.join(place)}: was {_shown(was_given)}, is {_shown(now_given)}"
 
 
 # ---- What a file may say: one validator a type, in our words -----------------------------------------------
@@ -468,6 +796,10 @@ def _span_ms(value: object) -> int:
     return _span(value, 0, SPAN_MS_MAX)
 
 
+def _horizon_ms(value: object) -> int:
+    return _span(value, 1, SPAN_MS_MAX)
+
+
 def _length_ms(value: object) -> int:
     return _span(value, 1, LENGTH_MS_MAX)
 
@@ -500,6 +832,42 @@ def _domain_order(value: object) -> DomainOrder:
     return DomainOrder[_one_of(words(DomainOrder), value).upper()]
 
 
+def _walk(value: object) -> Walk:
+    return Walk[_one_of(words(Walk), value).upper()]
+
+
+def _pair_exclusion(value: object) -> str:
+    return _one_of(PAIR_EXCLUSIONS, value)
+
+
+def _cannot_freeze(value: object) -> str:
+    (available, *others) = CANNOT_FREEZE
+    if value in others:
+        raise ValueError(f"{_choice((available,), value)}; this version knows that but cannot run it")
+    return _one_of((available,), value)
+
+
+def _quorum_by(value: object) -> str:
+    return _one_of(QUORUM_GROUPS, value)
+
+
+def _min_up(value: object) -> int | Fraction | str:
+    """A ratio of 0.1 means a tenth, not the nearest binary fraction."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNT_MAX:
+        return value
+    if isinstance(value, float) and 0 < value <= 1:
+        return Fraction(str(value))
+    if value == MAJORITY:
+        return MAJORITY
+    near = nearest(value, [MAJORITY]) if isinstance(value, str) else ""
+    rule = f"must be '{MAJORITY}', a count from 1, or a ratio above 0.0 and up to 1.0"
+    raise ValueError(f"{rule}, got {_shown(value)}{near}")
+
+
+def _output_profile(value: object) -> str:
+    return _one_of(OUTPUT_PROFILES, value)
+
+
 def _pair_order(value: object) -> str | tuple[str, ...]:
     if isinstance(value, list) and value and all(isinstance(region, str) for region in value):
         if repeated := sorted({region for region in value if value.count(region) > 1}):
@@ -515,6 +883,36 @@ def _regions(value: object) -> tuple[str, ...]:
         return tuple(value)
     hint = f"; did you mean {_inline([value])}?" if isinstance(value, str) else '; ["*"] is all'
     raise ValueError(f"must be a list of regions, geographies or '*', got {_shown(value)}{hint}")
+
+
+def _waves(value: object) -> tuple[tuple[str, ...], ...]:
+    if isinstance(value, list) and value:
+        if all(isinstance(wave, list) and wave and all(isinstance(name, str) for name in wave) for wave in value):
+            return tuple(map(tuple, value))
+        if all(isinstance(name, str) for name in value):
+            hint = f"; did you mean {_inline([[name] for name in value])}?"
+            raise ValueError(f"must be a list of lists, one a wave, got {_shown(value)}{hint}")
+    example = '[["westeurope"], ["*"]]'
+    raise ValueError(f"must be a list of lists of regions, geographies or '*', such as {example}, got {_shown(value)}")
+
+
+def _table(value: object) -> object:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"must be a table, got {_shown(value)}")
+
+
+def _wanted(value: object) -> tuple[object, ...]:
+    """The values a column may have; instants in UTC, so that equal ones are written alike."""
+    values = value if isinstance(value, list) else [value]
+    for each in values:
+        is_instant = isinstance(each, datetime) and each.tzinfo is not None and each.microsecond % 1000 == 0
+        if not (isinstance(each, str | int) or (isinstance(each, float) and math.isfinite(each)) or is_instant):
+            rule = "must be a text, a number, true or false, or a time with a time zone in whole milliseconds"
+            raise ValueError(f"{rule}, or a list of such values, got {_shown(each)}")
+    if not values:
+        raise ValueError("must be a value or a list of values, got []")
+    return tuple(each.astimezone(UTC) if isinstance(each, datetime) else each for each in values)
 
 
 def _campaign_name(value: object) -> str:
@@ -574,28 +972,78 @@ def _point(value: object) -> tuple[Fraction, int]:
         raise ValueError(f"its span {error}") from None
 
 
+_Point = Annotated[
+    list[object],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "prefixItems": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": _NOT_NEGATIVE_SPAN},
+            ],
+            "items": False,
+            "minItems": 2,
+        }
+    ),
+]
+
+
 def _points(value: object) -> object:
     if isinstance(value, list) and value:
         return value
     raise ValueError(f'must be a list of pairs, such as [[0.5, "6s"], [1.0, "30s"]], got {_shown(value)}')
 
 
-_LengthMs = Annotated[int, PlainValidator(_length_ms)]
-_SpanMs = Annotated[int, PlainValidator(_span_ms)]
-_Switch = Annotated[bool, PlainValidator(_switch)]
+def _family_length(value: object) -> Profile:
+    return _profile(value, _FAMILY_FORMS)[0]
+
+
+_SPAN_SCHEMA = WithJsonSchema({"type": "string", "pattern": _NOT_NEGATIVE_SPAN})
+_NAMES_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
+
+_LengthMs = Annotated[int, PlainValidator(_length_ms), _SPAN_SCHEMA]
+_SpanMs = Annotated[int, PlainValidator(_span_ms), _SPAN_SCHEMA]
+_Switch = Annotated[bool, PlainValidator(_switch, json_schema_input_type=bool)]
+
+
+class _InputSchema(GenerateJsonSchema):
+    """What files may say: no null, no titles made of keys, and defaults only where a preset says them."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def default_schema(self, schema: "core_schema.WithDefaultSchema") -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def nullable_schema(self, schema: "core_schema.NullableSchema") -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(name).removeprefix("_").removesuffix("Keys")
 
 
 class _Keys(BaseModel):
     """A table of the file: field names are its keys. What has no default is needed, once the preset is in."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        model_title_generator=lambda model: model.__name__.removeprefix("_").removesuffix("Keys"),
+    )
 
 
 class _Form(_Keys):
     """A length profile as a table."""
 
-    floor: _LengthMs = 1
-    ceiling: Annotated[int | None, PlainValidator(_length_ms)] = None
+    floor: Annotated[_LengthMs, Field(description="shortest length, 1 ms unless said")] = 1
+    ceiling: Annotated[
+        int | None,
+        PlainValidator(_length_ms),
+        _SPAN_SCHEMA,
+        Field(description="longest length; of a lognormal profile its quantile 0.9999 unless said"),
+    ] = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(key, rule it breaks) where keys disagree."""
@@ -612,8 +1060,10 @@ class _Form(_Keys):
 
 
 class _Lognormal(_Form):
-    p50: _LengthMs
-    p99: _LengthMs
+    """A lognormal distribution by two of its quantiles."""
+
+    p50: Annotated[_LengthMs, Field(description="the median")]
+    p99: Annotated[_LengthMs, Field(description="the quantile 0.99")]
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -636,8 +1086,10 @@ class _Lognormal(_Form):
 
 
 class _Uniform(_Form):
-    min: _LengthMs
-    max: _LengthMs
+    """All milliseconds from min to max, equally likely."""
+
+    min: Annotated[_LengthMs, Field(description="shortest length")]
+    max: Annotated[_LengthMs, Field(description="longest length")]
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -652,7 +1104,13 @@ class _Uniform(_Form):
 
 
 class _Quantiles(_Form):
-    quantiles: Annotated[tuple[Annotated[tuple[Fraction, int], PlainValidator(_point)], ...], BeforeValidator(_points)]
+    """Any distribution, by points of its quantile function: linear between them, flat outside."""
+
+    quantiles: Annotated[
+        tuple[Annotated[tuple[Fraction, int], PlainValidator(_point, json_schema_input_type=_Point)], ...],
+        BeforeValidator(_points),
+        Field(description="pairs of quantile and span, rising", json_schema_extra={"minItems": 1}),
+    ]
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -669,26 +1127,52 @@ class _Quantiles(_Form):
         return partial(_piecewise, self.quantiles)
 
 
-_FORMS: dict[tuple[str, ...], type[_Form]] = {
-    ("p50", "p99"): _Lognormal,
-    ("min", "max"): _Uniform,
-    ("quantiles",): _Quantiles,
-}
-_FORM_KEYS = [*(key for keys in _FORMS for key in keys), *_Form.model_fields]
+_FamilyLength = Annotated[str, _SPAN_SCHEMA] | _Lognormal | _Uniform | _Quantiles
+
+
+class _Families(_Keys):
+    """What the profile of a campaign has besides: other profiles for families of sizes."""
+
+    by_family: Annotated[
+        dict[str, Annotated[Profile, PlainValidator(_family_length, json_schema_input_type=_FamilyLength)]],
+        BeforeValidator(_table),
+        Field(description="for sizes of a family, such as Dsv5: its own span or profile"),
+    ] = {}
+
+
+class _LognormalOrFamily(_Lognormal, _Families):
+    __doc__ = _Lognormal.__doc__
+
+
+class _UniformOrFamily(_Uniform, _Families):
+    __doc__ = _Uniform.__doc__
+
+
+class _QuantilesOrFamily(_Quantiles, _Families):
+    __doc__ = _Quantiles.__doc__
+
+
+_Length = Annotated[str, _SPAN_SCHEMA] | _LognormalOrFamily | _UniformOrFamily | _QuantilesOrFamily
+_Forms = Mapping[tuple[str, ...], type[_Form]]
+_FAMILY_FORMS: _Forms = {("p50", "p99"): _Lognormal, ("min", "max"): _Uniform, ("quantiles",): _Quantiles}
+_FORMS: _Forms = dict(zip(_FAMILY_FORMS, (_LognormalOrFamily, _UniformOrFamily, _QuantilesOrFamily), strict=True))
+_FORM_KEYS = [*(key for keys in _FORMS for key in keys), "floor", "ceiling"]
+"""Keys that say a profile, in the order of its one spelling."""
 _FORM_RULE = "must be a span such as '30s', or a table of p50 and p99, of min and max, or of quantiles"
 
 
-def _form(value: Mapping[str, object]) -> type[_Form] | None:
+def _form(value: Mapping[str, object], forms: _Forms) -> type[_Form] | None:
     """The form of profile whose keys *value* uses, where it is one."""
-    used = [form for keys, form in _FORMS.items() if value.keys() & set(keys)]
+    used = [form for keys, form in forms.items() if value.keys() & set(keys)]
     return used[0] if len(used) == 1 else None
 
 
-def _length(value: object) -> Profile:
+def _profile(value: object, forms: _Forms) -> tuple[Profile, _Form | None]:
+    """The profile *value* says, with its keys where it is a table."""
     if not isinstance(value, dict):
         length_ms = _length_ms(value)
-        return Profile(str(value), length_ms, length_ms, partial(_constant, length_ms))
-    form = _form(value)
+        return Profile(str(value), length_ms, length_ms, partial(_constant, length_ms)), None
+    form = _form(value, forms)
     if form is None:
         raise ValueError(f"{_FORM_RULE}, got {_shown(value)}")
     keys = form.model_validate(value)
@@ -709,40 +1193,193 @@ def _length(value: object) -> Profile:
     if isinstance(keys, _Quantiles):
         said["quantiles"] = [[float(quantile), span] for quantile, span in value["quantiles"]]
     low, high = (min(max(ms, keys.floor), keys.ceiling or LENGTH_MS_MAX) for ms in keys.bounds_ms())
-    return Profile(_inline(said), low, high, keys.entries())
+    return Profile(_inline(said), low, high, keys.entries()), keys
+
+
+class _Lengths(NamedTuple):
+    """What `length` says: a profile, and those of families that differ."""
+
+    profile: Profile
+    by_family: tuple[tuple[str, Profile], ...] = ()
+
+
+def _lengths(value: object) -> _Lengths:
+    profile, keys = _profile(value, _FORMS)
+    return _Lengths(profile, tuple(keys.by_family.items()) if isinstance(keys, _Families) else ())
 
 
 class _CampaignKeys(_Keys):
-    name: Annotated[str, PlainValidator(_campaign_name)]
-    kind: Annotated[Kind, PlainValidator(_kind)]
-    regions: Annotated[tuple[str, ...], PlainValidator(_regions)]
-    start: _SpanMs
-    length: Annotated[Profile, PlainValidator(_length)]
-    work: _SpanMs
-    update_domain_gap: _SpanMs
-    update_domain_order: Annotated[DomainOrder, PlainValidator(_domain_order)]
-    spread: _SpanMs
-    pair_order: Annotated[str | tuple[str, ...], PlainValidator(_pair_order)]
-    pair_lag: _SpanMs
+    """One maintenance over the fleet."""
+
+    name: Annotated[
+        str,
+        PlainValidator(_campaign_name),
+        WithJsonSchema({"type": "string", "pattern": f"^{_CAMPAIGN_NAME.pattern}$"}),
+        Field(description="unique in the scenario; draws are addressed by it"),
+    ]
+    kind: Annotated[
+        Kind,
+        PlainValidator(_kind),
+        WithJsonSchema({"enum": [name for name, kind in KINDS.items() if kind.is_available]}),
+        Field(description="what is done to a VM"),
+    ]
+    regions: Annotated[
+        tuple[str, ...],
+        PlainValidator(_regions),
+        WithJsonSchema(_NAMES_SCHEMA),
+        Field(description="where: regions, geographies, or '*' for all; where waves are given, those of the waves"),
+    ] = ()
+    waves: Annotated[
+        tuple[tuple[str, ...], ...],
+        PlainValidator(_waves),
+        WithJsonSchema({"type": "array", "items": _NAMES_SCHEMA, "minItems": 1}),
+        Field(description="regions released together, wave after wave; '*' is what no wave has named so far"),
+    ] = ()
+    bake: Annotated[_SpanMs, Field(description="between the end of a wave and the release of the next")]
+    where: Annotated[
+        dict[
+            str,
+            Annotated[
+                tuple[object, ...],
+                PlainValidator(_wanted),
+                WithJsonSchema({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1}]}),
+            ],
+        ],
+        BeforeValidator(_table),
+        Field(description="selects VMs: for each fleet column a value or several; all columns must match"),
+    ] = {}
+    start: Annotated[_SpanMs, Field(description="after the scenario's start")]
+    length: Annotated[
+        _Lengths,
+        PlainValidator(_lengths, json_schema_input_type=_Length),
+        Field(description="how long a VM is hit: a span, or a profile to draw from"),
+    ]
+    work: Annotated[_SpanMs, Field(description="how long a unit is held at least")]
+    update_domain_gap: Annotated[_SpanMs, Field(description="between two domains of a set")]
+    update_domain_order: Annotated[
+        DomainOrder,
+        PlainValidator(_domain_order),
+        WithJsonSchema({"enum": words(DomainOrder)}),
+        Field(description="the order in which a set walks its domains"),
+    ]
+    walk_by: Annotated[
+        Walk,
+        PlainValidator(_walk),
+        WithJsonSchema({"enum": words(Walk)}),
+        Field(description="which of its domains a set is walked by"),
+    ]
+    sets_in_step: Annotated[_Switch, Field(description="whether all sets of a cluster walk together")]
+    spread: Annotated[_SpanMs, Field(description="sets and singles start at random within it")]
+    pair_order: Annotated[
+        str | tuple[str, ...],
+        PlainValidator(_pair_order),
+        WithJsonSchema({"anyOf": [{"enum": list(PAIR_ORDERS)}, {**_NAMES_SCHEMA, "uniqueItems": True}]}),
+        Field(description="which region of a pair goes first; a list of regions goes before all others"),
+    ]
+    pair_lag: Annotated[_SpanMs, Field(description="between the work in a region and in its paired region")]
+    pair_exclusion: Annotated[
+        str,
+        PlainValidator(_pair_exclusion),
+        WithJsonSchema({"enum": list(PAIR_EXCLUSIONS)}),
+        Field(description="which work keeps work out of the paired region"),
+    ]
+    cannot_freeze: Annotated[
+        str,
+        PlainValidator(_cannot_freeze),
+        WithJsonSchema({"enum": [CANNOT_FREEZE[0]]}),
+        Field(description="what happens to VMs whose size cannot keep its memory through an update"),
+    ]
+
+
+class _QuorumKeys(_Keys):
+    """How many VMs must be up at once."""
+
+    by: Annotated[
+        str,
+        PlainValidator(_quorum_by),
+        WithJsonSchema({"enum": list(QUORUM_GROUPS)}),
+        Field(description="of what: applications (a fleet column) or sets"),
+    ]
+    min_up: Annotated[
+        int | Fraction | Literal["majority"],
+        PlainValidator(_min_up),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"const": MAJORITY},
+                    {"type": "integer", "minimum": 1, "maximum": _COUNT_MAX},
+                    {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                ]
+            }
+        ),
+        Field(description="more than half, a count, or a ratio of those that live (1 is one VM, 1.0 is all)"),
+    ]
 
 
 class _OutputKeys(_Keys):
-    events: _Switch
-    outcomes: _Switch
+    """What a run writes."""
+
+    events: Annotated[_Switch, Field(description="one row an impact")]
+    outcomes: Annotated[_Switch, Field(description="one row a VM and campaign")]
+    profile: Annotated[
+        str,
+        PlainValidator(_output_profile),
+        WithJsonSchema({"enum": list(OUTPUT_PROFILES)}),
+        Field(description="encodings: those written fastest, or those that old readers know"),
+    ]
 
 
 class _ScenarioKeys(_Keys):
-    name: Annotated[str, PlainValidator(_scenario_name)]
-    start: Annotated[int, PlainValidator(_instant)]
-    seed: Annotated[int, PlainValidator(_seed)]
-    preset: Annotated[str, PlainValidator(_preset)]
+    """A scenario of fleetsim: everything a run needs besides the fleet."""
+
+    name: Annotated[
+        str,
+        PlainValidator(_scenario_name),
+        WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100}),
+        Field(description="what the scenario is called"),
+    ]
+    start: Annotated[
+        int,
+        PlainValidator(_instant),
+        WithJsonSchema({"type": "string", "format": "date-time"}),
+        Field(description="instant 0 of the simulation, with a time zone"),
+    ]
+    horizon: Annotated[
+        int | None,
+        PlainValidator(_horizon_ms),
+        _SPAN_SCHEMA,
+        Field(description="after start: a stage that would end later does not begin, and its VMs are overdue"),
+    ] = None
+    seed: Annotated[
+        int,
+        PlainValidator(_seed),
+        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": SEED_MAX}),
+        Field(description="of all draws"),
+    ]
+    preset: Annotated[
+        str,
+        PlainValidator(_preset),
+        WithJsonSchema({"enum": list(_PRESETS)}),
+        Field(description="what holds where nothing is said"),
+    ]
+    tolerance: Annotated[
+        dict[str, _SpanMs],
+        BeforeValidator(_table),
+        Field(description="longest pause a workload stands; the fleet column pause_max_ms goes first"),
+    ] = {}
+    quorum: Annotated[_QuorumKeys | None, BeforeValidator(_table)] = None
     outputs: _OutputKeys
-    campaign: Annotated[tuple[_CampaignKeys, ...], BeforeValidator(_campaign_list)]
+    campaign: Annotated[
+        tuple[_CampaignKeys, ...],
+        BeforeValidator(_campaign_list),
+        Field(description="the maintenances, in order: [[campaign]] once each", json_schema_extra={"minItems": 1}),
+    ]
 
 
 _HOMES: dict[type[_Keys], str] = {
     _ScenarioKeys: "at the top, before the first table",
     _CampaignKeys: "under [[campaign]]",
+    _QuorumKeys: "under [quorum]",
     _OutputKeys: "under [outputs]",
 }
 
@@ -866,11 +1503,30 @@ def _with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
         **document,
         "outputs": {**base["outputs"], **outputs} if isinstance(outputs, dict) else outputs,
         "campaign": [
-            {**campaign_base, **campaign} if isinstance(campaign, dict) else campaign for campaign in campaigns
+            {**_beside(campaign_base, campaign), **campaign} if isinstance(campaign, dict) else campaign
+            for campaign in campaigns
         ]
         if isinstance(campaigns, list)
         else campaigns,
     }
+
+
+def _beside(campaign_base: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, Any]:
+    """What a preset says of a *campaign*: the regions of its waves are its regions, unless it says others."""
+    return {key: value for key, value in campaign_base.items() if key != "regions" or "waves" not in campaign}
+
+
+def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
+    """Keys that are right each by itself, but not together."""
+    for place, campaign in enumerate(keys.campaign):
+        if campaign.bake and not campaign.waves:
+            at = places.word(("campaign", place, "bake"))
+            yield f"{at}: is the time between waves, got '{_span_text(campaign.bake)}' and no waves"
+        if keys.horizon is not None and keys.horizon < campaign.start:
+            yield (
+                f"{places.word(('horizon',))}: must not be before the start of campaign '{campaign.name}'"
+                f" ('{_span_text(campaign.start)}'), got '{_span_text(keys.horizon)}'"
+            )
 
 
 def _worded(problem: ErrorDetails, document: Mapping[str, Any], places: "_Places") -> str:
@@ -900,10 +1556,12 @@ def _key_hint(path: _Path, document: Mapping[str, Any]) -> str:
             here: type[_Keys] = _ScenarioKeys
         case ("outputs",):
             here = _OutputKeys
+        case ("quorum",):
+            here = _QuorumKeys
         case ("campaign", _):
             here = _CampaignKeys
         case _:
-            here = _form(table) or _Form
+            here = _form(table, _FAMILY_FORMS if "by_family" in path else _FORMS) or _Form
     key = str(path[-1])
     home = next((words for model, words in _HOMES.items() if key in model.model_fields), None)
     known = list(here.model_fields)

@@ -8,7 +8,7 @@ only appended.
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 NEVER_MS = 2**62
 """In arrays: an instant that does not come. Null in files."""
@@ -23,6 +23,10 @@ UPDATE_DOMAIN_COUNT_MAX = 20
 """Update domains of a set, at most (specification G13)."""
 UPDATE_DOMAIN_COUNT_DEFAULT = 5
 """Update domains of a set where the fleet gives none (Azure: availability-set overview, 2024)."""
+FAULT_DOMAIN_COUNT_DEFAULT = 3
+"""Fault domains of a set where the fleet gives none (the same source: two or three by region)."""
+PLACEMENT_GROUP_VMS = 100
+"""VMs of a placement group of a scale set, at most (rules.md R36; Azure: scale set FAQ)."""
 
 
 class Phase(IntEnum):
@@ -73,6 +77,9 @@ class Reason(IntEnum):
     """Why an outcome is what it is, where the outcome alone does not say."""
 
     NONE = 0
+    NO_ROOM_IN_CALENDAR = 1  # overdue: its stage would have ended after `horizon`
+    NO_IMPACT = 2  # unaffected: the kind of the campaign has none
+    CANNOT_FREEZE = 3  # unaffected: its size cannot keep its memory through an update
 
 
 class NoGuarantee(IntEnum):
@@ -114,6 +121,22 @@ class Stream(IntEnum):
     # Fleets are drawn from the same generator, under a key of their own.
     REGION = 8
     SIZE = 9
+    PAIRED_SUBSCRIPTION = 10
+    APPLICATION_COUNT = 11
+    APPLICATION_KIND = 12
+    DEPLOYMENT_COUNT = 13
+    DEPLOYMENT_SIZE = 14
+    MIXED_SIZES = 15
+    VM_SIZE = 16
+    UPDATE_DOMAIN_COUNT = 17
+    CLUSTER = 18
+    CLUSTER_HOSTS = 19
+    CLUSTER_DENSITY = 20
+    PRESENT = 21
+    CREATED_DAY = 22
+    CREATED_TIME = 23
+    LIFETIME = 24
+    LIFE = 32
 
 
 class DomainOrder(IntEnum):
@@ -122,6 +145,13 @@ class DomainOrder(IntEnum):
     RANDOM = 0
     SEQUENTIAL = 1
     LARGEST_FIRST = 2
+
+
+class Walk(IntEnum):
+    """By which of its domains a set is updated one at a time."""
+
+    UPDATE_DOMAIN = 0
+    FAULT_DOMAIN = 1
 
 
 def words(codes: type[IntEnum]) -> list[str]:
@@ -212,6 +242,8 @@ PREPARED = Table(
     (
         Column("vm_row", "u32", "position in the prepared fleet; events and outcomes join by it"),
         Column("vm_key", "i64", "what draws are addressed by, where `vm` is a string", is_required=False),
+        Column("is_update_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
+        Column("is_fault_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
     ),
 )
 
@@ -315,13 +347,18 @@ SUMMARY_FIGURES = {
     "asked_ms": "when the stage was asked for, ms since scenario.start",
     "start_ms": "when its region was taken: it is at work from here",
     "end_ms": "its last unit's end",
+    "free_ms": "when its region was free again: end_ms, or later where a waiting unit lost all its VMs",
     "first_start_ms": "its first unit's start",
     "vm_hit_count": "VMs with an event",
+    "pending_vm_ms": "VM-milliseconds not yet updated: from the campaign's start to each VM's last event's end",
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",
     "single_count": "singles it updated",
-    "set_down_ratio_max": "largest share of one set down at once, sets of two populated domains and more",
-    "set_out_ms": "milliseconds in which all VMs of a set were out, summed over sets",
+    "set_down_ratio_max": "largest share of one set's living VMs out at once, over sets that have a guarantee",
+    "set_out_ms": "milliseconds in which all living VMs of a set were out, summed over sets",
+    "no_guarantee_count": "sets with VMs in scope that are not promised a VM that stays up",
+    "quorum_lost_ms": "milliseconds without quorum, summed over sets, or over applications (region `*`)",
+    "application_out_ms": "milliseconds in which all living VMs of an application were out, summed (region `*`)",
     "longest_ms": "longest walk of a set or single from its own first start: no order can be shorter",
     "last_vm_row": "first vm_row of the set or single that ended last",
     "last_spread_ms": "of that set or single: waited at random within `spread`",

@@ -1,43 +1,73 @@
-"""Who may be at work when: the calendar of one pair group (semantics.md 22-25, campaigns without windows).
+"""Who may be at work when: the calendar of regions that can affect one another (semantics.md 22-26, without windows).
 
 A stage is a campaign in a region. It starts when its region and all regions paired with it are at rest and the pair
-lag has passed. Pair groups never wait for one another, so each has a calendar of its own. A calendar is a generator:
-it yields the stages that start now and is sent back the instants at which they end, so the caller may compute them in
-any order and on any thread.
+lag has passed. Pair groups never wait for one another, waves aside, so each has a calendar of its own. A calendar is a
+generator: it yields the stages it has decided on and is sent back the instants at which those that work free their
+region, so the caller may compute them in any order and on any thread.
 """
 
 import heapq
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from fleetsim.schema import NEVER_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One campaign in one region. `rank` is its place by the campaign's pair_order."""
+    """One campaign in one region. `rank` is its place by the campaign's pair_order; `asked_ms` is known at release.
+
+    excludes_pair  whether it keeps out others of a paired region that do so as well
+    length_ms_max  what it takes at most, from its start
+    """
 
     place: int
     iteration: int
     region: str
+    wave: int
     asked_ms: int
     pair_lag_ms: int
+    excludes_pair: bool
     rank: int
+    length_ms_max: int
 
     def tried_in_order(self) -> tuple[int, int, int, int, str]:
         return (self.asked_ms, self.place, self.iteration, self.rank, self.region)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A stage and the instant its region was taken, in ms since scenario.start; whether a pair kept it waiting last."""
+class Rollout:
+    """The stages of one campaign: waves, each released `bake_ms` after the one before is over."""
+
+    start_ms: int
+    bake_ms: int
+    waves: tuple[tuple[Stage, ...], ...]
+
+
+class Verdict(Enum):
+    """What a calendar decides about a stage."""
+
+    AT_WORK = "it starts: send back when its region is free again"
+    TRIAL = "it could start: send back when its region would be free again"
+    NOBODY = "there was nobody to hit when it was asked for: it is over"
+    NO_ROOM = "it would end after the horizon: it never starts"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A stage, what was decided about it and when, in ms since scenario.start; whether a pair was the last to wait for.
+
+    Where it is at work, `at_ms` is the instant its region was taken.
+    """
 
     stage: Stage
-    start_ms: int
+    at_ms: int
+    verdict: Verdict
     waited_for_pair: bool = False
 
 
-Calendar = Generator[list[Started], Mapping[Stage, int], None]
+Calendar = Generator[list[Decided], Mapping[Stage, int], None]
 
 
 def ranks(pair_order: str | Sequence[str], vm_counts: Mapping[str, int]) -> dict[str, int]:
@@ -54,51 +84,178 @@ def ranks(pair_order: str | Sequence[str], vm_counts: Mapping[str, int]) -> dict
     return {region: place for place, region in enumerate(ordered)}
 
 
-def calendar(stages: Sequence[Stage], neighbours: Mapping[str, frozenset[str]]) -> Calendar:
-    """Start the *stages* of one pair group, each at the first instant it may.
+def calendar(
+    rollouts: Sequence[Rollout],
+    neighbours: Mapping[str, frozenset[str]],
+    is_anyone_hit: Callable[[Stage, int], bool],
+    horizon_ms: int = NEVER_MS,
+) -> Calendar:
+    """Decide about the stages of *rollouts*, each at the first instant that is possible.
 
-    Yields lists of Started; must be sent the end (ms, after the start) of each of them before it goes on. Nothing
-    can be missed between the instants it looks at: what keeps a stage waiting changes only at an end, or a lag later.
+    is_anyone_hit  whether a stage has a VM to hit at an instant: when asked for and, where it waited, when it starts
+    horizon_ms     no stage starts that would end later
+
+    Must be sent, for each stage that is AT_WORK or on TRIAL, when its region is free again (ms, not before its start);
+    stages on trial come alone. Nothing can be missed between the instants it looks at: what keeps a stage waiting
+    changes only at an end, or a lag later.
     """
-    waiting = sorted(stages, key=Stage.tried_in_order)
-    at_work: dict[Stage, int] = {}
-    ended_ms: dict[str, int] = {}  # by region: when its last stage ended, and when the longest lag of one has passed
-    lagged_ms: dict[str, int] = {}
-    agenda = sorted({stage.asked_ms for stage in waiting})
+    return _Calendar(rollouts, neighbours, is_anyone_hit, horizon_ms).decide()
 
-    def free_at_ms(stage: Stage) -> tuple[int, bool]:
+
+class _Waves:
+    """How far one campaign's waves are."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        self.released_count = 0
+        self.release_ms = rollout.start_ms  # of the next wave; NEVER_MS until the one before is over
+        self.open_count = 0  # stages of the released wave that are not over
+
+    def release(self) -> list[Stage]:
+        """The stages of the next wave."""
+        wave = [replace(stage, asked_ms=self.release_ms) for stage in self.rollout.waves[self.released_count]]
+        self.released_count += 1
+        self.open_count = len(wave)
+        if wave:
+            self.release_ms = NEVER_MS
+        else:
+            self._end(self.release_ms)
+        return wave
+
+    def end_one(self, over_ms: int) -> None:
+        """Note that a stage of the released wave is over; the last one to be so tells when the next is released."""
+        self.open_count -= 1
+        if self.open_count == 0:
+            self._end(over_ms)
+
+    def _end(self, over_ms: int) -> None:
+        is_last = self.released_count == len(self.rollout.waves)
+        self.release_ms = NEVER_MS if is_last else over_ms + self.rollout.bake_ms
+
+
+class _Calendar:
+    def __init__(
+        self,
+        rollouts: Sequence[Rollout],
+        neighbours: Mapping[str, frozenset[str]],
+        is_anyone_hit: Callable[[Stage, int], bool],
+        horizon_ms: int,
+    ) -> None:
+        self.neighbours = neighbours
+        self.is_anyone_hit = is_anyone_hit
+        self.horizon_ms = horizon_ms
+        self.waves = [_Waves(rollout) for rollout in rollouts]
+        stages = [(stage, waves) for waves in self.waves for wave in waves.rollout.waves for stage in wave]
+        # A campaign without waves has a rollout a pair group: its place alone does not tell which.
+        self.waves_of = {(stage.place, stage.region): waves for stage, waves in stages}
+        self.lags_ms = {stage.pair_lag_ms for stage, _ in stages}
+        self.waiting: list[Stage] = []
+        self.at_work: dict[Stage, int] = {}
+        self.ended_ms: dict[str, int] = {}  # by region: when its last stage ended
+        # By region, of the stages that exclude a pair: the last end, and when the longest lag of one has passed.
+        self.pair_ended_ms: dict[str, int] = {}
+        self.lagged_ms: dict[str, int] = {}
+        self.agenda = [waves.release_ms for waves in self.waves]
+        heapq.heapify(self.agenda)
+
+    def decide(self) -> Calendar:
+        while self.waiting or any(waves.release_ms < NEVER_MS or waves.open_count for waves in self.waves):
+            now_ms = heapq.heappop(self.agenda)
+            while self.agenda and self.agenda[0] == now_ms:
+                heapq.heappop(self.agenda)
+            self._end_stages(now_ms)
+            while decided := (yield from self._decide_at(now_ms)):
+                ends_ms = yield decided
+                for stage in [each.stage for each in decided if each.stage in self.at_work]:
+                    end_ms = ends_ms[stage]
+                    assert end_ms > now_ms
+                    self.at_work[stage] = end_ms
+                    self._look_at(end_ms)
+
+    def _decide_at(self, now_ms: int) -> Generator[list[Decided], Mapping[Stage, int], list[Decided]]:
+        """Try the waiting stages in their order; after one that is over at once, all over again (semantics.md 2)."""
+        decided: list[Decided] = []
+        is_settled = False
+        while not is_settled:
+            is_settled = True
+            decided += self._release_waves(now_ms)
+            for stage in list(self.waiting):
+                free_ms, is_pair_last = self._free_at_ms(stage)
+                if free_ms > now_ms or self._is_kept_out(stage):
+                    continue
+                self.waiting.remove(stage)
+                start = Decided(stage, now_ms, Verdict.AT_WORK, is_pair_last and free_ms > stage.asked_ms)
+                if stage.asked_ms < now_ms and not self.is_anyone_hit(stage, now_ms):
+                    decided.append(start)  # all it could hit were deleted while it waited
+                    self._end(stage, now_ms)
+                    is_settled = False
+                    break
+                if now_ms + stage.length_ms_max > self.horizon_ms:
+                    ends_ms = yield [replace(start, verdict=Verdict.TRIAL)]
+                    if ends_ms[stage] > self.horizon_ms:
+                        decided.append(Decided(stage, now_ms, Verdict.NO_ROOM))
+                        self._over(stage, now_ms)
+                        is_settled = False
+                        break
+                self.at_work[stage] = NEVER_MS
+                decided.append(start)
+        return decided
+
+    def _release_waves(self, now_ms: int) -> list[Decided]:
+        """Ask for the stages of waves due; those with nobody to hit are over at once."""
+        decided = []
+        for waves in self.waves:
+            while waves.release_ms <= now_ms:
+                wave = waves.release()
+                if not wave:
+                    self._look_at(waves.release_ms)
+                for stage in wave:
+                    if self.is_anyone_hit(stage, now_ms):
+                        self.waiting.append(stage)
+                    else:
+                        decided.append(Decided(stage, now_ms, Verdict.NOBODY))
+                        self._over(stage, now_ms)
+        self.waiting.sort(key=Stage.tried_in_order)
+        return decided
+
+    def _over(self, stage: Stage, over_ms: int) -> None:
+        waves = self.waves_of[stage.place, stage.region]
+        waves.end_one(over_ms)
+        self._look_at(waves.release_ms)
+
+    def _look_at(self, instant_ms: int) -> None:
+        if instant_ms < NEVER_MS:
+            heapq.heappush(self.agenda, instant_ms)
+
+    def _end_stages(self, now_ms: int) -> None:
+        for stage in [stage for stage, end_ms in self.at_work.items() if end_ms == now_ms]:
+            del self.at_work[stage]
+            self._end(stage, now_ms)
+
+    def _end(self, stage: Stage, now_ms: int) -> None:
+        self.ended_ms[stage.region] = now_ms
+        if stage.excludes_pair:
+            self.pair_ended_ms[stage.region] = now_ms
+            lagged_ms = max(self.lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)
+            self.lagged_ms[stage.region] = lagged_ms
+        for lag_ms in self.lags_ms:
+            self._look_at(now_ms + lag_ms)
+        self._over(stage, now_ms)
+
+    def _free_at_ms(self, stage: Stage) -> tuple[int, bool]:
         """From when the stages that ended let *stage* start, and whether one of a paired region is the last to."""
-        near = [region for region in neighbours[stage.region] if region in ended_ms]
-        own_ms = ended_ms.get(stage.region, 0)
+        own_ms = self.ended_ms.get(stage.region, 0)
+        if not stage.excludes_pair:
+            return own_ms, False
+        near = [region for region in self.neighbours[stage.region] if region in self.pair_ended_ms]
         # For each of them the larger lag of the two campaigns: the later of both sums.
-        pair_ms = max((max(ended_ms[other] + stage.pair_lag_ms, lagged_ms[other]) for other in near), default=0)
+        pair_ms = max(
+            (max(self.pair_ended_ms[other] + stage.pair_lag_ms, self.lagged_ms[other]) for other in near), default=0
+        )
         return max(own_ms, pair_ms), pair_ms > own_ms
 
-    def is_kept_out(stage: Stage) -> bool:
-        near = neighbours[stage.region]
-        return any(other.region == stage.region or other.region in near for other in at_work)
-
-    while waiting:
-        now_ms = heapq.heappop(agenda)
-        while agenda and agenda[0] == now_ms:
-            heapq.heappop(agenda)
-        for stage in [stage for stage, end_ms in at_work.items() if end_ms == now_ms]:
-            ended_ms[stage.region] = at_work.pop(stage)
-            lagged_ms[stage.region] = max(lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)
-        started = []
-        for stage in list(waiting):
-            free_ms, is_pair_last = free_at_ms(stage)
-            if max(stage.asked_ms, free_ms) <= now_ms and not is_kept_out(stage):
-                waiting.remove(stage)
-                started.append(Started(stage, now_ms, waited_for_pair=is_pair_last and free_ms > stage.asked_ms))
-                at_work[stage] = NEVER_MS
-        if not started:
-            continue
-        ends_ms = yield started
-        for start in started:
-            end_ms = ends_ms[start.stage]
-            assert end_ms > start.start_ms, "a stage with VMs lasts"
-            at_work[start.stage] = end_ms
-            lags_ms = {max(start.stage.pair_lag_ms, other.pair_lag_ms) for other in waiting}
-            for instant_ms in {end_ms, *(end_ms + lag_ms for lag_ms in lags_ms)}:
-                heapq.heappush(agenda, instant_ms)
+    def _is_kept_out(self, stage: Stage) -> bool:
+        near = self.neighbours[stage.region] if stage.excludes_pair else frozenset()
+        return any(
+            other.region == stage.region or (other.excludes_pair and other.region in near) for other in self.at_work
+        )

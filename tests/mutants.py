@@ -31,7 +31,8 @@ class Mutant:
     new: str
 
 
-WALK, IMPACT, RNG = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py"
+WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py", "kernels/outage.py"
+ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
     Mutant("work ignored", WALK, "held_ms = max(unit_ms[unit], work_ms)", "held_ms = unit_ms[unit]"),
@@ -63,7 +64,7 @@ MUTANTS = (
         "longest_ms = max(longest_ms, duration_ms[row])",
         "longest_ms = longest_ms + duration_ms[row]",
     ),
-    Mutant("interpolation rounds down", IMPACT, "+ 32768) >> 16", ") >> 16"),
+    Mutant("interpolation rounds down", IMPACT, "fraction + 32768) >> 16", "fraction) >> 16"),
     Mutant(
         "entry off by one",
         IMPACT,
@@ -86,37 +87,174 @@ MUTANTS = (
         "range(offsets[row], min(offsets[row] + 1, offsets[row + 1]))",
     ),
     Mutant(
-        "one stream for sets and singles", "engine.py", "_address(Stream.SINGLE_SPREAD", "_address(Stream.SET_SPREAD"
+        "one stream for sets and singles",
+        ENGINE,
+        "course.draws(Stream.SINGLE_SPREAD)",
+        "course.draws(Stream.SET_SPREAD)",
     ),
     Mutant("name without seed", "engine.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
     Mutant(
         "own lag alone",
-        "stages.py",
-        "max(ended_ms[other] + stage.pair_lag_ms, lagged_ms[other])",
-        "ended_ms[other] + stage.pair_lag_ms",
+        STAGES,
+        "max(self.pair_ended_ms[other] + stage.pair_lag_ms, self.lagged_ms[other])",
+        "self.pair_ended_ms[other] + stage.pair_lag_ms",
     ),
     Mutant(
         "lag of the last alone",
-        "stages.py",
-        "max(lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)",
+        STAGES,
+        "max(self.lagged_ms.get(stage.region, 0), now_ms + stage.pair_lag_ms)",
         "now_ms + stage.pair_lag_ms",
     ),
-    Mutant(
-        "lag within a region",
-        "stages.py",
-        "own_ms = ended_ms.get(stage.region, 0)",
-        "own_ms = lagged_ms.get(stage.region, 0)",
-    ),
-    Mutant(
-        "no exclusion in a region",
-        "stages.py",
-        "other.region == stage.region or other.region in near for",
-        "other.region in near for",
-    ),
+    Mutant("lag within a region", STAGES, "own_ms = self.ended_ms.get(", "own_ms = self.lagged_ms.get("),
+    Mutant("no exclusion in a region", STAGES, "other.region == stage.region or (other", "(other"),
     Mutant("pairs one way", "regions.py", "found[other].add(region)", "found[other].add(other)"),
     Mutant("rank forgotten", "stages.py", "self.iteration, self.rank, self.region)", "self.iteration, 0, self.region)"),
     Mutant("campaigns out of order", "stages.py", "(self.asked_ms, self.place,", "(self.asked_ms, -self.place,"),
     Mutant("most first for fewest", "stages.py", "(-vm_counts[region], region)", "(vm_counts[region], region)"),
+    # VMs that come and go.
+    Mutant("hit in the instant it is deleted", WALK, "deleted_ms[row] > clock_ms", "deleted_ms[row] >= clock_ms"),
+    Mutant(
+        "a gap for a domain nobody is left in",
+        WALK,
+        "turn_ms = max(turn_ms, last_del",
+        "clock_ms += gap_ms\n                turn_ms = max(turn_ms, last_del",
+    ),
+    Mutant("free at the turn of who waits in vain", WALK, "turn_ms = max(turn_ms, last_deleted_ms)", "turn_ms += 0"),
+    Mutant(
+        "free after the gap of who waits in vain", WALK, "turn_ms = max(turn_ms, last_deleted_ms)", "turn_ms = clock_ms"
+    ),
+    Mutant(
+        "held for those gone", WALK, "if deleted_ms[row] > clock_ms:", "if deleted_ms[row] > set_start_ms[set_row]:"
+    ),
+    Mutant("domains nobody is left in are counted", WALK, "= hit_domain_count\n", "= unit_stop - unit_start\n"),
+    Mutant(
+        "gaps of the living walk lost", WALK, "walk_end_ms - walk_start_ms - set_work_ms", "(hit_domain_count - 1) * 0"
+    ),
+    Mutant(
+        "free when the last is back", ENGINE, "max(start_ms, int(totals[walk.FREE_MS]))", "max(start_ms, sums.end_ms)"
+    ),
+    Mutant(
+        "singles that are gone keep nobody",
+        ENGINE,
+        "max(totals[walk.FREE_MS], single_start_ms.max())",
+        "totals[walk.FREE_MS]",
+    ),
+    Mutant("cut by a deletion at its end", ENGINE, "is_cut = deleted_ms < start_ms", "is_cut = deleted_ms <= start_ms"),
+    Mutant("impacts outlive their VMs", ENGINE, "duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]", "pass"),
+    Mutant("gone during its impact and updated", ENGINE, "fates.outcome[rows[is_cut]] = Outcome.DELETED", "pass"),
+    Mutant("gone before its start and updated", ENGINE, "fates.outcome[rows[~is_left]] = Outcome.DELETED", "pass"),
+    Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[rows], asked_ms)", "asked_ms"),
+    Mutant("the last row of who ended last", ENGINE, "offsets[place]].min()", "offsets[place]].max()"),
+    Mutant(
+        "created in the instant of the start is late",
+        BLOCKS,
+        "(self.created_ms <= instant_ms)",
+        "(self.created_ms < instant_ms)",
+    ),
+    Mutant(
+        "already updated a tick too soon",
+        BLOCKS,
+        "settle(vms.created_ms > start_ms",
+        "settle(vms.created_ms >= start_ms",
+    ),
+    Mutant("deleted a tick too late", BLOCKS, "settle(vms.deleted_ms <= start_ms", "settle(vms.deleted_ms < start_ms"),
+    Mutant(
+        "judged at the campaign's start",
+        "runner.py",
+        "self._load(parts, scope), scope, stage.asked_ms)",
+        "self._load(parts, scope), scope, scope.campaign.start_ms)",
+    ),
+    # Who is selected.
+    Mutant("any column matches", BLOCKS, "else is_selected & matches", "else is_selected | matches"),
+    Mutant("the first value alone", BLOCKS, "wanted = pa.array(values, words)", "wanted = pa.array(values[:1], words)"),
+    Mutant(
+        "a null matches",
+        BLOCKS,
+        "joined = pa.chunked_array(chunks, pa.bool_()).fill_null(False)",
+        "joined = pc.or_(pc.is_null(column), pa.chunked_array(chunks, pa.bool_()))",
+    ),
+    Mutant("all of the region have outcomes", BLOCKS, "outcome[~vms.is_selected] = NOT_SELECTED", "pass"),
+    Mutant(
+        "pairs ordered by everybody",
+        "runner.py",
+        "stages.ranks(campaign.pair_order, vm_counts)",
+        "stages.ranks(campaign.pair_order, {region: self.regions[region].vm_count for region in vm_counts})",
+    ),
+    Mutant("sizes that cannot be frozen are", BLOCKS, "(vms.is_selected, vms.can_freeze)", "(vms.is_selected,)"),
+    Mutant("not there and unaffected", BLOCKS, "~vms.can_freeze & vms.lives_at(start_ms)", "~vms.can_freeze"),
+    Mutant("no family differs", BLOCKS, "*(profile_of_size.get(word, 0)", "*(0"),
+    Mutant(
+        "without a size in a family", BLOCKS, "for word in words.to_pylist()), 0]", "for word in words.to_pylist()), 1]"
+    ),
+    Mutant(
+        "families interpolate down",
+        IMPACT,
+        "np.int64(draw & _LOW_16) + 32768) >> 16",
+        "np.int64(draw & _LOW_16)) >> 16",
+    ),
+    # How sets walk.
+    Mutant(
+        "fault domains are not walked",
+        BLOCKS,
+        "if vms.fault_domain is None else vms.fault_domain[:single_row]",
+        "if True else vms.fault_domain[:single_row]",
+    ),
+    Mutant(
+        "fault domains over five",
+        "fleet/order.py",
+        '"fault_domain": FAULT_DOMAIN_COUNT_DEFAULT',
+        '"fault_domain": UPDATE_DOMAIN_COUNT_DEFAULT',
+    ),
+    Mutant(
+        "placement groups one VM late",
+        "fleet/order.py",
+        "place // PLACEMENT_GROUP_VMS",
+        "(place - 1) // PLACEMENT_GROUP_VMS",
+    ),
+    Mutant("the first cluster is none", BLOCKS, "np.where(cluster >= 0,", "np.where(cluster > 0,"),
+    Mutant("no cluster is one", BLOCKS, "np.where(cluster >= 0,", "np.where(cluster >= -1,"),
+    Mutant(
+        "clusters part by part",
+        BLOCKS,
+        "return self.campaign.sets_in_step\n\n    @property\n    def columns",
+        "return False\n\n    @property\n    def columns",
+    ),
+    # Waves and the horizon.
+    Mutant("no bake", STAGES, "over_ms + self.rollout.bake_ms", "over_ms"),
+    Mutant("a wave is over with its first stage", STAGES, "if self.open_count == 0:", "if self.open_count >= 0:"),
+    Mutant(
+        "an empty wave is never over",
+        STAGES,
+        "            self._end(self.release_ms)\n",
+        "            self.release_ms = NEVER_MS\n",
+    ),
+    Mutant(
+        "what just fits does not",
+        STAGES,
+        "if ends_ms[stage] > self.horizon_ms:",
+        "if ends_ms[stage] >= self.horizon_ms:",
+    ),
+    Mutant("no horizon", STAGES, "if now_ms + stage.length_ms_max > self.horizon_ms:", "if False:"),
+    Mutant("the bound forgets the spread", ENGINE, "return campaign.spread_ms + UPDATE", "return UPDATE"),
+    Mutant("late ones are updated already", BLOCKS, "if not is_overdue:", "if True:"),
+    Mutant("freezes exclude whatever is asked", "runner.py", 'campaign.pair_exclusion == "all" or', "True or"),
+    Mutant(
+        "one that excludes is enough", STAGES, "(other.excludes_pair and other.region in near)", "other.region in near"
+    ),
+    # Outages.
+    Mutant("the majority is half", OUTAGE, "living_count // 2 + 1", "(living_count + 1) // 2"),
+    Mutant("a quorum of more than there are", OUTAGE, "< up_min <= living_count", "< up_min"),
+    Mutant("ratios round down", OUTAGE, "-((-living_count * need[1]) // need[2])", "living_count * need[1] // need[2]"),
+    Mutant("sets without guarantee have a ratio", OUTAGE, "if is_guaranteed and", "if"),
+    Mutant("weighed by those hit", OUTAGE, "if is_living[row]:", "if is_hit[row]:"),
+    Mutant(
+        "one VM hit is one VM",
+        OUTAGE,
+        "elif living_count == 1:",
+        "elif is_hit[vm_offsets[set_row] : vm_offsets[set_row + 1]].sum() == 1:",
+    ),
+    Mutant("deletions do not shrink a set", OUTAGE, "if first_ms < deleted_ms[row] and", "if False and"),
+    Mutant("creations do not make it grow", OUTAGE, "elif first_ms < created_ms[row] and", "elif False and"),
 )
 
 

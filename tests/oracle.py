@@ -1,22 +1,29 @@
-"""The oracle: what a freeze campaign does, said once more in slow plain Python with a heap of instants.
+"""The oracle: what a campaign does to a fleet, said once more in slow plain Python with a heap of instants.
 
-It reads the semantics aloud, instant by instant, with claims that are taken and let go, and knows no closed
-form. It shares no code with fleetsim, not even the draws: Philox4x32-10 and FNV-1a 64 are written here from
-their published definitions. The one thing it does not work out itself is the table of lengths, an input.
-All spans and instants are whole milliseconds since `scenario.start`; intervals are half-open.
+It reads the semantics aloud, instant by instant, with claims that are taken and let go, VMs that come and go, and
+knows no closed form. It shares no code with fleetsim, not even the draws: Philox4x32-10 and FNV-1a 64 are written
+here from their published definitions. What it does not work out itself is given to it: the tables of lengths, and
+which sizes cannot be frozen. All spans and instants are whole milliseconds since `scenario.start`; intervals are
+half-open.
 """
 
 import hashlib
 import heapq
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 Identity = int | str
 
 DEFAULT_UPDATE_DOMAIN_COUNT = 5
+DEFAULT_FAULT_DOMAIN_COUNT = 3
+PLACEMENT_GROUP_VM_COUNT = 100
 FREEZE_ITERATION = 1
 CLOCK_SYNCHRONISED = 16
+KINDS_THAT_REBOOT = ("reboot", "redeploy")
 
 # What a draw decides: the upper six bits of counter word 2.
 LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD = range(4)
@@ -24,17 +31,45 @@ LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD = range(4)
 
 @dataclass(frozen=True)
 class Vm:
-    """One row of the fleet. `set` None: a single. `update_domain` None in a set asks for the default."""
+    """One row of the fleet. `set` None: a single. A domain of None in a set asks for the default.
+
+    `created_ms` None: it was always there; `deleted_ms` None: it never goes. `attributes` are its other columns.
+    """
 
     vm: Identity
     region: str
     set: Identity | None = None
     update_domain: int | None = None
+    fault_domain: int | None = None
+    created_ms: int | None = None
+    deleted_ms: int | None = None
+    set_kind: str | None = None
+    cluster: str | None = None
+    size: str | None = None
+    application: str | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    def lives(self, now: int) -> bool:
+        is_there = self.created_ms is None or self.created_ms <= now
+        return is_there and (self.deleted_ms is None or now < self.deleted_ms)
+
+    def column(self, name: str) -> object:
+        return self.attributes.get(name, getattr(self, name, None))
+
+
+Where = Callable[[Vm], bool] | Mapping[str, Collection[object]]
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """One freeze campaign, defaults filled in. `lengths`: its 65,537 quantiles, ms; `regions` None: all."""
+    """One campaign without windows, defaults filled in.
+
+    lengths         its 65,537 quantiles, ms; `family_lengths`: other ones for VMs of these sizes
+    regions         None: all
+    where           a predicate, or column -> values; the columns must all match, a null matches nothing
+    waves           regions released together, `*` for those not named yet; None: all at once
+    cannot_freeze   sizes that are left alone
+    """
 
     name: str
     lengths: Sequence[int] = field(repr=False)
@@ -46,6 +81,57 @@ class Campaign:
     spread_ms: int = 0
     pair_order: str | tuple[str, ...] = "fewest_vms_first"
     pair_lag_ms: int = 0
+    kind: str = "freeze"
+    where: Where = field(default_factory=dict)
+    waves: tuple[tuple[str, ...], ...] | None = None
+    bake_ms: int = 0
+    walk_by: str = "update_domain"
+    sets_in_step: bool = False
+    cannot_freeze: frozenset[str] = frozenset()
+    family_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    pair_exclusion: str = "all"
+
+    def selects(self, vm: Vm) -> bool:
+        if self.regions is not None and vm.region not in self.regions:
+            return False
+        if callable(self.where):
+            return self.where(vm)
+        return all(vm.column(name) is not None and vm.column(name) in values for name, values in self.where.items())
+
+    def can_freeze(self, vm: Vm) -> bool:
+        return vm.size not in self.cannot_freeze
+
+    def excludes_pairs(self) -> bool:
+        return self.pair_exclusion == "all" or self.kind in KINDS_THAT_REBOOT
+
+    def walked_domain(self, vm: Vm) -> int | None:
+        return vm.update_domain if self.walk_by == "update_domain" else vm.fault_domain
+
+    def walker(self, vm: Vm) -> tuple[str, Identity]:
+        """Who walks: the single, the set, or in step all sets of a cluster; the second is what draws hang on."""
+        if vm.set is None:
+            return "single", vm.vm
+        if self.sets_in_step and vm.cluster is not None:
+            return "cluster", vm.cluster
+        return "set", vm.set
+
+    def quantiles_of(self, vm: Vm) -> Sequence[int]:
+        return self.lengths if vm.size is None else self.family_lengths.get(vm.size, self.lengths)
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """Of which groups (`set` or `application`) how many must be up: "majority", a count, or a ratio."""
+
+    by: str
+    min_up: str | int | float
+
+    def need(self, living_count: int) -> int:
+        if self.min_up == "majority":
+            return living_count // 2 + 1
+        if isinstance(self.min_up, int):
+            return self.min_up
+        return math.ceil(Fraction(str(self.min_up)) * living_count)
 
 
 @dataclass(frozen=True)
@@ -60,41 +146,72 @@ class Event:
     iteration: int = FREEZE_ITERATION
     effects: int = CLOCK_SYNCHRONISED
 
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.duration_ms
+
 
 @dataclass(frozen=True)
 class Outcome:
     campaign: str
     vm: Identity
-    paused_ms: int
+    paused_ms: int = 0
     outcome: str = "updated"
     reason: str = "none"
     down_ms: int = 0
-    event_count: int = 1
+    event_count: int = 0
     iteration: int = FREEZE_ITERATION
-    effects: int = CLOCK_SYNCHRONISED
+    effects: int = 0
 
 
 @dataclass(frozen=True)
 class StageSpan:
-    """One stage: asked for, its region taken, its first unit's start, its last unit's end."""
+    """One stage: asked for, its region taken, its first unit's start, its last unit's end, its region free.
+
+    None where it was never at work, or hit nobody. `counts`: the VMs that ended in each outcome, those that are.
+    """
 
     campaign: str
     region: str
     asked_ms: int
-    start_ms: int
-    first_start_ms: int
-    last_end_ms: int
-    updated_count: int
+    start_ms: int | None
+    first_start_ms: int | None
+    last_end_ms: int | None
+    free_ms: int | None
+    counts: Mapping[str, int] = field(hash=False)
+    wave: int = 1
     iteration: int = FREEZE_ITERATION
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One walker or single of a stage that hit somebody."""
+
+    campaign: str
+    region: str
+    vms: tuple[Vm, ...]  # those it could hit when the stage started
+    wait_ms: int  # from the stage's start
+    end_ms: int
+    held_ms: int  # its units, summed
+    unit_count: int  # those that hit somebody
 
 
 @dataclass
 class Log:
-    """Rows in the order in which they became known."""
+    """Rows in the order in which they became known.
+
+    figures           (campaign, region) -> figure -> value, of every stage
+    campaign_figures  (campaign, figure) -> value, of applications
+    no_guarantee      (region, set, reason) of the stages that started
+    """
 
     events: list[Event] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     stages: list[StageSpan] = field(default_factory=list)
+    walks: list[Walk] = field(default_factory=list)
+    figures: dict[tuple[str, str], dict[str, int | Fraction]] = field(default_factory=dict)
+    campaign_figures: dict[tuple[str, str], int] = field(default_factory=dict)
+    no_guarantee: set[tuple[str, Identity, str]] = field(default_factory=set)
 
 
 def philox4x32_10(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -156,36 +273,42 @@ def rank(identity: Identity) -> int | bytes:
     return identity if isinstance(identity, int) else identity.encode("utf-8")
 
 
-def with_domains(vms: Iterable[Vm]) -> list[Vm]:
-    """The fleet with the missing domains filled in: the i-th VM of its set by key has domain i mod 5."""
-    filled, without_domain = [], defaultdict(list)
+def as_prepared(vms: Iterable[Vm]) -> list[Vm]:
+    """The fleet with scale sets cut into placement groups and the missing domains filled in."""
+    filled, sets = [], defaultdict(list)
     for vm in vms:
-        if vm.set is None or vm.update_domain is not None:
+        if vm.set is None:
             filled.append(vm)
         else:
-            without_domain[vm.region, vm.set].append(vm)
-    for members in without_domain.values():
-        for i, vm in enumerate(sorted(members, key=lambda vm: rank(vm.vm))):
-            filled.append(Vm(vm.vm, vm.region, vm.set, i % DEFAULT_UPDATE_DOMAIN_COUNT))
+            sets[vm.region, vm.set].append(vm)
+    for members in sets.values():
+        members.sort(key=lambda vm: rank(vm.vm))
+        is_cut = members[0].set_kind == "scale_set" and len(members) > PLACEMENT_GROUP_VM_COUNT
+        groups = [members]
+        if is_cut:
+            starts = range(0, len(members), PLACEMENT_GROUP_VM_COUNT)
+            groups = [members[start : start + PLACEMENT_GROUP_VM_COUNT] for start in starts]
+        for number, group in enumerate(groups):
+            for i, vm in enumerate(group):
+                filled.append(
+                    replace(
+                        vm,
+                        set=f"{vm.set}/pg-{number}" if is_cut else vm.set,
+                        update_domain=_or_default(vm.update_domain, i, DEFAULT_UPDATE_DOMAIN_COUNT),
+                        fault_domain=_or_default(vm.fault_domain, i, DEFAULT_FAULT_DOMAIN_COUNT),
+                    )
+                )
     return filled
 
 
-def no_guarantee(vms: Iterable[Vm]) -> set[tuple[str, Identity, str]]:
-    """Sets of which nothing is promised, as (region, set, reason)."""
-    members = defaultdict(list)
-    for vm in with_domains(vms):
-        if vm.set is not None:
-            members[vm.region, vm.set].append(vm.update_domain)
-    return {
-        (region, set_id, "one_vm" if len(domains) == 1 else "one_domain")
-        for (region, set_id), domains in members.items()
-        if len(set(domains)) == 1
-    }
+def _or_default(domain: int | None, i: int, domain_count: int) -> int:
+    """The i-th VM of a set by key has domain i mod n, where none is given."""
+    return i % domain_count if domain is None else domain
 
 
 @dataclass(eq=False)
 class Claims:
-    """Who holds a set in one stage: one update domain, from its unit's start until a gap after its end."""
+    """Who holds a walker in one stage: one domain, from its unit's start until a gap after its end."""
 
     domain: int | None = None
     release_ms: int | None = None  # known once the holder has ended
@@ -196,25 +319,39 @@ class Claims:
 
 @dataclass(eq=False)
 class Unit:
-    """What is frozen at once: the VMs of one (set, domain), or one single (which claims nothing)."""
+    """What is frozen at once: the VMs of one walked domain of a walker, or one single (which claims nothing)."""
 
-    vms: list[Vm]
+    vms: list[Vm]  # those not hit and not gone, until it starts
+    walker: tuple[str, Identity]
+    domain: int | None
     earliest_ms: int
-    before: list["Unit"] = field(default_factory=list)  # the units of the same set whose turn comes first
+    before: list["Unit"] = field(default_factory=list)  # the units of the same walker whose turn comes first
     claims: Claims | None = None
     start_ms: int | None = None
     end_ms: int | None = None
     is_done: bool = False
 
+    def is_awaited(self, now: int) -> bool:
+        """Whether it is this unit that keeps its walker, whatever gap still bars it."""
+        is_its_turn = all(unit.is_done for unit in self.before)
+        return self.start_ms is None and not self.is_done and self.earliest_ms <= now and is_its_turn
+
     def may_start(self, now: int) -> bool:
-        is_its_turn = all(unit.start_ms is not None for unit in self.before)
-        is_admitted = self.claims is None or self.claims.admit(self.vms[0].update_domain)
-        return self.start_ms is None and self.earliest_ms <= now and is_its_turn and is_admitted
+        return self.is_awaited(now) and (self.claims is None or self.claims.admit(self.domain))
 
     def priority(self) -> tuple:
         """Place in the walk, then a stable key. It decides nothing: without caps no start bars another."""
-        vm = self.vms[0]
-        return len(self.before), vm.region, vm.set is None, rank(vm.vm if vm.set is None else vm.set)
+        kind, identity = self.walker
+        return len(self.before), kind, rank(identity)
+
+
+@dataclass(eq=False)
+class Running:
+    """An impact that goes on, and when it would end."""
+
+    vm: Vm
+    start_ms: int
+    end_ms: int
 
 
 @dataclass(eq=False)
@@ -223,85 +360,172 @@ class Stage:
 
     campaign: Campaign
     region: str
-    place: tuple  # where it stands among the waiting stages
+    wave: int
+    order: tuple  # among those asked for at one instant
     scope: list[Vm]
+    asked_ms: int | None = None
+    is_judged: bool = False
     units: list[Unit] = field(default_factory=list)
+    running: list[Running] = field(default_factory=list)
+    outcomes: dict[Identity, Outcome] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    in_reach: list[Vm] = field(default_factory=list)  # whom it could hit when it started
     start_ms: int | None = None
-    end_ms: int | None = None
+    end_ms: int | None = None  # when its region was free again
+    over_ms: int | None = None  # when its wave need not wait for it any longer
 
     def is_at_work(self) -> bool:
         return self.start_ms is not None and self.end_ms is None
 
+    def is_waiting(self) -> bool:
+        return self.asked_ms is not None and self.start_ms is None and self.over_ms is None
 
-def simulate(vms: Iterable[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int) -> Log:
+
+@dataclass(eq=False)
+class Release:
+    """The waves of one campaign, and how many of them are released."""
+
+    campaign: Campaign
+    waves: list[list[Stage]]
+    released_count: int = 0
+    released_ms: int | None = None  # the last one
+
+
+def simulate(
+    vms: Iterable[Vm],
+    campaigns: Sequence[Campaign],
+    edges: Iterable[tuple[str, str]],
+    seed: int,
+    *,
+    horizon_ms: int | None = None,
+    quorum: Quorum | None = None,
+) -> Log:
     """Run *campaigns*, in file order, over *vms*; *edges* pairs regions, whichever side lists the pair."""
-    return _Simulation(with_domains(vms), campaigns, edges, seed).run()
+    return _Simulation(as_prepared(vms), campaigns, edges, seed, horizon_ms, quorum).run()
 
 
 class _Simulation:
-    def __init__(self, vms: list[Vm], campaigns: Sequence[Campaign], edges: Iterable[tuple[str, str]], seed: int):
+    def __init__(
+        self,
+        vms: list[Vm],
+        campaigns: Sequence[Campaign],
+        edges: Iterable[tuple[str, str]],
+        seed: int,
+        horizon_ms: int | None = None,
+        quorum: Quorum | None = None,
+    ):
+        self.vms = vms
         self.seed = seed
+        self.horizon_ms = horizon_ms
+        self.quorum = quorum
         self.log = Log()
         self.agenda: list[int] = []  # instants at which something may change
+        self.living = {vm.vm for vm in vms if vm.created_ms is None}
+        self.gone: set[Identity] = set()
         self.neighbours = defaultdict(set)
         for region, paired_region in edges:
             self.neighbours[region].add(paired_region)
             self.neighbours[paired_region].add(region)
-        self.stages = [stage for place, campaign in enumerate(campaigns) for stage in _stages_of(campaign, place, vms)]
-        self.stages.sort(key=lambda stage: stage.place)
-        for stage in self.stages:
-            self.tick_at(stage.campaign.start_ms)
+        self.releases = [_release_of(campaign, place, vms) for place, campaign in enumerate(campaigns)]
+        self.stages = [stage for release in self.releases for wave in release.waves for stage in wave]
+        for campaign in campaigns:
+            self.tick_at(campaign.start_ms)
+        for vm in vms:
+            for instant_ms in (vm.created_ms, vm.deleted_ms):
+                if instant_ms is not None:
+                    self.tick_at(instant_ms)
 
     def tick_at(self, instant_ms: int) -> None:
         heapq.heappush(self.agenda, instant_ms)
 
     def run(self) -> Log:
-        last_ms = -1
+        last_ms = None
         while self.agenda:
             now = heapq.heappop(self.agenda)
-            if now > last_ms:
+            if now != last_ms:
                 self.tick(now)
                 last_ms = now
-        assert all(stage.end_ms is not None for stage in self.stages), "a stage never ran"
+        assert all(stage.over_ms is not None for stage in self.stages), "a stage never ran"
+        for stage in self.stages:
+            self.tell(stage)
+        for release in self.releases:
+            self.tell_applications(release.campaign)
         return self.log
 
     def tick(self, now: int) -> None:
         """One instant, in the order of semantics 2."""
-        self.end_units(now)
+        self.end_impacts_and_units(now)
+        self.delete_vms(now)
+        self.settle(now)
         self.release_claims(now)
-        while self.start_a_stage(now):
+        self.create_vms(now)
+        while self.release_a_wave(now) or self.try_a_stage(now):
             pass
         self.start_units(now)
 
-    def end_units(self, now: int) -> None:
+    # ---- Ends, deletions, creations
+
+    def end_impacts_and_units(self, now: int) -> None:
         for stage in self.stages:
-            if not stage.is_at_work():
-                continue
+            for impact in stage.running[:]:
+                if impact.end_ms == now:
+                    self.end_impact(stage, impact, now, "updated", CLOCK_SYNCHRONISED)
             for unit in stage.units:
                 if unit.end_ms == now:
                     unit.is_done = True
                     if unit.claims is not None:
                         unit.claims.release_ms = now + stage.campaign.update_domain_gap_ms
                         self.tick_at(unit.claims.release_ms)
-            if all(unit.is_done for unit in stage.units):
-                self.end_stage(stage, now)
 
-    def end_stage(self, stage: Stage, now: int) -> None:
+    def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
+        stage.running.remove(impact)
+        name, vm, length_ms = stage.campaign.name, impact.vm.vm, now - impact.start_ms
+        stage.events.append(Event(name, vm, impact.start_ms, length_ms, effects=effects))
+        self.give(stage, impact.vm, outcome, paused_ms=length_ms, event_count=1, effects=effects)
+
+    def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
+        assert vm.vm not in stage.outcomes, "one outcome a VM, campaign and iteration"
+        stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, **more)
+
+    def delete_vms(self, now: int) -> None:
+        """Whoever is paused is so no longer; whoever waits is not waited for any more (semantics 6, 8)."""
+        for gone in (vm for vm in self.vms if vm.deleted_ms == now):
+            self.living.remove(gone.vm)
+            self.gone.add(gone.vm)
+            for stage in self.stages:
+                for impact in [impact for impact in stage.running if impact.vm is gone]:
+                    self.end_impact(stage, impact, now, "deleted", 0)
+                for unit in stage.units:
+                    if unit.start_ms is None and gone in unit.vms:
+                        unit.vms.remove(gone)
+                        self.give(stage, gone, "deleted")
+
+    def create_vms(self, now: int) -> None:
+        self.living |= {vm.vm for vm in self.vms if vm.created_ms == now}
+
+    def settle(self, now: int) -> None:
+        """Units whose turn has come and that have nobody left to hit are done (semantics 10), then stages."""
+        for stage in self.stages:
+            if not stage.is_at_work():
+                continue
+            while empty := [unit for unit in stage.units if unit.is_awaited(now) and not unit.vms]:
+                for unit in empty:
+                    unit.is_done = True
+            self.end_if_done(stage, now)
+
+    def end_if_done(self, stage: Stage, now: int) -> None:
         """The last unit has ended: the region is free, whatever gap its sets still keep (semantics 22)."""
+        if not all(unit.is_done for unit in stage.units):
+            return
         stage.end_ms = now
         for other in self.stages:
             self.tick_at(now + self.lag_ms(stage, other))
-        self.log.stages.append(
-            StageSpan(
-                stage.campaign.name,
-                stage.region,
-                asked_ms=stage.campaign.start_ms,
-                start_ms=stage.start_ms,
-                first_start_ms=min(unit.start_ms for unit in stage.units),
-                last_end_ms=now,
-                updated_count=len(stage.scope),
-            )
-        )
+        self.is_over(stage, now)
+
+    def is_over(self, stage: Stage, now: int) -> None:
+        """From here on the wave of *stage* waits for it no longer."""
+        stage.over_ms = now
+        self.tick_at(now + stage.campaign.bake_ms)
 
     def release_claims(self, now: int) -> None:
         for stage in self.stages:
@@ -309,74 +533,153 @@ class _Simulation:
                 if unit.claims is not None and unit.claims.release_ms == now:
                     unit.claims.domain = unit.claims.release_ms = None
 
-    def start_a_stage(self, now: int) -> bool:
-        """Start the first waiting stage that may; say whether there was one."""
-        for stage in self.stages:
-            if stage.start_ms is None and stage.campaign.start_ms <= now and self.may_start(stage, now):
-                stage.start_ms = now
-                stage.units = self.units_of(stage)
-                for unit in stage.units:
-                    self.tick_at(unit.earliest_ms)
+    # ---- Waves and stages
+
+    def release_a_wave(self, now: int) -> bool:
+        """Ask for the stages of the first wave whose time has come; say whether there was one (semantics 26)."""
+        for release in self.releases:
+            if release.released_count == len(release.waves) or self.release_ms(release) != now:
+                continue
+            for stage in release.waves[release.released_count]:
+                stage.asked_ms = now
+            release.released_count += 1
+            release.released_ms = now
+            self.tick_at(now + release.campaign.bake_ms)  # an empty wave is over when released
+            return True
+        return False
+
+    def release_ms(self, release: Release) -> int | None:
+        """When the next wave may go: None while one of the last is not over."""
+        if release.released_ms is None:
+            return release.campaign.start_ms
+        overs_ms = [stage.over_ms for stage in release.waves[release.released_count - 1]]
+        if None in overs_ms:
+            return None
+        return max([release.released_ms, *overs_ms]) + release.campaign.bake_ms
+
+    def try_a_stage(self, now: int) -> bool:
+        """Change something about the first waiting stage that can be changed; say whether there was one."""
+        waiting = [stage for stage in self.stages if stage.is_waiting()]
+        for stage in sorted(waiting, key=lambda stage: (stage.asked_ms, *stage.order)):
+            if not stage.is_judged:
+                stage.is_judged = True
+                if not self.within_reach(stage):
+                    self.leave_out(stage, now, "already_updated", "none")
+                    return True
+            if self.may_start(stage, now):
+                if self.horizon_ms is not None and self.free_ms_if_started(stage, now) > self.horizon_ms:
+                    self.leave_out(stage, now, "overdue", "no_room_in_calendar")
+                else:
+                    self.start_stage(stage, now)
                 return True
         return False
 
+    def within_reach(self, stage: Stage) -> list[Vm]:
+        """Whom *stage* could hit now."""
+        has_impact = stage.campaign.kind != "no_impact"
+        return [vm for vm in stage.scope if has_impact and vm.vm in self.living and stage.campaign.can_freeze(vm)]
+
+    def leave_out(self, stage: Stage, now: int, outcome: str, reason: str) -> None:
+        """End *stage* without a start; *outcome* is for those who would have been, or would still be, hit."""
+        for vm in stage.scope:
+            if vm.vm in self.gone:
+                self.give(stage, vm, "deleted")
+            elif vm.vm not in self.living or not self.is_unaffected(stage, vm):
+                self.give(stage, vm, outcome, reason=reason)
+        self.is_over(stage, now)
+
+    def is_unaffected(self, stage: Stage, vm: Vm) -> bool:
+        """Whether the campaign leaves the living *vm* alone; if so, say it."""
+        if stage.campaign.kind == "no_impact":
+            self.give(stage, vm, "unaffected", reason="no_impact")
+        elif not stage.campaign.can_freeze(vm):
+            self.give(stage, vm, "unaffected", reason="cannot_freeze")
+        return vm.vm in stage.outcomes
+
+    def start_stage(self, stage: Stage, now: int) -> None:
+        stage.start_ms = now
+        stage.in_reach = self.within_reach(stage)
+        for vm in stage.scope:
+            if vm.vm in self.gone:
+                self.give(stage, vm, "deleted")
+            elif vm.vm not in self.living:
+                self.give(stage, vm, "already_updated")
+            else:
+                self.is_unaffected(stage, vm)
+        stage.units = self.units_of(stage)
+        for unit in stage.units:
+            self.tick_at(unit.earliest_ms)
+        self.end_if_done(stage, now)
+
     def may_start(self, stage: Stage, now: int) -> bool:
         """Nobody is at work here or next door, and next door has been quiet for the lag (semantics 23)."""
-        nearby = [
-            other
-            for other in self.stages
-            if other.region == stage.region or other.region in self.neighbours[stage.region]
-        ]
-        is_free = not any(other.is_at_work() for other in nearby)
+        barring = [other for other in self.stages if self.bar(stage, other)]
+        is_free = not any(other.is_at_work() for other in barring)
         return is_free and all(
-            now >= other.end_ms + self.lag_ms(stage, other) for other in nearby if other.end_ms is not None
+            now >= other.end_ms + self.lag_ms(stage, other) for other in barring if other.end_ms is not None
         )
+
+    def bar(self, stage: Stage, other: Stage) -> bool:
+        """Whether the two are never at work together."""
+        if stage.region == other.region:
+            return True
+        do_exclude = stage.campaign.excludes_pairs() and other.campaign.excludes_pairs()
+        return do_exclude and other.region in self.neighbours[stage.region]
 
     def lag_ms(self, stage: Stage, other: Stage) -> int:
         if stage.region == other.region:
             return 0
         return max(stage.campaign.pair_lag_ms, other.campaign.pair_lag_ms)
 
+    def free_ms_if_started(self, stage: Stage, now: int) -> int:
+        """When the region would be free: the stage is run alone in the world, asked for now (semantics 25)."""
+        alone = replace(stage.campaign, start_ms=now, regions=(stage.region,), waves=None)
+        trial = _Simulation(self.vms, [alone], (), self.seed)
+        trial.run()
+        return trial.stages[0].over_ms
+
+    # ---- Units
+
     def start_units(self, now: int) -> None:
         """One pass in priority order is enough: a start only adds claims (semantics 18)."""
-        waiting = [
-            (unit, stage)
-            for stage in self.stages
-            if stage.is_at_work()
-            for unit in stage.units
-            if unit.start_ms is None
-        ]
-        for unit, stage in sorted(waiting, key=lambda pair: pair[0].priority()):
+        waiting = [(unit, stage) for stage in self.stages if stage.is_at_work() for unit in stage.units]
+        for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
             if unit.may_start(now):
-                self.start_unit(unit, stage.campaign, now)
+                self.start_unit(unit, stage, now)
 
-    def start_unit(self, unit: Unit, campaign: Campaign, now: int) -> None:
+    def start_unit(self, unit: Unit, stage: Stage, now: int) -> None:
         """Freeze its VMs together, each for its own length; the unit is held for `work` or the longest."""
-        durations_ms = [length_at(campaign.lengths, draw64(self.seed, campaign.name, vm.vm, LENGTH)) for vm in unit.vms]
-        assert min(durations_ms) >= 1, "every length is at least 1 ms"
+        assert unit.vms, "a unit with nobody to hit is done, and never starts"
+        campaign = stage.campaign
         unit.start_ms = now
-        unit.end_ms = now + max(campaign.work_ms, *durations_ms)
+        unit.end_ms = now + campaign.work_ms
+        for vm in unit.vms:
+            length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, vm.vm, LENGTH))
+            assert length_ms >= 1, "every length is at least 1 ms"
+            stage.running.append(Running(vm, now, now + length_ms))
+            unit.end_ms = max(unit.end_ms, now + length_ms)
+            self.tick_at(now + length_ms)
         self.tick_at(unit.end_ms)
         if unit.claims is not None:
-            unit.claims.domain, unit.claims.release_ms = unit.vms[0].update_domain, None
-        for vm, duration_ms in zip(unit.vms, durations_ms, strict=True):
-            self.log.events.append(Event(campaign.name, vm.vm, now, duration_ms))
-            self.log.outcomes.append(Outcome(campaign.name, vm.vm, paused_ms=duration_ms))
+            unit.claims.domain, unit.claims.release_ms = unit.domain, None
 
     def units_of(self, stage: Stage) -> list[Unit]:
         """The sets, each a walk over its populated domains, and the singles, each after its own wait."""
         campaign = stage.campaign
-        units, sets = [], defaultdict(lambda: defaultdict(list))
-        for vm in stage.scope:
-            if vm.set is None:
-                units.append(Unit([vm], stage.start_ms + self.wait_ms(campaign, vm.vm, SINGLE_SPREAD)))
-            else:
-                sets[vm.set][vm.update_domain].append(vm)
-        for set_id, domains in sets.items():
-            claims, earliest_ms = Claims(), stage.start_ms + self.wait_ms(campaign, set_id, SET_SPREAD)
+        units, walkers = [], defaultdict(lambda: defaultdict(list))
+        for vm in stage.in_reach:
+            walkers[campaign.walker(vm)][campaign.walked_domain(vm)].append(vm)
+        for walker, domains in walkers.items():
+            kind, identity = walker
+            if kind == "single":
+                ((_, vms),) = domains.items()
+                wait_ms = self.wait_ms(campaign, identity, SINGLE_SPREAD)
+                units.append(Unit(vms, walker, None, stage.start_ms + wait_ms))
+                continue
+            claims, earliest_ms = Claims(), stage.start_ms + self.wait_ms(campaign, identity, SET_SPREAD)
             walk: list[Unit] = []
-            for domain in self.domain_order(campaign, set_id, domains):
-                walk.append(Unit(domains[domain], earliest_ms, before=list(walk), claims=claims))
+            for domain in self.domain_order(campaign, identity, domains):
+                walk.append(Unit(domains[domain], walker, domain, earliest_ms, before=list(walk), claims=claims))
             units += walk
         return units
 
@@ -384,8 +687,8 @@ class _Simulation:
         """A wait in [0, spread) from the stage's start (semantics 27)."""
         return integer_below(campaign.spread_ms, draw64(self.seed, campaign.name, identity, stream))
 
-    def domain_order(self, campaign: Campaign, set_id: Identity, domains: dict[int, list[Vm]]) -> list[int]:
-        """The populated domains of a set in the order of its walk."""
+    def domain_order(self, campaign: Campaign, identity: Identity, domains: Mapping[int, list[Vm]]) -> list[int]:
+        """The populated domains of a walker in the order of its walk."""
         if campaign.update_domain_order == "sequential":
             return sorted(domains)
         if campaign.update_domain_order == "largest_first":
@@ -393,19 +696,142 @@ class _Simulation:
         assert campaign.update_domain_order == "random"
         return sorted(
             domains,
-            key=lambda domain: (
-                draw64(self.seed, campaign.name, set_id, UPDATE_DOMAIN_ORDER, domain),
-                domain,
-            ),
+            key=lambda domain: (draw64(self.seed, campaign.name, identity, UPDATE_DOMAIN_ORDER, domain), domain),
         )
 
+    # ---- What is told in the end
 
-def _stages_of(campaign: Campaign, place_in_file: int, vms: list[Vm]) -> Iterable[Stage]:
-    """The stages of *campaign*: the regions it names that have VMs, each with its place by semantics 24."""
+    def tell(self, stage: Stage) -> None:
+        assert stage.outcomes.keys() == {vm.vm for vm in stage.scope}, "everybody in scope has an outcome"
+        assert not stage.running
+        campaign, region = stage.campaign, stage.region
+        hit = [unit for unit in stage.units if unit.start_ms is not None]
+        self.log.events += stage.events
+        self.log.outcomes += stage.outcomes.values()
+        self.log.stages.append(
+            StageSpan(
+                campaign.name,
+                region,
+                asked_ms=stage.asked_ms,
+                start_ms=stage.start_ms,
+                first_start_ms=min((unit.start_ms for unit in hit), default=None),
+                last_end_ms=max((unit.end_ms for unit in hit), default=None),
+                free_ms=stage.end_ms,
+                counts=dict(Counter(outcome.outcome for outcome in stage.outcomes.values())),
+                wave=stage.wave,
+            )
+        )
+        walks = defaultdict(list)
+        for unit in hit:
+            walks[unit.walker].append(unit)
+        for walker, units in walks.items():
+            self.log.walks.append(
+                Walk(
+                    campaign.name,
+                    region,
+                    vms=tuple(vm for vm in stage.in_reach if campaign.walker(vm) == walker),
+                    wait_ms=min(unit.start_ms for unit in units) - stage.start_ms,
+                    end_ms=max(unit.end_ms for unit in units),
+                    held_ms=sum(unit.end_ms - unit.start_ms for unit in units),
+                    unit_count=len(units),
+                )
+            )
+        self.tell_figures(stage)
+
+    def tell_figures(self, stage: Stage) -> None:
+        """The figures of contract and schema that are about sets and time (rules R34, R38, R74, R76)."""
+        campaign, region = stage.campaign, stage.region
+        vm_of = {vm.vm: vm for vm in stage.scope}
+        sets = defaultdict(list)
+        for vm in self.vms:
+            if vm.region == region and vm.set is not None:
+                sets[vm.set].append(vm)
+        reached = {vm.set for vm in stage.in_reach if vm.set is not None}
+        without_guarantee = {}
+        for set_id in reached:
+            domains = [campaign.walked_domain(vm) for vm in sets[set_id] if vm.lives(stage.start_ms)]
+            if len(set(domains)) == 1:
+                without_guarantee[set_id] = "one_vm" if len(domains) == 1 else "one_domain"
+        self.log.no_guarantee |= {(region, set_id, reason) for set_id, reason in without_guarantee.items()}
+        quorum = self.quorum if self.quorum is not None and self.quorum.by == "set" else None
+        outages = {set_id: outage(sets[set_id], stage.events, quorum) for set_id in reached}
+        walks = [walk for walk in self.log.walks if (walk.campaign, walk.region) == (campaign.name, region)]
+        figures = self.log.figures[campaign.name, region] = {
+            "vm_hit_count": len(stage.events),
+            "unavailable_ms": sum(event.duration_ms for event in stage.events),
+            "pending_vm_ms": sum(
+                event.end_ms - max(campaign.start_ms, _or_default_ms(vm_of[event.vm].created_ms, campaign.start_ms))
+                for event in stage.events
+            ),
+            "set_count": len(reached),
+            "single_count": sum(vm.set is None for vm in stage.in_reach),
+            "no_guarantee_count": len(without_guarantee),
+            "set_out_ms": sum(found.out_ms for found in outages.values()),
+            "set_down_ratio_max": max(
+                (found.ratio_max for set_id, found in outages.items() if set_id not in without_guarantee),
+                default=Fraction(0),
+            ),
+        }
+        if walks:
+            figures["longest_ms"] = max(walk.end_ms - walk.wait_ms - stage.start_ms for walk in walks)
+        if quorum is not None:
+            figures["quorum_lost_ms"] = sum(found.quorum_lost_ms for found in outages.values())
+
+    def tell_applications(self, campaign: Campaign) -> None:
+        """Applications go over all regions: what the whole campaign did to each of them."""
+        events = [event for event in self.log.events if event.campaign == campaign.name]
+        applications = defaultdict(list)
+        for vm in self.vms:
+            if vm.application is not None:
+                applications[vm.application].append(vm)
+        quorum = self.quorum if self.quorum is not None and self.quorum.by == "application" else None
+        outages = [outage(members, events, quorum) for members in applications.values()]
+        self.log.campaign_figures[campaign.name, "application_out_ms"] = sum(found.out_ms for found in outages)
+        if quorum is not None:
+            lost_ms = sum(found.quorum_lost_ms for found in outages)
+            self.log.campaign_figures[campaign.name, "quorum_lost_ms"] = lost_ms
+
+
+def _or_default_ms(instant_ms: int | None, default_ms: int) -> int:
+    return default_ms if instant_ms is None else instant_ms
+
+
+@dataclass(frozen=True)
+class Outage:
+    """How a group of VMs (a set, an application) fared: all of it out, its largest share out, short of quorum."""
+
+    out_ms: int
+    ratio_max: Fraction
+    quorum_lost_ms: int
+
+
+def outage(members: Collection[Vm], events: Iterable[Event], quorum: Quorum | None = None) -> Outage:
+    """Sweep over the instants at which something changes for *members*: every living one of them counts."""
+    ids = {vm.vm for vm in members}
+    events = [event for event in events if event.vm in ids]
+    instants = {event.start_ms for event in events} | {event.end_ms for event in events}
+    instants |= {ms for vm in members for ms in (vm.created_ms, vm.deleted_ms) if ms is not None}
+    out_ms, ratio_max, quorum_lost_ms = 0, Fraction(0), 0
+    for now, next_ms in itertools.pairwise(sorted(instants)):
+        living_count = sum(vm.lives(now) for vm in members)
+        out_count = sum(event.start_ms <= now < event.end_ms for event in events)
+        if out_count == 0:
+            continue
+        ratio_max = max(ratio_max, Fraction(out_count, living_count))
+        if out_count == living_count:
+            out_ms += next_ms - now
+        if quorum is not None and living_count >= quorum.need(living_count) > living_count - out_count:
+            quorum_lost_ms += next_ms - now
+    return Outage(out_ms, ratio_max, quorum_lost_ms)
+
+
+def _release_of(campaign: Campaign, place_in_file: int, vms: list[Vm]) -> Release:
+    """The stages of *campaign*, wave by wave: the regions in which it selects VMs, with their place by semantics 24."""
     scopes = defaultdict(list)
     for vm in vms:
-        if campaign.regions is None or vm.region in campaign.regions:
+        if campaign.selects(vm):
             scopes[vm.region].append(vm)
+    stages = {}
     for region, scope in scopes.items():
         if campaign.pair_order == "fewest_vms_first":
             region_rank = len(scope)
@@ -416,5 +842,15 @@ def _stages_of(campaign: Campaign, place_in_file: int, vms: list[Vm]) -> Iterabl
         else:
             listed = campaign.pair_order
             region_rank = listed.index(region) if region in listed else len(listed)
-        place = (campaign.start_ms, place_in_file, FREEZE_ITERATION, region_rank, region)
-        yield Stage(campaign, region, place, scope)
+        stages[region] = Stage(campaign, region, 1, (place_in_file, FREEZE_ITERATION, region_rank, region), scope)
+    if campaign.waves is None:
+        return Release(campaign, [list(stages.values())])
+    named = {region for wave in campaign.waves for region in wave}
+    waves = []
+    for number, wave in enumerate(campaign.waves, 1):
+        regions = set(wave) | (stages.keys() - named if "*" in wave else set())
+        waves.append([stages[region] for region in sorted(regions & stages.keys())])
+        for stage in waves[-1]:
+            stage.wave = number
+    assert sum(map(len, waves)) == len(stages), "every region is in one wave"
+    return Release(campaign, waves)

@@ -1,16 +1,18 @@
-"""A small sound run made by hand, in plain Python and without the engine, for faults to be planted in.
+"""Small sound runs made without the engine, in plain Python, for faults to be planted in.
 
-Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's start until they are
-written. A fault changes events before the other tables are derived from them, or a table afterwards; the
-manifest is written last, so digests always fit and only the planted rule and what follows from it is broken.
+`sound` is made by hand: freezes of everybody, whose tables are derived from the events. `later` is what the oracle
+says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages. Rows are
+dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's start until they are written. A fault
+changes events before the other tables are derived from them, or a table afterwards; the manifest is written last, so
+digests always fit and only the planted rule and what follows from it is broken.
 """
 
 import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +36,8 @@ from fleetsim.schema import (
     effect_names,
     words,
 )
+from tests import oracle
+from tests.strategies import constant, uniform
 
 Row = dict[str, Any]
 
@@ -48,45 +52,66 @@ FLEET_PARTS: dict[
     ("north", 1): {3: {0: 2}, 4: {4: 1}, None: {None: 3}},
     ("south", 0): {1: {0: 2, 3: 2}, None: {None: 1}},
 }
+PLAIN: Row = {
+    "kind": "freeze",
+    "regions": ["east", "north", "south"],
+    "waves": [["east", "north", "south"]],
+    "bake_ms": 0,
+    "where": {},
+    "start_ms": 0,
+    "work_ms": 0,
+    "update_domain_gap_ms": 0,
+    "update_domain_order": "sequential",
+    "walk_by": "update_domain",
+    "sets_in_step": False,
+    "cannot_freeze": "unaffected",
+    "cannot_freeze_sizes": [],
+    "spread_ms": 0,
+    "pair_order": "name",
+    "pair_lag_ms": 0,
+    "pair_exclusion": "all",
+}
+"""A campaign that asks for nothing."""
+
+
+def length(ms_min: int, ms_max: int, **by_family: tuple[list[str], int, int]) -> Row:
+    """A length as `resolved.toml` tells it; of families: their sizes and bounds."""
+    families = [
+        {"family": family, "sizes": sizes, "given": f"{{ min = '{low}ms', max = '{high}ms' }}"}
+        | {"length_ms_min": low, "length_ms_max": high}
+        for family, (sizes, low, high) in by_family.items()
+    ]
+    given = f"{{ min = '{ms_min}ms', max = '{ms_max}ms' }}"
+    return {"given": given, "length_ms_min": ms_min, "length_ms_max": ms_max, "by_family": families}
+
+
 CAMPAIGNS: tuple[Row, ...] = (
-    {
+    PLAIN
+    | {
         "name": "hypervisor",
-        "kind": "freeze",
-        "regions": ["east", "north", "south"],
-        "start_ms": 0,
-        "work_ms": 0,
         "update_domain_gap_ms": 600_000,
         "update_domain_order": "random",
         "spread_ms": HOUR_MS,
         "pair_order": "fewest_vms_first",
-        "pair_lag_ms": 0,
-        "length": {"given": "{ min = '1s', max = '9s' }", "length_ms_min": 1_000, "length_ms_max": 9_000},
+        "length": length(1_000, 9_000),
     },
-    {
+    PLAIN
+    | {
         "name": "agent",
-        "kind": "freeze",
-        "regions": ["east", "north", "south"],
         "start_ms": 500,
         "work_ms": 20_000,
         "update_domain_gap_ms": 60_000,
         "update_domain_order": "largest_first",
-        "spread_ms": 0,
-        "pair_order": "name",
         "pair_lag_ms": HOUR_MS,
-        "length": {"given": "10s", "length_ms_min": 10_000, "length_ms_max": 10_000},
+        "length": length(10_000, 10_000),
     },
-    {
+    PLAIN
+    | {
         "name": "cleanup",
-        "kind": "freeze",
         "regions": ["east", "north"],
-        "start_ms": 500,
-        "work_ms": 0,
-        "update_domain_gap_ms": 0,  # the next domain starts at the very end of the one before
-        "update_domain_order": "sequential",
-        "spread_ms": 0,
-        "pair_order": "name",
-        "pair_lag_ms": 0,
-        "length": {"given": "5s", "length_ms_min": 5_000, "length_ms_max": 5_000},
+        "waves": [["east", "north"]],
+        "start_ms": 500,  # the next domain starts at the very end of the one before
+        "length": length(5_000, 5_000),
     },
 )
 
@@ -104,6 +129,7 @@ class Plant:
     summary: list[Row] = field(default_factory=list)
     no_guarantee: list[Row] = field(default_factory=list)
     counts: Row = field(default_factory=dict)
+    resolved: Row = field(default_factory=dict)  # what the scenario says besides its campaigns
     outputs: Row = field(default_factory=lambda: {"events": True, "outcomes": True})
 
     def vms(self) -> list[Row]:
@@ -121,6 +147,17 @@ class Plant:
             if event["campaign"] == campaign and place[event["vm_row"]] == (region, set_, domain)
         ]
 
+    def vm_row(self, vm: Any) -> int:
+        return next(int(row["vm_row"]) for row in self.vms() if row["vm"] == vm)
+
+    def event_of(self, campaign: str, vm: Any) -> Row:
+        where = {"campaign": campaign, "vm_row": self.vm_row(vm)}
+        return next(event for event in self.all_events() if where.items() <= event.items())
+
+    def outcome_of(self, campaign: str, vm: Any) -> Row:
+        where = {"campaign": campaign, "vm_row": self.vm_row(vm)}
+        return next(row for part in self.outcomes.values() for row in part if where.items() <= row.items())
+
     def figure(self, campaign: str, region: str, figure: str) -> Row:
         """The first row of one figure in the summary."""
         where = {"campaign": campaign, "region": region, "figure": figure}
@@ -130,11 +167,11 @@ class Plant:
         return next(row for row in self.stages if (row["campaign"], row["region"]) == (campaign, region))
 
 
-def sound(ids: type = int, campaigns: Sequence[Row] = CAMPAIGNS) -> Plant:
-    """A fleet in four parts and *campaigns* over it, without the tables derived from the events."""
+def sound(ids: type = int, campaigns: Sequence[Row] = CAMPAIGNS, parts: Mapping[Any, Any] = FLEET_PARTS) -> Plant:
+    """A fleet in *parts* and *campaigns* over it, without the tables derived from the events."""
     fleet: dict[tuple[str, int], list[Row]] = {}
     vm_row = 0
-    for (region, part), sets in FLEET_PARTS.items():
+    for (region, part), sets in parts.items():
         fleet[region, part] = []
         for set_, domains in sets.items():
             for domain, vm_count in domains.items():
@@ -148,21 +185,36 @@ def sound(ids: type = int, campaigns: Sequence[Row] = CAMPAIGNS) -> Plant:
                     vm_row += 1
     plant = Plant(fleet, {}, {}, [dict(campaign) for campaign in campaigns])
     dice = random.Random(7)
-    for place, campaign in enumerate(plant.campaigns):
-        for region in campaign["regions"]:
-            _run_stage(plant, place, campaign, region, dice)
+    waiting = [(place, region) for place, campaign in enumerate(campaigns) for region in campaign["regions"]]
+    while waiting:  # whichever can start first does, ties as semantics.md 24 says
+        start_ms, _, place, region = min((_first_ms(plant, *stage), _turn(plant, *stage), *stage) for stage in waiting)
+        waiting.remove((place, region))
+        _run_stage(plant, place, plant.campaigns[place], region, start_ms, dice)
     return plant
 
 
-def _run_stage(plant: Plant, place: int, campaign: Row, region: str, dice: random.Random) -> None:
-    """Add the events of one stage, which starts as soon as those before it in `plant` let it."""
-    start_ms = campaign["start_ms"]
+def _first_ms(plant: Plant, place: int, region: str) -> int:
+    """When those that ran so far let a stage start."""
+    campaign = plant.campaigns[place]
+    start_ms: int = campaign["start_ms"]
     for (name, other), (_, end_ms) in plant.stage_times.items():
         lag_ms = max(campaign["pair_lag_ms"], *(c["pair_lag_ms"] for c in plant.campaigns if c["name"] == name))
         if other == region:
             start_ms = max(start_ms, end_ms)
         elif other == PAIRS[region]:
             start_ms = max(start_ms, end_ms + lag_ms)
+    return start_ms
+
+
+def _turn(plant: Plant, place: int, region: str) -> tuple[int, int, int, str]:
+    campaign = plant.campaigns[place]
+    vm_count = sum(len(vms) for (name, _), vms in plant.fleet.items() if name == region)
+    rank = vm_count if campaign["pair_order"] == "fewest_vms_first" else 0
+    return campaign["start_ms"], place, rank, region
+
+
+def _run_stage(plant: Plant, place: int, campaign: Row, region: str, start_ms: int, dice: random.Random) -> None:
+    """Add the events of one stage."""
     last_end_ms = start_ms
     for (part_region, part), vms in plant.fleet.items():
         if part_region != region:
@@ -227,6 +279,7 @@ def derive(plant: Plant) -> None:
             figures = _figures(campaign, vms, hits)
             start_ms, _ = plant.stage_times[campaign["name"], region]
             figures |= {("asked_ms", None): campaign["start_ms"], ("start_ms", None): start_ms}
+            figures["free_ms", None] = figures["end_ms", None]
             figures["last_spread_ms", None] -= start_ms
             stage = {"campaign": campaign["name"], "iteration": 1, "region": region}
             plant.summary += [
@@ -255,6 +308,10 @@ def derive(plant: Plant) -> None:
         for units in _walks(part)
         if len(units) == 1 and (vms := next(iter(units.values())))[0]["set"] is not None
     ]
+    _count(plant)
+
+
+def _count(plant: Plant) -> None:
     plant.counts = {
         "vms": len(plant.vms()),
         "events": len(plant.all_events()),
@@ -306,6 +363,7 @@ def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[
             figures["single_count", None] += 1
             continue
         figures["set_count", None] += 1
+        figures["no_guarantee_count", None] += len(units) == 1
         instants = sorted({instant for span in spans for instant in span})
         for instant, next_instant in pairwise(instants):
             down = sum(start <= instant < end for start, end in spans)
@@ -318,6 +376,7 @@ def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[
         figures["hourly_start_count", hour_ms] += 1
         figures["hourly_unavailable_ms", hour_ms] += event["duration_ms"]
         figures["unavailable_ms", None] += event["duration_ms"]
+        figures["pending_vm_ms", None] += event["start_at"] + event["duration_ms"] - campaign["start_ms"]
     for vm in vms:
         if happened := hits[vm["vm_row"]]:
             figures["vm_hit_count", None] += 1
@@ -337,10 +396,8 @@ def write(plant: Plant, folder: Path) -> Path:
         "summary.parquet": (SUMMARY.columns, plant.summary),
         "no_guarantee.parquet": (NO_GUARANTEE.columns, plant.no_guarantee),
     }
-    fleet_columns = [FLEET[name] for name in ("vm", "region", "set", "update_domain")]
     for (region, part), rows in plant.fleet.items():
-        has_key = "vm_key" in rows[0]
-        columns = (*fleet_columns, PREPARED["vm_row"], *([PREPARED["vm_key"]] if has_key else []))
+        columns = tuple(column for column in (*FLEET.columns, *PREPARED.columns) if column.name in rows[0])
         tables[f"fleet/region={region}/part-{part:05}.parquet"] = (columns, rows)
     for name in plant.outputs:
         declared, files = (EVENTS, plant.events) if name == "events" else (OUTCOMES, plant.outcomes)
@@ -349,7 +406,7 @@ def write(plant: Plant, folder: Path) -> Path:
             tables[path] = (declared.columns, sorted(rows, key=lambda row: int(row["vm_row"])))
     is_text = isinstance(plant.vms()[0]["vm"], str)
     resolved = {"name": "plant", "start": START, "seed": 7, "preset": "azure-2017", "outputs": plant.outputs}
-    resolved["campaign"] = plant.campaigns
+    resolved |= plant.resolved | {"campaign": plant.campaigns}
     canonical = json.dumps(
         resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=datetime.isoformat
     )
@@ -413,6 +470,7 @@ def write_table(
         "u16": pa.uint16(),
         "u32": pa.uint32(),
         "i64": pa.int64(),
+        "bool": pa.bool_(),
         "f64": pa.float64(),
         "instant": pa.timestamp("ms", "UTC"),
     }
@@ -433,3 +491,195 @@ def write_table(
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(typed, schema), path)
+
+
+# ---- A later world, as the oracle tells it
+
+MINUTE_MS = 60_000
+LATER_HORIZON_MS = 12 * HOUR_MS
+LIVES = {  # vm: created and deleted, ms
+    3: (None, 500),  # during its impact by `walk`
+    5: (None, 5 * MINUTE_MS),  # before its domain's turn
+    8: (None, 8 * MINUTE_MS),  # and with it all of its domain
+    11: (1_000, None),  # after `walk` had started in its region
+    23: (None, 100),  # a single, during its impact
+    24: (-HOUR_MS, None),  # has not been there always
+    12: (None, -1_000),  # was gone before
+    43: (13 * HOUR_MS, None),  # comes after all
+}
+LATER_SETS = {  # (region, part, set): cluster and the (update domain, fault domain) of each VM
+    ("east", 0, 1): ("c1", [(0, 0), (0, 0), (1, 0), (1, 1), (1, 1)]),
+    ("east", 0, 2): ("c2", [(0, 0), (1, 1), (2, 2)]),
+    ("east", 1, 3): ("c1", [(0, 0), (1, 1), (1, 2), (2, 2)]),
+    ("east", 1, 4): (None, [(0, 1), (0, 1)]),
+    ("north", 0, 5): (None, [(0, 0), (1, 1), (2, 2)]),
+    ("south", 0, 6): ("c1", [(0, 0), (1, 0), (2, 0), (3, 1)]),
+}
+"""VMs are numbered as they come, but for the singles. The domains of set 5 are assigned; set 6 is a scale set."""
+LATER_SINGLES = {("east", 1): [15, 16, 17, 23, 24], ("north", 0): [31], ("south", 0): [41, 42, 43]}
+
+
+def later(quorum_by: str = "set") -> Plant:
+    """A world with all that a plain campaign has not, under a quorum of sets or applications."""
+    vms, places = _later_vms()
+    lengths, families = uniform(1_000, 9_000), {"Standard_M64s": constant(5_000)}
+    walk = PLAIN | {
+        "name": "walk",
+        "waves": [["east"], ["north", "south"]],
+        "bake_ms": HOUR_MS,
+        "update_domain_gap_ms": 10 * MINUTE_MS,
+        "walk_by": "fault_domain",
+        "cannot_freeze_sizes": ["Standard_L8s_v2"],
+        "length": length(1_000, 9_000, M=(["Standard_M64s"], 5_000, 5_000)),
+    }
+    step = PLAIN | {
+        "name": "step",
+        "where": {"application": ["shop", "mail"]},
+        "start_ms": 500,
+        "work_ms": 20_000,
+        "update_domain_gap_ms": MINUTE_MS,
+        "update_domain_order": "largest_first",
+        "sets_in_step": True,
+        "pair_exclusion": "reboots",
+        "length": length(10_000, 10_000),
+    }
+    note = PLAIN | {"name": "note", "kind": "no_impact", "start_ms": 4 * HOUR_MS, "length": length(1_000, 1_000)}
+    late = PLAIN | {
+        "name": "late",
+        "start_ms": LATER_HORIZON_MS - HOUR_MS,
+        "update_domain_gap_ms": 40 * MINUTE_MS,
+        "length": length(1_000, 1_000),
+    }
+    meant = [
+        _meant(walk, lengths, family_lengths=families, cannot_freeze=frozenset(["Standard_L8s_v2"])),
+        _meant(step, constant(10_000), waves=None, where={"application": ("shop", "mail")}),
+        _meant(note, constant(1_000), waves=None),
+        _meant(late, constant(1_000), waves=None),
+    ]
+    quorum = oracle.Quorum(quorum_by, "majority")
+    edges = [(region, pair) for region, pair in PAIRS.items() if pair]
+    log = oracle.simulate(vms, meant, edges, 7, horizon_ms=LATER_HORIZON_MS, quorum=quorum)
+    resolved = {"horizon_ms": LATER_HORIZON_MS, "quorum": {"by": quorum_by, "min_up": "majority"}}
+    return _told(log, vms, places, [walk, step, note, late], resolved)
+
+
+def _later_vms() -> tuple[list[oracle.Vm], dict[int, tuple[str, int]]]:
+    """The VMs in row order, and the part of each."""
+    vms, places = [], {}
+    ids = iter(range(1, 100))
+    for (region, part, set_), (cluster, domains) in LATER_SETS.items():
+        for update_domain, fault_domain in domains:
+            vm = next(number for number in ids if all(number not in singles for singles in LATER_SINGLES.values()))
+            places[vm] = region, part
+            vms.append(oracle.Vm(vm, region, set_, update_domain, fault_domain, cluster=cluster))
+        if (singles := LATER_SINGLES.get((region, part))) and (region, part, set_) == max(
+            key for key in LATER_SETS if key[:2] == (region, part)
+        ):
+            places |= dict.fromkeys(singles, (region, part))
+            vms += [oracle.Vm(single, region) for single in singles]
+    sizes = {1: "Standard_M64s", 4: "Standard_M64s", 9: "Standard_L8s_v2", 17: "Standard_L8s_v2"}
+    filled = [
+        replace(
+            vm,
+            created_ms=LIVES.get(vm.vm, (None, None))[0],
+            deleted_ms=LIVES.get(vm.vm, (None, None))[1],
+            size=sizes.get(vm.vm, "Standard_D2s_v3"),
+            application=("shop", "mail", "shop", None)[vm.vm % 4] if vm.set not in (2, 4) else "shop",
+        )
+        for vm in vms
+    ]
+    return filled, places
+
+
+def _meant(campaign: Row, lengths: Sequence[int], **more: Any) -> oracle.Campaign:
+    """What *campaign* says, for the oracle."""
+    names = ("name", "kind", "start_ms", "work_ms", "update_domain_gap_ms", "update_domain_order", "spread_ms")
+    names += ("pair_order", "pair_lag_ms", "bake_ms", "walk_by", "sets_in_step", "pair_exclusion")
+    waves = tuple(map(tuple, campaign["waves"]))
+    return oracle.Campaign(lengths=lengths, **({"waves": waves} | {name: campaign[name] for name in names} | more))
+
+
+def _told(
+    log: oracle.Log, vms: list[oracle.Vm], places: dict[int, tuple[str, int]], campaigns: list[Row], resolved: Row
+) -> Plant:
+    """The tables of a run that went as *log* tells."""
+    rows = {vm.vm: row for row, vm in enumerate(vms)}
+    plant = Plant({}, {}, {}, [dict(campaign) for campaign in campaigns], resolved=resolved)
+    for vm in vms:
+        plant.fleet.setdefault(places[vm.vm], []).append(
+            {
+                "vm_row": rows[vm.vm],
+                "vm": vm.vm,
+                "region": vm.region,
+                "set": vm.set,
+                "update_domain": vm.update_domain,
+                "set_kind": None if vm.set is None else "scale_set" if vm.set == 6 else "availability_set",
+                "fault_domain": vm.fault_domain,
+                "is_update_domain_assigned": vm.set == 5,
+                "is_fault_domain_assigned": vm.set == 5,
+                "cluster": vm.cluster,
+                "size": vm.size,
+                "application": vm.application,
+                "created": vm.created_ms,
+                "deleted": vm.deleted_ms,
+            }
+        )
+    place_of = {campaign["name"]: place for place, campaign in enumerate(campaigns)}
+    for event in log.events:
+        row = {"campaign": event.campaign, "phase": event.phase, "kind": event.kind, "result": event.result}
+        row |= {"iteration": 1, "vm_row": rows[event.vm], "start_at": event.start_ms}
+        row |= {"duration_ms": event.duration_ms, "effects": event.effects}
+        plant.events.setdefault((place_of[event.campaign], *places[event.vm]), []).append(row)
+    for outcome in log.outcomes:
+        row = {name: getattr(outcome, name) for name in OUTCOMES.names() if name != "vm_row"}
+        row["vm_row"] = rows[outcome.vm]
+        plant.outcomes.setdefault((place_of[outcome.campaign], *places[outcome.vm]), []).append(row)
+    for span in log.stages:
+        stage = {"campaign": span.campaign, "iteration": 1, "region": span.region}
+        counts = {f"{word}_count": span.counts.get(word, 0) for word in words(Outcome)}
+        times = {"first_start_at": span.first_start_ms, "last_end_at": span.last_end_ms, "bottleneck": "none"}
+        plant.stages.append(stage | dict.fromkeys(STAGES.names()[3:]) | counts | times | {"wave": span.wave})
+        plant.summary += [
+            stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
+            for (figure, bin_start_ms), value in _told_figures(log, span, rows).items()
+        ]
+    plant.summary += [
+        {"campaign": campaign, "iteration": 1, "region": "*", "figure": figure, "bin_start_ms": None}
+        | {"value": float(value)}
+        for (campaign, figure), value in log.campaign_figures.items()
+    ]
+    plant.no_guarantee = [
+        {"region": region, "set": set_, "reason": reason} for region, set_, reason in sorted(log.no_guarantee)
+    ]
+    _count(plant)
+    return plant
+
+
+def _told_figures(log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int]) -> dict[tuple[str, int | None], float]:
+    figures: dict[tuple[str, int | None], float] = defaultdict(int)
+    figures |= {(name, None): float(value) for name, value in log.figures[span.campaign, span.region].items()}
+    times = {
+        "asked_ms": span.asked_ms,
+        "start_ms": span.start_ms,
+        "end_ms": span.last_end_ms,
+        "free_ms": span.free_ms,
+        "first_start_ms": span.first_start_ms,
+    }
+    figures |= {(name, None): float(value) for name, value in times.items() if value is not None}
+    walks = [walk for walk in log.walks if (walk.campaign, walk.region) == (span.campaign, span.region)]
+    if walks:
+        last = max(walks, key=lambda walk: (walk.end_ms, -min(rows[vm.vm] for vm in walk.vms)))
+        took_ms = last.end_ms - span.start_ms - last.wait_ms
+        figures["last_vm_row", None] = min(rows[vm.vm] for vm in last.vms)
+        figures["last_spread_ms", None], figures["last_work_ms", None] = last.wait_ms, last.held_ms
+        figures["last_gap_ms", None], figures["last_domain_count", None] = took_ms - last.held_ms, last.unit_count
+    regions = {vm.vm: vm.region for walk in walks for vm in walk.vms}
+    for event in log.events:
+        if event.campaign != span.campaign or regions.get(event.vm) != span.region:
+            continue
+        hour_ms = event.start_ms // HOUR_MS * HOUR_MS
+        figures["hourly_start_count", hour_ms] += 1
+        figures["hourly_unavailable_ms", hour_ms] += event.duration_ms
+        shift = max(event.duration_ms.bit_length() - 7, 0)
+        figures["paused_ms_histogram", event.duration_ms >> shift << shift] += 1
+    return figures

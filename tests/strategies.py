@@ -2,7 +2,8 @@
 
 A `Scene` is one drawn question in the three forms the tests need: a fleet table in the drawn row order, the
 scenario as a user writes it, and the oracle's input. Length profiles are compiled here a second time, from
-their definitions alone.
+their definitions alone. Instants at which VMs come and go, and the horizon, are drawn around those at which
+the oracle says something happens: that is where ties and exact fits are.
 """
 
 import datetime as dt
@@ -20,7 +21,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.oracle import Campaign, Identity, Vm
+from tests.oracle import Campaign, Identity, Quorum, Vm
 
 SHIPPED_PAIRS = (
     ("eastus", "westus"),
@@ -112,6 +113,31 @@ SPANS = {
     "spread": {"0s": 0, "1ms": 1, "2ms": 2, "10s": 10_000, "12h": 43_200_000, "3650d": 3650 * 86_400_000},
     "pair_lag": {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000},
 }
+BAKES = {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000}
+QUORUMS = ('"majority"', "1", "2", "3", "0.5", "0.34", "1.0")
+SIZES = {
+    "Standard_D2s_v3": "Dsv3",
+    "Standard_D4s_v3": "Dsv3",
+    "Standard_D2_v2": "Dv2",
+    "Standard_M64s": "M",
+    "Standard_L8s_v2": "Lsv2",
+}
+"""Sizes of the shipped catalogue, each with its family."""
+CANNOT_FREEZE = frozenset({"Standard_M64s", "Standard_L8s_v2"})
+"""Those the documentation says keep no memory through an update."""
+TYPES = {"tier": pa.string(), "weight": pa.int64(), "is_spot": pa.bool_(), "load": pa.float64()}
+"""Columns fleetsim does not know: what `where` may ask for beside its own."""
+VALUES = {
+    "tier": ("web", "db", "é", None),
+    "weight": (-1, 0, 2**53 + 1, None),
+    "is_spot": (True, False, None),
+    "load": (0.5, 1.0, None),
+}
+FEATURES = (
+    "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
+    "applications", "quorum", "azure_2024", "reboots", "scale_set",
+)  # fmt: skip
+"""What a scene may have beyond a plain freeze of everybody at once."""
 SEEDS = (0, 1, 7, 2**63 - 1)
 STARTS = (
     dt.datetime(2026, 12, 1, tzinfo=dt.UTC),
@@ -156,9 +182,13 @@ class Scene:
     seed: int
     start: dt.datetime
     has_own_pairs: bool = False
-    names_preset: bool = False
+    preset: str | None = None
     has_set_column: bool = True
     has_update_domain_column: bool = True
+    horizon_ms: int | None = None
+    quorum: Quorum | None = None
+    columns: tuple[str, ...] = ()
+    """Columns of `Vm` and of its attributes that the fleet has beyond those above."""
 
     def _repr_pretty_(self, printer, cycle: bool) -> None:
         """A failing example as a reader wants it: the rows, then the scenario."""
@@ -175,15 +205,30 @@ class Scene:
             columns["set"] = _identities([vm.set for vm in self.vms])
         if self.has_update_domain_column:
             columns["update_domain"] = pa.array([vm.update_domain for vm in self.vms], pa.int64())
+        for name in self.columns:
+            if name in ("created", "deleted"):
+                columns[name] = self._instants([getattr(vm, f"{name}_ms") for vm in self.vms])
+            else:
+                dtype = pa.int64() if name == "fault_domain" else TYPES.get(name, pa.string())
+                columns[name] = pa.array([vm.column(name) for vm in self.vms], dtype)
         return pa.table(columns)
+
+    def _instants(self, values_ms: Sequence[int | None]) -> pa.Array:
+        start_ms = round(self.start.timestamp() * 1_000)
+        since = [None if ms is None else start_ms + ms for ms in values_ms]
+        return pa.array(since, pa.timestamp("ms", "UTC"))
 
     def toml(self) -> str:
         """The scenario as a user would write it."""
         lines = ['name = "drawn"', f"start = {self.start.isoformat()}", f"seed = {self.seed}"]
-        if self.names_preset:
-            lines.append('preset = "azure-2017"')
+        if self.preset is not None:
+            lines.append(f'preset = "{self.preset}"')
+        if self.horizon_ms is not None:
+            lines.append(f'horizon = "{self.horizon_ms}ms"')
         for request in self.requests:
             lines += ["", "[[campaign]]", *(f"{key} = {value}" for key, value in request.keys.items())]
+        if self.quorum is not None:
+            lines += ["", "[quorum]", f'by = "{self.quorum.by}"', f"min_up = {json.dumps(self.quorum.min_up)}"]
         return "\n".join(lines) + "\n"
 
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -201,7 +246,9 @@ class Scene:
 
     def log(self) -> oracle.Log:
         """What the oracle says."""
-        return oracle.simulate(self.vms, [request.meant for request in self.requests], self.edges(), self.seed)
+        campaigns = [request.meant for request in self.requests]
+        beyond = {"horizon_ms": self.horizon_ms, "quorum": self.quorum}
+        return oracle.simulate(self.vms, campaigns, self.edges(), self.seed, **beyond)
 
 
 def _identities(values: list[Identity | None]) -> pa.Array:
@@ -239,23 +286,120 @@ def _domains_of_a_set(draw: st.DrawFn) -> list[int | None]:
 
 
 @st.composite
-def requests(draw: st.DrawFn, name: str, regions: Sequence[str], scopes: Sequence[str] = SCOPES) -> Request:
-    """One campaign over a fleet in *regions*; keys are left out at random, for the preset to fill in."""
+def _scale_sets(draw: st.DrawFn, region: str) -> list[Vm]:
+    """One scale set just above or below the size at which it is cut into placement groups."""
+    # Ids that no other VM has; an order by value that is none by bytes.
+    vms = [Vm(f"instance-{i}", region, "scale", set_kind="scale_set") for i in range(draw(st.sampled_from([100, 103])))]
+    return draw(st.randoms(use_true_random=False)).sample(vms, len(vms))
+
+
+@st.composite
+def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -> list[Vm]:
+    """*vms* with what the columns say that *features* bring."""
+    vms = list(vms)
+    if "fault_domains" in features:
+        of_set = {}
+        for place, vm in enumerate(vms):
+            if vm.set is None:
+                continue
+            if vm.set not in of_set:
+                of_set[vm.set] = draw(st.sampled_from([None, (0,), (0, 1), (2, 19), (0, 1, 2)]))
+            if (domains := of_set[vm.set]) is not None:
+                vms[place] = replace(vm, fault_domain=draw(st.sampled_from(domains)))
+    if "clusters" in features:
+        of_set = {}
+        for place, vm in enumerate(vms):
+            if vm.set not in of_set:
+                of_set[vm.set] = draw(st.sampled_from([("a",), ("b",), (None,)]))
+            vms[place] = replace(vm, cluster=draw(st.sampled_from(of_set[vm.set])))
+    if {"sizes", "families"} & set(features):
+        sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
+        vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
+    if {"applications", "quorum"} & set(features):
+        vms = [replace(vm, application=draw(st.sampled_from(["shop", "mail", None]))) for vm in vms]
+    if "where" in features:
+        vms = [
+            replace(vm, attributes={name: draw(st.sampled_from(values)) for name, values in VALUES.items()})
+            for vm in vms
+        ]
+    return vms
+
+
+def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
+    columns = {
+        "scale_set": ("set_kind",),
+        "fault_domains": ("fault_domain",),
+        "clusters": ("cluster",),
+        "sizes": ("size",),
+        "families": ("size",),
+        "applications": ("application",),
+        "quorum": ("application",),
+        "where": tuple(TYPES),
+        "lifetimes": ("created", "deleted"),
+    }
+    return tuple(dict.fromkeys(name for feature in features for name in columns.get(feature, ())))
+
+
+@st.composite
+def requests(
+    draw: st.DrawFn,
+    name: str,
+    regions: Sequence[str],
+    scopes: Sequence[str] = SCOPES,
+    features: Sequence[str] = (),
+    preset: str | None = None,
+    vms: Sequence[Vm] = (),
+) -> Request:
+    """One campaign over a fleet of *vms* in *regions*; keys are left out at random, for the preset to fill in."""
     keys = {"name": json.dumps(name, ensure_ascii=False), "kind": '"freeze"'}
-    meant = Campaign(name, LENGTHS[DEFAULT_LENGTH]())
+    meant = Campaign(name, LENGTHS[DEFAULT_LENGTH](), cannot_freeze=CANNOT_FREEZE)
+    if preset == "azure-2024":
+        lengths = lognormal(6_000, 9_000, 1, 30_000)
+        meant = replace(meant, lengths=lengths, walk_by="fault_domain", pair_exclusion="reboots")
+
+    def may_have(feature: str) -> bool:
+        return feature in features and draw(st.sampled_from([True, True, False]))
 
     scope = draw(st.sampled_from(scopes))
-    if scope == "all":
+    geographies = [word for word, members in GEOGRAPHIES.items() if set(members) & set(regions)]
+    if may_have("waves"):
+        more, waves, within = draw(_waves(regions, geographies))
+        keys, meant = keys | more, replace(meant, waves=waves, regions=within)
+        if bake := draw(st.sampled_from([None, *BAKES])):
+            keys["bake"], meant = json.dumps(bake), replace(meant, bake_ms=BAKES[bake])
+    elif scope == "all":
         keys["regions"] = '["*"]'
     elif scope == "names":
         named = draw(st.lists(st.sampled_from(regions), min_size=1, unique=True))
         keys["regions"], meant = json.dumps(named), replace(meant, regions=tuple(named))
-    geographies = [word for word, members in GEOGRAPHIES.items() if set(members) & set(regions)]
-    if scope == "geography" and geographies:
+    elif scope == "geography" and geographies:
         geography = draw(st.sampled_from(geographies))
         keys["regions"], meant = json.dumps([geography]), replace(meant, regions=GEOGRAPHIES[geography])
 
-    if length := draw(st.sampled_from([None, *LENGTHS])):
+    if may_have("no_impact") and draw(st.booleans()):
+        keys["kind"], meant = '"no_impact"', replace(meant, kind="no_impact")
+    if may_have("where"):
+        keys["where"], where = draw(_wheres(vms))
+        meant = replace(meant, where=where)
+    if may_have("fault_domains"):
+        walk_by = draw(st.sampled_from(["fault_domain", "fault_domain", "update_domain"]))
+        keys["walk_by"], meant = json.dumps(walk_by), replace(meant, walk_by=walk_by)
+    if may_have("clusters"):
+        in_step = draw(st.sampled_from([True, True, False]))
+        keys["sets_in_step"], meant = json.dumps(in_step), replace(meant, sets_in_step=in_step)
+    if may_have("reboots"):
+        exclusion = draw(st.sampled_from(["all", "reboots", "reboots"]))
+        keys["pair_exclusion"], meant = json.dumps(exclusion), replace(meant, pair_exclusion=exclusion)
+
+    if may_have("families"):
+        general, other = draw(st.sampled_from([("10s", "9s"), ("10s", "30s"), ("6s", "10s")]))
+        family = draw(st.sampled_from(["Dsv3", "Dv2", "M"]))
+        drawn = draw(st.sampled_from([f'"{other}"', '{ min = "9s", max = "10s" }', '{ p50 = "6s", p99 = "9s" }']))
+        keys["length"] = f'{{ min = "{general}", max = "{general}", by_family = {{ {family} = {drawn} }} }}'
+        lengths = constant(int(other[:-1]) * 1_000) if drawn[0] == '"' else LENGTHS[drawn]()
+        by_size = {size: lengths for size, of in SIZES.items() if of == family}
+        meant = replace(meant, lengths=constant(int(general[:-1]) * 1_000), family_lengths=by_size)
+    elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
@@ -272,8 +416,73 @@ def requests(draw: st.DrawFn, name: str, regions: Sequence[str], scopes: Sequenc
 
 
 @st.composite
-def scenes(draw: st.DrawFn, regions: tuple[str, ...] | None = None, campaign_count_max: int = 3) -> Scene:
-    """A fleet and one to three campaigns over it, under the shipped relation of pairs or one of our own."""
+def _waves(
+    draw: st.DrawFn, regions: Sequence[str], geographies: Sequence[str]
+) -> tuple[dict[str, str], tuple[tuple[str, ...], ...], tuple[str, ...] | None]:
+    """(keys, waves as the oracle wants them, their scope): some regions in turn, maybe the others, maybe nobody's."""
+    turns = draw(st.permutations(regions))
+    named = [list(turns[:1]), list(turns[1:2])][: draw(st.sampled_from([1, 2]))]
+    spelt, meant = [list(wave) for wave in named if wave], [list(wave) for wave in named if wave]
+    if geographies and draw(st.sampled_from([True, False, False])):
+        spelt, meant = [[geographies[0]]], [list(GEOGRAPHIES[geographies[0]])]
+    if draw(st.sampled_from([True, True, False])):
+        # The others, in a wave of their own or together with the last one.
+        for waves in (spelt, meant):
+            if len(waves) > 1 and len(regions) % 2:
+                waves[-1].append("*")
+            else:
+                waves.append(["*"])
+    if draw(st.sampled_from([True, False])):
+        place = draw(st.sampled_from(range(len(spelt) + 1)))
+        for waves in (spelt, meant):
+            waves.insert(place, [UNRELATED_REGION])
+    has_others = any("*" in wave for wave in meant)
+    keys = {"waves": json.dumps(spelt)}
+    if has_others and draw(st.booleans()) and [UNRELATED_REGION] not in meant:
+        keys["regions"] = '["*"]'
+    scope = None if has_others else tuple(region for wave in meant for region in wave)
+    return keys, tuple(map(tuple, meant)), scope
+
+
+@st.composite
+def _wheres(draw: st.DrawFn, vms: Sequence[Vm]) -> tuple[str, dict[str, tuple[object, ...]]]:
+    """A selection as the user writes it, and as the oracle wants it: one or two columns, values there or not."""
+    known = {name: [value for value in values if value is not None] for name, values in VALUES.items()}
+    known["tier"].append("nobody's")
+    known["vm"] = [vm.vm for vm in vms][:8]
+    known["region"] = sorted({vm.region for vm in vms})
+    names = draw(st.lists(st.sampled_from([*VALUES, *VALUES, "vm", "region"]), min_size=1, max_size=2, unique=True))
+    where = {}
+    for name in names:
+        values = draw(st.lists(st.sampled_from(known[name]), min_size=1, max_size=6, unique=True))
+        where[name] = tuple(values)
+    spelt = [
+        f"{name} = {_toml(values[0] if len(values) == 1 and draw(st.booleans()) else list(values))}"
+        for name, values in where.items()
+    ]
+    return f"{{ {', '.join(spelt)} }}", where
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@st.composite
+def scenes(
+    draw: st.DrawFn,
+    regions: tuple[str, ...] | None = None,
+    campaign_count_max: int = 3,
+    features: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+) -> Scene:
+    """A fleet and one to three campaigns over it, under the shipped relation of pairs or one of our own.
+
+    *features* are those of FEATURES it has; None: drawn, and often none at all. *without*: never those.
+    """
+    if features is None:
+        features = draw(st.sampled_from([(), (), ("lifetimes",), FEATURES, FEATURES]))
+        features = [feature for feature in features if draw(st.sampled_from([True, False, False]))]
+    features = [feature for feature in features if feature not in without]
     has_own_pairs = regions is None and draw(st.sampled_from([False, False, True]))
     neighbourhoods = [
         ("eastus", "westus", "westus3"),
@@ -282,16 +491,81 @@ def scenes(draw: st.DrawFn, regions: tuple[str, ...] | None = None, campaign_cou
         SHIPPED_REGIONS,
     ]
     vms = draw(fleets(regions or (OWN_REGIONS if has_own_pairs else draw(st.sampled_from(neighbourhoods)))))
+    if "scale_set" in features:
+        vms = [*[vm for vm in vms if isinstance(vm.vm, str) and not isinstance(vm.set, int)][:20]]
+        region = vms[0].region if vms else (regions or SHIPPED_REGIONS)[0]
+        vms += draw(_scale_sets(OWN_REGIONS[0] if has_own_pairs and not vms else region))
+    vms = draw(_with_columns(vms, features))
     populated = sorted({vm.region for vm in vms})
+    preset = draw(st.sampled_from([None, "azure-2017"]))
+    if "azure_2024" in features:
+        preset = "azure-2024"
     names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(range(1, campaign_count_max + 1)))]
-    has_set_column = any(vm.set is not None for vm in vms) or draw(st.booleans())
-    return Scene(
+    asked = {"features": features, "preset": preset, "vms": vms}
+    scene = Scene(
         vms=tuple(vms),
-        requests=tuple(draw(requests(name, populated)) for name in names),
+        requests=tuple(draw(requests(name, populated, **asked)) for name in names),
         seed=draw(st.sampled_from(SEEDS)),
         start=draw(st.sampled_from(STARTS)),
         has_own_pairs=has_own_pairs,
-        names_preset=draw(st.booleans()),
-        has_set_column=has_set_column,
+        preset=preset,
+        has_set_column=any(vm.set is not None for vm in vms) or draw(st.booleans()),
         has_update_domain_column=any(vm.update_domain is not None for vm in vms) or draw(st.booleans()),
+        columns=_columns_of(features),
     )
+    if "quorum" in features:
+        min_up = json.loads(draw(st.sampled_from(QUORUMS)))
+        scene = replace(scene, quorum=Quorum(draw(st.sampled_from(["set", "set", "application"])), min_up))
+    if "lifetimes" in features:
+        scene = draw(_with_lifetimes(scene))
+    if "horizon" in features:
+        scene = draw(_with_horizon(scene))
+    return scene
+
+
+@st.composite
+def _with_lifetimes(draw: st.DrawFn, scene: Scene) -> Scene:
+    """*scene* in which some VMs come and go, alone or a domain, a set or a region at once, at instants that matter."""
+    log, vms = scene.log(), list(scene.vms)
+    gaps_ms = {request.meant.name: request.meant.update_domain_gap_ms for request in scene.requests}
+    works_ms = {request.meant.name: request.meant.work_ms for request in scene.requests}
+    starts = {request.meant.start_ms for request in scene.requests}
+    for stage in log.stages:
+        starts |= {stage.asked_ms, stage.start_ms} - {None}
+    instants = set()
+    for event in log.events:
+        held_ms = max(event.duration_ms, works_ms[event.campaign])
+        turn_ms = event.start_ms + held_ms + gaps_ms[event.campaign]
+        instants |= {event.start_ms, event.end_ms, event.start_ms + held_ms, turn_ms}
+        instants.add(turn_ms - gaps_ms[event.campaign] // 2)
+    known = [sorted(starts), sorted(instants or starts)]
+    groups = {
+        "vm": lambda vm: vm.vm,
+        "domain": lambda vm: (vm.set, vm.update_domain, vm.vm if vm.set is None else None),
+        "set": lambda vm: (vm.region, vm.set),
+        "region": lambda vm: vm.region,
+    }
+    for _ in range(draw(st.sampled_from([1, 2, 4, 8]))):
+        group = groups[draw(st.sampled_from(["vm", "vm", "domain", "domain", "set", "region"]))]
+        fate = draw(st.sampled_from(["created_ms", "deleted_ms", "deleted_ms"]))
+        of, instant_ms = draw(st.sampled_from(vms)), draw(st.sampled_from(draw(st.sampled_from(known))))
+        instant_ms += draw(st.sampled_from([0, 0, -1, 1]))
+        for place, vm in enumerate(vms):
+            if group(vm) == group(of):
+                fated = replace(vm, **{fate: instant_ms})
+                is_sound = None in (fated.created_ms, fated.deleted_ms) or fated.created_ms < fated.deleted_ms
+                vms[place] = fated if is_sound else vm
+    # A column of nulls may be there or not.
+    empty = {fate for fate in ("created", "deleted") if all(getattr(vm, f"{fate}_ms") is None for vm in vms)}
+    left_out = empty if draw(st.booleans()) else ()
+    return replace(scene, vms=tuple(vms), columns=tuple(name for name in scene.columns if name not in left_out))
+
+
+@st.composite
+def _with_horizon(draw: st.DrawFn, scene: Scene) -> Scene:
+    """*scene* with a horizon that some stage just fits, or just does not."""
+    ends_ms = sorted({stage.free_ms for stage in scene.log().stages if stage.free_ms is not None})
+    earliest_ms = max(1, *(request.meant.start_ms for request in scene.requests))
+    horizon_ms = draw(st.sampled_from(ends_ms or [1])) - draw(st.sampled_from([0, 0, 1]))
+    # The longest span there is is 3,650 days.
+    return replace(scene, horizon_ms=min(max(earliest_ms, horizon_ms), 3650 * 86_400_000))

@@ -21,6 +21,7 @@ import pytest
 
 from fleetsim import cli, first_run
 from fleetsim.fleet import import_trace
+from fleetsim.scenario import json_schema
 from fleetsim.schema import SCHEMA_VERSION, TABLES
 
 FLEET = """\
@@ -249,7 +250,11 @@ def test_an_unusable_fleet_is_told(refused, here, command, name, content, expect
     ("fleet", "expected"),
     [
         ("flete.csv", "flete.csv: must be a file or folder, got nothing there; did you mean 'fleet.csv'?"),
-        ("scratch", "scratch: must hold Parquet files (*.parquet), got none"),
+        (
+            "scratch",
+            "scratch: must hold Parquet files (*.parquet) or Arrow files (*.arrow, *.arrows, *.feather, *.ipc),"
+            " got none",
+        ),
     ],
 )
 def test_a_fleet_that_is_not_there_is_told(refused, fleet, expected):
@@ -305,7 +310,7 @@ def test_pairs_that_are_not_there_are_told(refused, here):
 BAD_SCENARIOS = {
     "unknown preset": (
         'preset = "azure-2071"',
-        ["1: preset: must be 'azure-2017', got 'azure-2071'; did you mean 'azure-2017'?"],
+        ["1: preset: must be one of 'azure-2017', 'azure-2024', got 'azure-2071'; did you mean 'azure-2017'?"],
     ),
     "unknown key": ("sed = 3", ["1: sed: unknown key; did you mean 'seed'?"]),
     "unknown key of a campaign": (
@@ -315,7 +320,7 @@ BAD_SCENARIOS = {
     "unknown key of outputs": ("[outputs]\nevent = true", ["9: outputs.event: unknown key; did you mean 'events'?"]),
     "unknown kind": (
         'kind = "freez"',
-        ["8: campaign.hypervisor.kind: must be 'freeze', got 'freez'; did you mean 'freeze'?"],
+        ["8: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'freez'; did you mean 'freeze'?"],
     ),
     "unknown update_domain_order": (
         'update_domain_order = "randon"',
@@ -377,11 +382,12 @@ BAD_SCENARIOS = {
         'start = 2026-12-01T22:00:00\nlength = "6"\nspread = "-1s"\nkind = "freeez"\ncolour = "red"',
         [
             "2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got 2026-12-01T22:00:00",
-            "9: campaign.hypervisor.kind: must be 'freeze', got 'freeez'; did you mean 'freeze'?",
+            "9: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'freeez'; did you mean 'freeze'?",
             f"5: campaign.hypervisor.length: {SPAN_RULE}, got '6'; did you mean '6s'?",
             "8: campaign.hypervisor.spread: must be from 0s to 3650d, got '-1s'",
-            "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, start, length, work,"
-            " update_domain_gap, update_domain_order, spread, pair_order, pair_lag",
+            "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, waves, bake, where,"
+            " start, length, work, update_domain_gap, update_domain_order, walk_by, sets_in_step, spread, pair_order,"
+            " pair_lag, pair_exclusion, cannot_freeze",
         ],
     ),
 }
@@ -486,6 +492,9 @@ WRITING = {
     "prepare": ("fleet", "prepare", "fleet.csv"),
     "generate": ("fleet", "generate", "--vms", "10"),
     "import": ("fleet", "import", "azure-trace"),
+    "inventory": ("fleet", "import", "azure-inventory", "fleet.csv"),
+    "topology": ("fleet", "import", "huawei-topology"),
+    "embed": ("fleet", "embed", "fleet.csv", "--in", "fleet.csv"),
     "demo": ("demo",),
 }
 
@@ -542,6 +551,23 @@ def test_a_source_that_is_not_the_trace_is_told(refused):
     assert other.startswith(f"fleet.csv: {expected}, got a file that cannot be read: ")
 
 
+def test_a_trace_is_imported_as_alive_on_a_day_of_it(refused, say, here):
+    trace = {"vm_id": [0, 1], "batch_id": [0, 0], "vcpus": [1, 1], "memory_gib": [1.75, 1.75]}
+    lives = {"created_s": [0, 86_400], "lifetime_lo_s": [60, 60], "lifetime_hi_s": [90, 90], "censored": [False, True]}
+    pl.DataFrame({**trace, **lives}).write_parquet(here / "trace.parquet")
+    command = ("fleet", "import", "azure-trace", "trace.parquet", "--present", "alive", "--at", "0.5")
+    said = say(*command, "--start", "2027-01-01T00:00:00+01:00", "-o", "alive.parquet")
+
+    assert said.code == 0, said.err
+    rows = pl.read_parquet(here / "alive.parquet")
+    assert rows["vm"].to_list() == [1]
+    assert rows["created"].dt.to_string("iso").to_list() == ["2027-01-01 11:00:00.000+00:00"]
+    assert refused(*command, "--start", "2027", "-o", "other.parquet") == [
+        "start: must be an instant with a zone in whole milliseconds of the years 1900 to 9998,"
+        " as 2026-12-01T00:00:00Z, got '2027'"
+    ]
+
+
 def test_threads_below_one_are_refused(refused):
     assert refused("run", "fleet.csv", "december.toml", "-o", "run", "--threads", "0") == [
         "threads: must be at least 1, got 0"
@@ -555,9 +581,12 @@ def test_threads_below_one_are_refused(refused):
         (["run", "fleet.csv", "december.toml"], "Missing option '-o' / '--out'."),
         (["run", "fleet.csv"], "Missing argument 'SCENARIO'."),
         (["fleet", "generate", "-o", "out", "--vms", "many"], "'many' is not a valid integer."),
-        (["report", "run", "--format", "parket"], "'parket' is not one of 'table', 'json', 'parquet'."),
+        (
+            ["report", "run", "--format", "parket"],
+            "'parket' is not one of 'table', 'json', 'csv', 'markdown', 'parquet'.",
+        ),
         (["report", "run", "--format", "parquet"], "--format parquet needs --out FILE"),
-        (["report", "run", "--out", "file.json"], "--out needs --format json or --format parquet"),
+        (["report", "run", "--out", "file.json"], "--out needs --format json, csv, markdown or parquet"),
         (["fleet", "check", "fl\udcffeet.csv"], r"must be UTF-8, got 'fl\udcffeet.csv'"),
     ],
 )
@@ -589,7 +618,12 @@ def tiny_demo(here, monkeypatch):
 
 JSON_COMMANDS = [
     ("fleet", "generate", "-o", "generated", "--vms", "50"),
+    ("fleet", "generate", "-o", "generated", "--vms", "50", "--mix", "azure-2017", "--lifetimes"),
+    ("fleet", "describe", "fleet.csv"),
     ("fleet", "import", "azure-trace", "trace.parquet", "-o", "imported.parquet"),
+    ("fleet", "import", "azure-inventory", "fleet.csv", "-o", "own.parquet", "--map", "vm=vm,region=region,set=set"),
+    ("fleet", "import", "huawei-topology", "-o", "topology.parquet", "--sequence", "C1"),
+    ("fleet", "embed", "fleet.csv", "--in", "fleet.csv", "-o", "both"),
     ("fleet", "prepare", "fleet.csv", "-o", "prepared"),
     ("fleet", "check", "fleet.csv"),
     ("run", "fleet.csv", "december.toml", "-o", "run"),
@@ -743,7 +777,7 @@ def test_unknown_columns_of_a_report_are_told_at_once(refused, made):
         f"{run}: must be a column of the fleet, got 'sise'; did you mean 'size'?",
         f"{run}: must be a column of the fleet, got 'upd_domain'; did you mean 'update_domain'?",
         f"{run}: must be a column of the fleet, got 'colour';"
-        " known: vm, region, set, update_domain, size, vm_row, vm_key",
+        " known: vm, region, set, update_domain, fault_domain, size, vm_row, vm_key, is_fault_domain_assigned",
     ]
 
 
@@ -756,15 +790,17 @@ def test_schema_describes_tables_and_figures(say):
     assert all(f"\n{name} " in tables for name in [*TABLES, "figures"])
     assert "duration_ms" in say("schema", "events").out
     assert "length_bound_ratio" in say("schema", "figures").out
+    assert json.loads(say("schema", "scenario").out) == json_schema()
+    assert say("schema", "scenario", "--json").out == say("schema", "scenario").out
 
 
 def test_unknown_words_are_told_with_the_nearest(refused):
     assert refused("schema", "evnts") == ["schema: must be a table, got 'evnts'; did you mean 'events'?"]
     assert refused("schema", "nope") == [
-        f"schema: must be a table, got 'nope'; known: {', '.join([*TABLES, 'figures'])}"
+        f"schema: must be a table, got 'nope'; known: {', '.join([*TABLES, 'figures', 'scenario'])}"
     ]
     assert refused("presets", "azure-2107") == [
-        "preset: must be 'azure-2017', got 'azure-2107'; did you mean 'azure-2017'?"
+        "preset: must be one of 'azure-2017', 'azure-2024', got 'azure-2107'; did you mean 'azure-2017'?"
     ]
 
 
@@ -772,7 +808,7 @@ def test_a_preset_is_a_scenario_to_start_from(say, here):
     printed = say("presets", "azure-2017").out
     (here / "mine.toml").write_text(printed)
 
-    assert say("presets").out == "azure-2017\n"
+    assert say("presets").out == "azure-2017\nazure-2024\n"
     assert say("run", "fleet.csv", "mine.toml", "-o", "run").code == 0
 
 

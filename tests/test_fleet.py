@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,9 +23,10 @@ from fleetsim import fleet, schema
 from fleetsim.errors import InputError
 from fleetsim.fleet import order, preparing, read
 from fleetsim.fleet.azure_trace import TRACE
-from fleetsim.fleet.draws import drawn_codes, fleet_key
+from fleetsim.fleet.draws import below, drawn_codes, fleet_key
 from fleetsim.fleet.generating import SIZE_WEIGHTS
-from fleetsim.regions import dataset_path, load_relation, public_regions
+from fleetsim.regions import load_relation, public_regions
+from fleetsim.shipped import dataset_path
 
 TINY_TRACE = {"vm_id": [0, 1, 2], "batch_id": [0, 1, 1], "vcpus": [2, 1, 1], "memory_gib": [3.5, 1.75, 1.75]}
 
@@ -86,6 +90,13 @@ def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
     table = shuffled.to_arrow()
     with pa.ipc.new_file(str(tmp_path / "c.arrow"), table.schema) as file:
         file.write_table(table)
+    with pa.ipc.new_stream(str(tmp_path / "c.arrows"), table.schema) as stream:
+        stream.write_table(table, 70)
+    shuffled.write_ipc(tmp_path / "d.feather", compression="zstd")
+    (tmp_path / "mixed").mkdir()
+    shuffled[:100].write_ipc(tmp_path / "mixed/a.ipc")
+    shuffled[100:500].write_parquet(tmp_path / "mixed/b.parquet")
+    shuffled[500:].write_ipc_stream(tmp_path / "mixed/c.arrow")
     for (region,), rows in shuffled.group_by("region"):
         (tmp_path / f"hive/region={region}").mkdir(parents=True)
         rows.drop("region").write_parquet(tmp_path / f"hive/region={region}/x.parquet")
@@ -98,7 +109,10 @@ def test_every_source_of_the_same_rows_gives_the_same_bytes(tmp_path):
         "csv": tmp_path / "a.csv",
         "packed csv": tmp_path / "a.csv.gz",
         "parquet": str(tmp_path / "b.parquet"),
-        "arrow": tmp_path / "c.arrow",
+        "arrow file": tmp_path / "c.arrow",
+        "arrow stream": tmp_path / "c.arrows",
+        "feather": tmp_path / "d.feather",
+        "parquet and arrow": tmp_path / "mixed",
         "hive": tmp_path / "hive",
         "folder": tmp_path / "folder",
         "prepared": tmp_path / "first",
@@ -137,7 +151,12 @@ def test_order_and_chunks_do_not_matter(tmp_path, monkeypatch):
 
 
 def test_any_changed_value_changes_the_digest(tmp_path):
-    source = mixed_fleet(30).with_columns(set=pl.when(pl.col("vm") == "vm-29").then(None).otherwise("set"))
+    source = mixed_fleet(30).with_columns(
+        set=pl.when(pl.col("vm") == "vm-29").then(None).otherwise("set"),
+        fault_domain=pl.lit(1, pl.UInt8),
+        created=pl.lit(datetime(2026, 12, 1, tzinfo=UTC), pl.Datetime("ms", "UTC")),
+        deleted=pl.lit(datetime(2026, 12, 2, tzinfo=UTC), pl.Datetime("ms", "UTC")),
+    )
     digests = {fleet.prepare(source, tmp_path / "plain").fleet_digest}
     changes = {
         "vm": pl.lit("other"),
@@ -148,14 +167,18 @@ def test_any_changed_value_changes_the_digest(tmp_path):
         "cost": pl.lit(9),
         "ratio": pl.lit(0.125),
         "is_paid": ~pl.col("is_paid"),
+        "created": pl.lit(datetime(2026, 12, 1, 0, 0, 0, 1000, tzinfo=UTC), pl.Datetime("ms", "UTC")),
+        "deleted": pl.lit(datetime(2026, 12, 3, tzinfo=UTC), pl.Datetime("ms", "UTC")),
     }
     for name, change in changes.items():
         is_last = pl.int_range(pl.len()) == source.height - 1
         changed = source.with_columns(pl.when(is_last).then(change).otherwise(name).alias(name))
         digests.add(fleet.prepare(changed, tmp_path / name).fleet_digest)
     digests.add(fleet.prepare(source.rename({"note": "other"}), tmp_path / "renamed").fleet_digest)
+    domain = pl.when(pl.col("vm") == "vm-2").then(pl.lit(2, pl.UInt8)).otherwise("fault_domain")
+    digests.add(fleet.prepare(source.with_columns(fault_domain=domain), tmp_path / "domain").fleet_digest)
 
-    assert len(digests) == 2 + len(changes)
+    assert len(digests) == 3 + len(changes)
 
 
 def test_prepared_rows_are_sorted_and_numbered(tmp_path):
@@ -174,7 +197,10 @@ def test_prepared_rows_are_sorted_and_numbered(tmp_path):
     assert prepared.domains_assigned_count == prepared.set_count
     assert prepared.vm_is_string
     stored = pq.read_schema(prepared.regions[0].parts[0].path)
-    assert [field.name for field in stored if not field.nullable] == ["vm", "region", "vm_row", "vm_key"]
+    assert [field.name for field in stored if not field.nullable] == [
+        *("vm", "region", "vm_row", "vm_key"),
+        *("is_update_domain_assigned", "is_fault_domain_assigned"),
+    ]
     assert stored.metadata[b"fleetsim.rows_digest"].decode() == prepared.regions[0].parts[0].rows
 
 
@@ -277,6 +303,130 @@ def test_given_domains_are_kept_beside_open_ones(tmp_path):
     assert prepared.warnings == ("polars.DataFrame: column 'update_domain' is ignored for VMs in no set (1 rows)",)
 
 
+def test_fault_domains_are_dealt_by_id_whatever_the_update_domains(tmp_path):
+    source = pl.DataFrame(
+        {
+            "vm": range(8),
+            "region": "westus",
+            "set": [1, 1, 1, 1, 1, 2, 2, None],
+            "update_domain": [4, 3, 2, 1, 0, 0, 0, None],
+            "fault_domain": [None, None, None, None, None, 19, 7, 2],
+        }
+    ).sample(fraction=1, shuffle=True, seed=4)
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+    rows = rows_of(prepared)
+
+    assert rows["vm"].to_list() == [4, 3, 2, 1, 0, 5, 6, 7]
+    assert rows["fault_domain"].to_list() == [1, 0, 2, 1, 0, 19, 7, None]
+    assert rows["is_fault_domain_assigned"].to_list() == [True] * 5 + [False] * 3
+    assert "is_update_domain_assigned" not in rows.columns
+    assert (prepared.domains_assigned_count, prepared.fault_domains_assigned_count) == (0, 1)
+    assert prepared.warnings == ("polars.DataFrame: column 'fault_domain' is ignored for VMs in no set (1 rows)",)
+    assert fleet.check(source).notes == (
+        "VMs of sets that give no domains are spread round robin, by id: over 3 fault domains in 1 sets",
+    )
+
+
+@pytest.mark.parametrize("domains", [[None], [row % 20 for row in range(40)]], ids=["one single", "all given"])
+def test_no_domain_is_assigned_where_no_set_is_open(tmp_path, domains):
+    sets = [None if domain is None else 1 for domain in domains]
+    source = {"vm": range(len(domains)), "region": "westus", "set": sets}
+    source = pl.DataFrame(
+        {**source, "update_domain": domains, "fault_domain": domains[::-1]},
+        schema_overrides={"set": pl.Int64, "update_domain": pl.UInt8, "fault_domain": pl.UInt8},
+    )
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+    rows = rows_of(prepared)
+
+    assert not {"is_update_domain_assigned", "is_fault_domain_assigned"} & set(rows.columns)
+    assert rows["update_domain"].to_list() == sorted(domains)
+    assert rows.sort("vm")["fault_domain"].to_list() == domains[::-1]
+    assert (prepared.domains_assigned_count, prepared.fault_domains_assigned_count) == (0, 0)
+    assert fleet.check(source).notes == ()
+
+
+def test_a_prepared_fleet_prepared_again_keeps_what_it_says_of_its_domains(tmp_path):
+    source = pl.DataFrame(
+        {
+            "vm": range(12),
+            "region": "westus",
+            "set": [1] * 5 + [2] * 6 + [None],
+            "update_domain": [None] * 5 + [0, 1, 2, 3, 4, 0] + [None],
+        }
+    )
+    first = fleet.prepare(source, tmp_path / "first")
+    again = fleet.prepare(first.path, tmp_path / "again")
+    assert written(again.path) == written(first.path)
+    assert (again.domains_assigned_count, again.fault_domains_assigned_count) == (1, 2)
+    flags = rows_of(again).select("set", "is_update_domain_assigned", "is_fault_domain_assigned").unique()
+    assert sorted(flags.rows(), key=str) == [(1, True, True), (2, False, True), (None, False, False)]
+
+    # Rows alone: domains are the user's now, which changes no row.
+    plain = fleet.prepare(rows_of(first), tmp_path / "plain")
+    assert plain.fleet_digest == first.fleet_digest
+    assert (plain.domains_assigned_count, plain.fault_domains_assigned_count) == (0, 0)
+
+    # A domain changed beside its flag is the user's, and so is its set; a VM taken out leaves the others' alone.
+    part = pq.read_table(first.regions[0].parts[0].path)
+    changed = pl.from_arrow(part).with_columns(
+        fault_domain=pl.when(pl.col("vm") == 7).then(pl.lit(9, pl.UInt8)).otherwise("fault_domain")
+    )
+    edited = changed.to_arrow().cast(pa.schema(list(part.schema), metadata=part.schema.metadata))
+    edited = edited.filter(pc.not_equal(edited["vm"], 0))
+    prepared = fleet.prepare(edited, tmp_path / "edited")
+    kept = rows_of(prepared).sort("vm")
+    before = changed.filter(pl.col("vm") != 0).sort("vm")
+    assert kept.select("vm", "update_domain", "fault_domain").equals(
+        before.select("vm", "update_domain", "fault_domain")
+    )
+    assert (prepared.domains_assigned_count, prepared.fault_domains_assigned_count) == (0, 0)
+    assert not kept["is_fault_domain_assigned"].any()
+
+
+def test_a_domain_on_a_single_does_not_hide_a_set_that_gives_none(tmp_path):
+    source = {"vm": [1, 2], "region": "westus", "set": [1, None], "fault_domain": [None, 2]}
+    rows = rows_of(fleet.prepare(pl.DataFrame(source), tmp_path / "prepared"))
+
+    assert rows["is_fault_domain_assigned"].to_list() == [True, False]
+    assert rows["fault_domain"].to_list() == [0, None]
+
+
+def test_only_a_prepared_fleet_is_believed_that_it_dealt_domains(tmp_path):
+    source = pl.DataFrame({"vm": [1, 2, 3, 4], "region": "westus", "set": [1, 1, 2, 2]})
+    prepared = fleet.prepare(source[:2], tmp_path / "prepared")
+    (tmp_path / "fleet").mkdir()
+    (tmp_path / "fleet/a.parquet").write_bytes(prepared.regions[0].parts[0].path.read_bytes())
+    claim = source[2:].with_columns(update_domain=pl.int_range(2), is_update_domain_assigned=True)
+    claim.write_parquet(tmp_path / "fleet/b.parquet")
+    again = fleet.prepare(tmp_path / "fleet", tmp_path / "again")
+
+    assert rows_of(again)["is_update_domain_assigned"].to_list() == [True, True, False, False]
+    assert rows_of(again)["is_fault_domain_assigned"].to_list() == [True] * 4
+    assert again.warnings == (
+        f"{tmp_path / 'fleet'}: column 'is_update_domain_assigned' is left out: fleetsim makes one of that name;"
+        " rename it to keep it",
+    )
+
+
+def test_words_and_lives_are_counted_in_the_manifest(tmp_path):
+    source = mixed_fleet().with_columns(
+        workload=pl.when(pl.col("cost") < 2).then(pl.lit("web")).when(pl.col("cost") == 2).then(pl.lit("db")),
+        created=pl.when(pl.col("cost") == 4).then(pl.datetime(2026, 12, 1, time_zone="UTC")),
+    )
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+
+    assert prepared.sizes == {"2x3.5": 400, "4x7": 200}
+    assert list(prepared.workloads.items()) == [("db", 120), ("web", 240)]
+    assert prepared.has_lifetimes
+    assert prepared.columns["created"] == pa.timestamp("ms", tz="UTC")
+    assert prepared.columns["size"] == pa.dictionary(pa.int32(), pa.string())
+    assert list(prepared.columns) == rows_of(prepared).columns
+    found = fleet.check(source)
+    assert (found.created_count, found.deleted_count) == (120, 0)
+    bare = fleet.prepare(pl.DataFrame({"vm": [1], "region": "westus"}), tmp_path / "bare")
+    assert (bare.sizes, bare.workloads, bare.has_lifetimes) == ({}, {}, False)
+
+
 @pytest.mark.parametrize("is_text", [True, False])
 def test_scale_sets_are_cut_into_placement_groups(tmp_path, is_text):
     names = [7] * 250 + [8] * 100 + [9] * 150
@@ -286,6 +436,7 @@ def test_scale_sets_are_cut_into_placement_groups(tmp_path, is_text):
             "region": "westus",
             "set": [f"s{name}" if is_text else name for name in names],
             "set_kind": ["scale_set"] * 350 + ["availability_set"] * 150,
+            "update_domain": [vm % 20 if vm < 250 else None for vm in range(500)],
         }
     ).sample(fraction=1, shuffle=True, seed=2)
     prepared = fleet.prepare(source, tmp_path / "prepared")
@@ -296,6 +447,12 @@ def test_scale_sets_are_cut_into_placement_groups(tmp_path, is_text):
     expected = {"7/pg-0": 100, "7/pg-1": 100, "7/pg-2": 50, "8": 100, "9": 150}
     assert sizes == {mark + name: size for name, size in expected.items()}
     assert rows.filter(pl.col("set") == f"{mark}7/pg-1")["vm"].sort().to_list() == list(range(100, 200))
+    by_vm = rows.sort("vm")
+    assert by_vm["update_domain"][:250].to_list() == [vm % 20 for vm in range(250)]
+    places = [vm % 100 for vm in range(250)] + list(range(100)) + list(range(150))
+    assert by_vm["update_domain"][250:].to_list() == [place % 5 for place in places[250:]]
+    assert by_vm["fault_domain"].to_list() == [place % 3 for place in places]
+    assert (prepared.domains_assigned_count, prepared.fault_domains_assigned_count) == (2, 5)
     assert fleet.prepare(prepared.path, tmp_path / "again").fleet_digest == prepared.fleet_digest
     assert any("placement groups" in note for note in fleet.check(source).notes) is not is_text
 
@@ -329,12 +486,15 @@ def test_what_is_no_prepared_fleet_is_told(tmp_path):
     with pytest.raises(InputError, match=r"must be a prepared fleet, got no prepared\.json in it"):
         fleet.open_prepared(tmp_path)
     part = made.regions[0].parts[0].path
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(InputError, match=f"{part}: must be readable, got: .*; prepare the fleet anew"):
+        fleet.open_prepared(made.path)
     part.unlink()
     with pytest.raises(InputError, match=f"{part}: must be there"):
         fleet.open_prepared(made.path)
     manifest = made.path / "prepared.json"
-    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 0'))
-    with pytest.raises(InputError, match="schema_version must be 1, got 0"):
+    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(InputError, match="schema_version must be 2, got 1"):
         fleet.open_prepared(made.path)
     manifest.write_text("{}")
     with pytest.raises(InputError, match="must be the manifest of a prepared fleet"):
@@ -365,13 +525,17 @@ def test_check_counts_what_prepare_makes(tmp_path):
     found = fleet.check(source)
     made = fleet.prepare(source, tmp_path / "prepared")
 
-    for name in ("vm_count", "set_count", "single_count", "domains_assigned_count"):
+    for name in (
+        *("vm_count", "set_count", "single_count"),
+        *("domains_assigned_count", "fault_domains_assigned_count"),
+    ):
         assert getattr(found, name) == getattr(made, name)
     assert found.unit_count == sum(part.unit_count for region in made.regions for part in region.parts)
     assert found.no_guarantee_count == pq.read_metadata(made.path / "no_guarantee.parquet").num_rows
     assert found.to_dict()["vm_count_by_region"] == {"eastus": 300, "westeurope": 300}
     assert found.notes == (
-        f"{made.set_count:,} sets give no update domains: their VMs are spread over 5 domains round robin, by id",
+        "VMs of sets that give no domains are spread round robin, by id: over 5 update domains in 200 sets"
+        " and over 3 fault domains in 200 sets",
     )
 
 
@@ -485,16 +649,60 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
                 " drop the column (2 rows)"
             ],
         ),
-        "lifetimes": (
+        "some fault domains": (
+            {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, 1, 0, None], "fault_domain": [None, 1, 0, 1]},
+            [
+                "set '1' in region 'westus': column 'fault_domain' must be given for all of its 2 VMs"
+                " or for none, got 1 without, the first of them VM '1'",
+                "set '2' in region 'eastus': column 'update_domain' must be given for all of its 2 VMs"
+                " or for none, got 1 without, the first of them VM '4'",
+            ],
+        ),
+        "fault domain of 20": (
+            {**PLAIN, "set": [1, 1, 2, 2], "fault_domain": [19, 0, 20, 0]},
+            ["column 'fault_domain', row 3: must be a whole number from 0 to 19, got 20"],
+        ),
+        "a pause of less than nothing": (
+            {**PLAIN, "pause_max_ms": [0, -1, None, -2]},
+            ["column 'pause_max_ms', row 2: must not be negative, got -1 (2 rows)"],
+        ),
+        "a life of nothing, and of less": (
             {
                 **PLAIN,
-                "created": pa.array([None, None, 0, None], pa.timestamp("ms", "UTC")),
-                "deleted": ["", "", "", "x"],
+                "created": pa.array([5, 5, 5, None], pa.timestamp("ms", "UTC")),
+                "deleted": pa.array([6, 5, 4, 4], pa.timestamp("ms", "UTC")),
             },
             [
-                "column 'created', row 3: must be empty: lifetimes of VMs are not simulated by this version",
-                "column 'deleted', row 4: must be empty: lifetimes of VMs are not simulated by this version",
+                "column 'deleted', row 2: must be later than its 'created', 1970-01-01 00:00:00.005Z,"
+                " got 1970-01-01 00:00:00.005Z (2 rows)"
             ],
+        ),
+        "instants as numbers": (
+            {**PLAIN, "created": [1, 2, 3, 4], "deleted": [1.5, 2.0, 3.0, 4.0]},
+            [
+                "column 'created' must be timestamps, dates or text, got int64",
+                "column 'deleted' must be timestamps, dates or text, got double",
+            ],
+        ),
+        "instants that milliseconds cannot tell": (
+            {
+                **PLAIN,
+                "created": pa.array([None, 1_000_000, 1_000_001, 1], pa.timestamp("ns", "UTC")),
+                "deleted": pa.array([2**62, None, None, None], pa.timestamp("s")),
+            },
+            [
+                "column 'created', row 3: must be an instant in whole milliseconds of the years 1 to 9999,"
+                " as 2026-12-01T00:00:00.000Z, got '1970-01-01 00:00:00.001000001Z' (2 rows)",
+                "column 'deleted', row 1: must be an instant in whole milliseconds of the years 1 to 9999",
+            ],
+        ),
+        "instants out of all calendars, of which no life is judged": (
+            {
+                **PLAIN,
+                "created": pa.array([None, None, 253_402_300_799_999, 2**62], pa.timestamp("ms", "UTC")),
+                "deleted": pa.array([-62_135_596_800_000, None, None, 5], pa.timestamp("ms", "UTC")),
+            },
+            ["column 'created', row 4: must be an instant in whole milliseconds of the years 1 to 9999"],
         ),
         "vcpus in words": (
             {**PLAIN, "vcpus": ["1", "2", "few", "4"]},
@@ -586,6 +794,32 @@ CSV_HEAD = "vm,region,set\n"
         "vm twice": ("f.csv", "vm,vm,region\n1,1,westus\n", ["column 'vm' must be there once, got it twice"]),
         "not UTF-8": ("f.csv", (CSV_HEAD + "1,é,\n").encode("latin-1"), ["got: text that is not UTF-8"]),
         "a set in floats": ("f.csv", CSV_HEAD + "1,westus,1.0\n1,westus,2\n", ["must be unique, got '1'"]),
+        "created in words": (
+            "f.csv",
+            "vm,region,created\n1,westus,\n2,westus,soon\n3,westus,2026-02-30T00:00:00Z\n",
+            [
+                "column 'created', row 2: must be an instant with a zone in whole milliseconds of the years 1 to 9999,"
+                " as 2026-12-01T00:00:00.000Z, got 'soon' (2 rows)"
+            ],
+        ),
+        "created without a zone": (
+            "f.csv",
+            "vm,region,created\n1,westus,2026-12-01T00:00:00Z\n2,westus,2026-12-01T00:00:00\n3,westus,2026-12-01\n",
+            ["'created', row 2: must be an instant with a zone in whole milliseconds"],
+        ),
+        "deleted before a millisecond is over": (
+            "f.csv",
+            "vm,region,deleted\n1,westus,2026-12-01T00:00:00.1230Z\n2,westus,2026-12-01T00:00:00.1234Z\n",
+            ["'deleted', row 2: must be an instant with a zone in whole milliseconds"],
+        ),
+        "the first of many lives": (
+            "f.csv",
+            "vm,region,created,deleted\n"
+            "1,westus,2026-12-01T00:00:00Z,2026-12-01T00:00:00.001Z\n"
+            "2,westus,2026-12-01T01:00:00+01:00,2026-12-01T00:00:00Z\n",
+            ["'deleted', row 2: must be later than its 'created', 2026-12-01 00:00:00.000Z, got 2026-12-01 00:00"],
+        ),
+        "feather of old": ("f.feather", b"FEA1" + bytes(50), ["got Feather version 1; write version 2"]),
         "csv value": ("f.csv", "vm,region,vcpus\n1,westus,2\n2,westus,x\n", ["'vcpus', row 2: must be"]),
         "text as parquet": ("f.parquet", "hello world", ["must be a fleet as Parquet, CSV (*.csv) or Arrow"]),
         "truncated": ("f.parquet", b"PAR1" + bytes(50), ["must be a whole Parquet file"]),
@@ -610,6 +844,33 @@ def test_a_parquet_file_cut_short_is_told(tmp_path):
     assert "must be a whole Parquet file, got one that cannot be read" in problems_of(path, tmp_path)[0]
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_arrow_cut_short_anywhere_is_told(tmp_path, is_stream):
+    path = tmp_path / "f.arrow"
+    (mixed_fleet().write_ipc_stream if is_stream else mixed_fleet().write_ipc)(path)
+    whole = path.read_bytes()
+    kind = "stream" if is_stream else "file"
+    for size in (8, 100, len(whole) // 2, len(whole) - 8, len(whole) - 1):
+        path.write_bytes(whole[:size])
+
+        told = problems_of(path, tmp_path)[0]
+        assert told.startswith(f"{path}: must be a whole Arrow {kind}, got one that cannot be read: "), size
+
+
+def test_a_stream_that_stops_between_batches_is_told(tmp_path):
+    path = tmp_path / "f.arrows"
+    sizes = []
+    table = mixed_fleet().to_arrow()
+    with path.open("wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        for batch in table.to_batches(max_chunksize=100):
+            stream.write_batch(batch)
+            sizes.append(file.tell())
+    path.write_bytes(path.read_bytes()[: sizes[2]])
+    assert pa.ipc.open_stream(path.read_bytes()).read_all().num_rows == 300  # which Arrow takes for all there is
+
+    assert "must be a whole Arrow stream, got one that cannot be read: it stops" in problems_of(path, tmp_path)[0]
+
+
 def test_damaged_pages_are_told(tmp_path):
     path = tmp_path / "f.parquet"
     pq.write_table(pa.table({"vm": range(5000), "region": ["westus"] * 5000}), path, compression="zstd")
@@ -629,7 +890,8 @@ def test_unusable_places_and_objects_are_told(tmp_path):
         f" did you mean '{tmp_path / 'fleet.parquet'}'?"
     ]
     assert problems_of(tmp_path / "empty", tmp_path) == [
-        f"{tmp_path / 'empty'}: must hold Parquet files (*.parquet), got none"
+        f"{tmp_path / 'empty'}: must hold Parquet files (*.parquet) or Arrow files (*.arrow, *.arrows,"
+        " *.feather, *.ipc), got none"
     ]
     assert problems_of({"vm": [1]}, tmp_path) == [
         "fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got builtins.dict"
@@ -733,10 +995,88 @@ def test_columns_of_the_users_own_are_not_dropped_silently(tmp_path):
     assert fleet.check(prepared.path).warnings == fleet.check(prepared.regions[0].parts[0].path).warnings == ()
 
 
-def test_empty_columns_of_what_is_not_simulated_are_let_pass(tmp_path):
-    source = pl.DataFrame({**PLAIN, "host": [None, None, None, None], "created": ["", "", "", ""]})
+def test_empty_columns_of_what_is_not_simulated_are_let_pass():
+    assert fleet.check(pl.DataFrame({**PLAIN, "host": [None, None, None, None]})).columns == ("vm", "region")
 
-    assert fleet.check(source).columns == ("vm", "region")
+
+INSTANTS = [None, datetime(2026, 12, 1, 1, 2, 3, 4000, tzinfo=UTC), datetime(1969, 12, 31, 23, tzinfo=UTC)]
+
+
+def test_instants_are_the_same_from_every_source(tmp_path):
+    plain = pl.DataFrame({"vm": [1, 2, 3], "region": "westus", "deleted": INSTANTS})
+    spelled = ["", "2026-12-01T02:02:03.004+01:00", "1969-12-31 23:00Z"]
+    plain.write_csv(tmp_path / "polars.csv")
+    plain.with_columns(pl.col("deleted").cast(pl.Datetime("ms", "UTC"))).write_csv(tmp_path / "ms.csv")
+    plain.to_pandas().to_csv(tmp_path / "pandas.csv", index=False)
+    plain.with_columns(deleted=pl.Series(spelled)).write_csv(tmp_path / "spelled.csv")
+    pa.csv.write_csv(plain.to_arrow(), tmp_path / "arrow.csv")
+    plain.write_parquet(tmp_path / "f.parquet")
+    plain.to_pandas().to_feather(tmp_path / "f.feather")
+    units = {unit: pa.timestamp(unit, "Asia/Kathmandu") for unit in ("ms", "us", "ns")}
+    sources = {
+        **{path.name: path for path in sorted(tmp_path.iterdir())},
+        **{unit: pa.table({"vm": [1, 2, 3], "region": ["westus"] * 3, "deleted": pa.array(INSTANTS, kind)})
+           for unit, kind in units.items()},
+        "categories": plain.with_columns(deleted=pl.Series(spelled, dtype=pl.Categorical)),
+        "pandas": plain.to_pandas(),
+        "duckdb": duckdb.sql("select * from plain"),
+    }  # fmt: skip
+    for name, source in sources.items():
+        assert fleet.check(source).warnings == (), name
+        rows = rows_of(fleet.prepare(source, tmp_path / "out" / name))
+        assert rows["deleted"].dtype == pl.Datetime("ms", "UTC"), name
+        assert rows["deleted"].to_list() == INSTANTS, name
+
+
+def test_dates_and_times_without_a_zone_are_utc_and_said(tmp_path):
+    naive = [None if instant is None else instant.replace(tzinfo=None) for instant in INSTANTS]
+    source = pl.DataFrame(
+        {"vm": [1, 2, 3], "region": "westus", "created": [None, date(2026, 12, 1), date(1900, 2, 28)], "deleted": naive}
+    )[:2]
+    prepared = fleet.prepare(source, tmp_path / "prepared")
+
+    assert rows_of(prepared)["deleted"].to_list() == INSTANTS[:2]
+    assert rows_of(prepared)["created"].to_list() == [None, datetime(2026, 12, 1, tzinfo=UTC)]
+    assert prepared.warnings == tuple(
+        f"polars.DataFrame: column '{name}' has no time zone: it is taken as UTC" for name in ("created", "deleted")
+    )
+
+
+def test_files_of_a_folder_may_give_instants_each_in_their_way(tmp_path):
+    (tmp_path / "fleet").mkdir()
+    instant = INSTANTS[1]
+    for number, created in enumerate(
+        [
+            pl.Series([instant], dtype=pl.Datetime("us", "UTC")),
+            pl.Series(["2026-12-01T01:02:03.004Z"]),
+            pl.Series([None], dtype=pl.Null),
+            pl.Series([instant.replace(tzinfo=None)], dtype=pl.Datetime("ns")),
+        ]
+    ):
+        pl.DataFrame({"vm": [number], "region": "westus", "created": created}).write_parquet(
+            tmp_path / f"fleet/{number}.parquet"
+        )
+    pl.DataFrame({"vm": [9], "region": "westus"}).write_ipc(tmp_path / "fleet/9.feather")
+    prepared = fleet.prepare(tmp_path / "fleet", tmp_path / "prepared")
+
+    assert rows_of(prepared)["created"].to_list() == [instant, instant, None, instant, None]
+    assert len(prepared.warnings) == 1
+
+
+def test_an_empty_column_of_instants_is_one(tmp_path):
+    nothing = {
+        "null": pa.nulls(4),
+        "words": ["", "", "", None],
+        "instants": pa.array([None] * 4, pa.timestamp("us", "UTC")),
+    }
+    digests = set()
+    for name, values in nothing.items():
+        prepared = fleet.prepare(pa.table({**PLAIN, "created": values}), tmp_path / name)
+        assert prepared.columns["created"] == pa.timestamp("ms", "UTC")
+        assert not prepared.has_lifetimes
+        digests.add(prepared.fleet_digest)
+
+    assert len(digests) == 1
 
 
 def test_numbers_where_text_is_meant_become_text(tmp_path):
@@ -914,6 +1254,187 @@ def test_another_seed_only_draws_other_regions(tmp_path):
     assert all(rows.drop("region").equals(made[0].drop("region")) for rows in made)
     assert made[0]["set"].to_list() == [None, 100, 100]
     assert made[0]["size"].cast(pl.String).to_list() == ["2x3.5", "1x1.75", "1x1.75"]
+
+
+# Day 1 of this trace is the start: VM 0 ended before it, 1 and 2 soon after it, 3 was lost sight of, 4 came at it and 5
+# after it; of 6 no life is known.
+LIVES = {
+    "vm_id": range(7),
+    "batch_id": [0, 0, 0, 1, 2, 2, 2],
+    "vcpus": [1] * 7,
+    "memory_gib": [1.75] * 7,
+    "created_s": [0, 86_399, 300, 600, 86_400, 90_000, 86_400],
+    "lifetime_lo_s": [300, 2, 86_101, 300, 0, 3600, None],
+    "lifetime_hi_s": [600, 3, 86_102, 600, 300, 7200, None],
+    "censored": [False, False, False, True, False, False, None],
+}
+
+
+def test_those_alive_have_lives_in_their_bins(tmp_path):
+    pq.write_table(pa.table(LIVES), tmp_path / "trace.parquet")
+    start = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    made = fleet.import_trace(
+        tmp_path / "f.parquet", tmp_path / "trace.parquet", present="alive", at_day=1, start="2030-01-01T13:00+01:00"
+    )
+    rows = pl.read_parquet(tmp_path / "f.parquet")
+
+    assert rows["vm"].to_list() == [1, 2, 3, 4, 5]
+    assert rows["set"].to_list() == [0, 0, None, 200, 200]  # as of everybody in the trace
+    assert rows["update_domain"].to_list() == [1, 2, None, 0, 1]
+    ages = [1, 86_100, 85_800, 0, -3600]
+    assert [(start - created).total_seconds() for created in rows["created"]] == ages
+    lives = (rows["deleted"] - rows["created"]).dt.total_milliseconds().to_list()
+    bins = list(zip(LIVES["lifetime_lo_s"], LIVES["lifetime_hi_s"], strict=True))[1:6]
+    for life, (low, high), is_lost in zip(lives, bins, LIVES["censored"][1:6], strict=True):
+        assert life is None if is_lost else max(1, low * 1000) <= life < high * 1000
+    assert made.counts == {
+        "vms": 5,
+        "alive_at_start": 4,
+        "created_later": 1,
+        "never_deleted": 1,
+        "batches": 3,
+        "sets": 2,
+        "singles": 1,
+        "regions": len(set(rows["region"])),
+    }
+    assert made.invented[0].startswith("presence: of the 7 VMs of the trace it tells the lives of 6, created")
+    assert made.invented[1].startswith("time: day 1 of the trace is 2030-01-01T12:00:00Z")
+    assert "drawn uniformly from its bin" in made.invented[2]
+    prepared = fleet.prepare(tmp_path / "f.parquet", tmp_path / "prepared")
+    assert (prepared.invented, prepared.has_lifetimes) == (made.invented, True)
+
+    # A VM that is deleted at the start is not there any more.
+    lives_of_one = {**{name: list(values)[:1] for name, values in LIVES.items()}, "lifetime_hi_s": [301]}
+    pq.write_table(pa.table(lives_of_one), tmp_path / "one.parquet")
+    import_one = {"source": tmp_path / "one.parquet", "present": "alive"}
+    fleet.import_trace(tmp_path / "1.parquet", at_day=0.0034, **import_one)
+    life = pl.read_parquet(tmp_path / "1.parquet").select(pl.col("deleted") - pl.col("created")).item()
+    exactly = life.total_seconds() / 86_400
+    fleet.import_trace(tmp_path / "2.parquet", at_day=exactly - 1e-8, **import_one)
+    with pytest.raises(InputError, match="at_day: must be a day on which a VM of known life is alive, or before"):
+        fleet.import_trace(tmp_path / "3.parquet", at_day=exactly, **import_one)
+
+
+def test_lives_are_drawn_by_vm_and_seed(tmp_path):
+    count = 20_000
+    source = {
+        "vm_id": np.arange(count)[::-1],
+        "batch_id": np.arange(count) // 3,
+        "vcpus": np.ones(count, np.int64),
+        "memory_gib": np.ones(count),
+        "created_s": np.full(count, 600),
+        "lifetime_lo_s": np.full(count, 300),
+        "lifetime_hi_s": np.full(count, 600),
+        "censored": np.zeros(count, np.bool_),
+    }
+    pq.write_table(pa.table(source), tmp_path / "trace.parquet")
+    pq.write_table(pa.table(source).slice(0, 50), tmp_path / "some.parquet")
+
+    def lives(name: str, seed: int, **kwargs: Any) -> dict[int, float]:
+        out = tmp_path / f"{name}-{seed}-{len(kwargs)}.parquet"
+        fleet.import_trace(out, tmp_path / name, seed, present="alive", at_day=0, **kwargs)
+        life = (pl.col("deleted") - pl.col("created")).dt.total_milliseconds()
+        return dict(pl.read_parquet(out).select("vm", life).iter_rows())
+
+    drawn = lives("trace.parquet", 1)
+    values = np.array(list(drawn.values()))
+    assert abs(values.mean() - 450_000) < 5 * 300_000 / (12 * count) ** 0.5
+    assert np.histogram(values, 10, (300_000, 600_000))[0].min() > count / 10 * 0.85
+    assert lives("some.parquet", 1, start="2020-02-29T00:00:00Z").items() <= drawn.items()
+    assert lives("trace.parquet", 2) != drawn
+
+
+def test_integers_below_a_bound_are_exact():
+    draws = np.array([0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 1, 0x123456789ABCDEF0], np.uint64)
+    for bound in (1, 2, 3, 1000, 2**31 + 11, 2**32 - 1):
+        expected = [int(draw) * bound >> 64 for draw in draws]
+        assert below(draws, np.full(len(draws), bound)).tolist() == expected
+
+
+def test_the_traces_last_days_are_lived_through(tmp_path):
+    made = fleet.import_trace(tmp_path / "f.parquet", present="alive")
+    rows = pl.read_parquet(tmp_path / "f.parquet")
+
+    start = datetime(2026, 12, 1, tzinfo=UTC)
+    assert rows.select((pl.col("created") < pl.col("deleted")).fill_null(True).all()).item()
+    assert rows.select((pl.col("deleted") > start).fill_null(True).all()).item()
+    assert rows["created"].max() - start == timedelta(seconds=2_591_100 - 24 * 86_400)
+    assert made.counts["vms"] == rows.height == made.counts["alive_at_start"] + made.counts["created_later"]
+    assert made.counts["created_later"] == 429_565
+    assert made.counts["never_deleted"] == rows["deleted"].null_count() == 14_317 + 23_311
+    assert 15_000 < made.counts["alive_at_start"] < 17_000
+    known = pl.read_parquet(dataset_path(TRACE), columns=["vm_id", "lifetime_lo_s", "lifetime_hi_s"])
+    joined = rows.drop_nulls("deleted").join(known.cast({"vm_id": pl.Int64}), left_on="vm", right_on="vm_id")
+    life_ms = (pl.col("deleted") - pl.col("created")).dt.total_milliseconds()
+    assert joined.select((life_ms >= pl.col("lifetime_lo_s") * 1000).all()).item()
+    assert joined.select((life_ms < pl.col("lifetime_hi_s") * 1000).all()).item()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    {
+        "present": ({"present": "alife"}, ["present: must be throughout or alive, got 'alife'; did you mean 'alive'?"]),
+        "throughout": (
+            {"at_day": 3, "start": "2026-12-01T00:00:00Z"},
+            [
+                "at_day: must not be given where everybody is present throughout, got '3'",
+                "start: must not be given where everybody is present throughout, got '2026-12-01T00:00:00Z'",
+            ],
+        ),
+        "a month later": (
+            {"present": "alive", "at_day": 30.5, "start": "2026-12-01T00:00:00"},
+            [
+                "at_day: must be a day of the trace, from 0 to 30, got '30.5'",
+                "start: must be an instant with a zone in whole milliseconds of the years 1900 to 9998,"
+                " as 2026-12-01T00:00:00Z, got '2026-12-01T00:00:00'",
+            ],
+        ),
+        "no day": (
+            {"present": "alive", "at_day": float("nan"), "start": datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC)},
+            ["at_day: must be a day", "start: must be an instant"],
+        ),
+        "words": (
+            {"present": "alive", "at_day": True, "start": "soon"},
+            ["at_day: must be a day", "start: must be an instant"],
+        ),
+        "the year one": ({"present": "alive", "start": "0001-01-01T00:00:00+01:00"}, ["start: must be an instant"]),
+    }.values(),
+)
+def test_unusable_moments_are_told(tmp_path, arguments, expected):
+    with pytest.raises(InputError) as caught:
+        fleet.import_trace(tmp_path / "out.parquet", tmp_path / "nowhere.parquet", **arguments)
+
+    assert len(caught.value.problems) == len(expected)
+    assert all(map(str.startswith, caught.value.problems, expected))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    {
+        "no lives": ({"censored": None}, "got no 'censored'"),
+        "numbers": ({"censored": [0] * 7}, "column 'censored' must be boolean, got int64"),
+        "no creation": ({"created_s": [0, None, 0, 0, 0, 0, 0]}, "column 'created_s' must not be empty, got 1 empty"),
+        "created early": ({"created_s": [0, 0, 0, -1, 0, 0, 0]}, "column 'created_s' must be counted from 0"),
+        "half a bin": (
+            {"lifetime_hi_s": [600, 3, None, 600, 300, 7200, None]},
+            "must be given together, got some alone",
+        ),
+        "no word of its end": ({"censored": [None, *LIVES["censored"][1:]]}, "must be given together, got some alone"),
+        "empty bin": ({"lifetime_hi_s": [300, 3, 86_102, 600, 300, 7200, None]}, "must be bins: 0 <= lo < hi"),
+        "long": (
+            {"lifetime_hi_s": [600, 3, 86_102, 600, 300, 2**31, None]},
+            "must be at most 30 days, got 2147483648 s",
+        ),
+    }.values(),
+)
+def test_a_trace_without_sound_lives_is_told(tmp_path, changes, expected):
+    columns = {name: values for name, values in {**LIVES, **changes}.items() if values is not None}
+    pq.write_table(pa.table(columns), tmp_path / "trace.parquet")
+    with pytest.raises(InputError) as caught:
+        fleet.import_trace(tmp_path / "out.parquet", tmp_path / "trace.parquet", present="alive")
+
+    assert expected in str(caught.value)
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize(

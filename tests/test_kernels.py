@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetsim import engine
+from fleetsim.blocks import Block, Scope, Vms
 from fleetsim.kernels import impact, rng
 from fleetsim.kernels.jit import kernel
 from fleetsim.scenario import load_scenario
@@ -109,26 +110,28 @@ def test_of_sets_that_end_together_the_first_is_named():
     (campaign,) = load_scenario(
         'name = "ties"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "ties"\nlength = "30s"\n'
     ).campaigns
-    block = engine.Block(
+    block = Block(
         vm_key=np.arange(4),
         set_offsets=np.array([0, 1, 2]),
         set_key=np.array([10, 11]),
         unit_set_key=np.array([10, 11]),
-        update_domain=np.array([0, 0], np.uint8),
+        domain=np.array([0, 0], np.uint8),
         unit_offsets=np.array([0, 1, 2]),
     )
-    sums = engine.advance(block, campaign, key=1, start_ms=5, vm_row_start=100, origin_ms=0).sums
-    assert (sums.end_ms, sums.last_vm_row) == (30_005, 100)
+    scope, course = Scope(campaign), engine.Course(start_ms=5, key=1, origin_ms=0)
+    sums = engine.advance(Vms(block), scope, course).sums
+    assert (sums.end_ms, sums.last_vm_row) == (30_005, 0)
 
     only_singles = replace(
         block,
         set_offsets=np.array([0]),
         set_key=np.array([], np.int64),
         unit_set_key=np.array([], np.int64),
-        update_domain=np.array([], np.uint8),
+        domain=np.array([], np.uint8),
         unit_offsets=np.array([0]),
     )
-    later = engine.advance(only_singles, campaign, key=1, start_ms=5, vm_row_start=200, origin_ms=0).sums
-    assert later.last_vm_row == 200
+    later = engine.advance(Vms(only_singles), scope, course).sums
+    assert later.last_vm_row == 0
+    later.last_vm_row = 200
     sums.add(later)
-    assert sums.last_vm_row == 100
+    assert sums.last_vm_row == 0

@@ -215,8 +215,9 @@ def test_every_vm_in_scope_ends_updated_and_no_other_is_touched():
     vms = singles(italynorth=2, polandcentral=1)
     log = simulate(vms, [freeze(length_ms=10, regions=("italynorth",))], (), seed=1)
 
-    assert log.outcomes == [oracle.Outcome("c", 0, paused_ms=10), oracle.Outcome("c", 1, paused_ms=10)]
-    assert [stage.updated_count for stage in log.stages] == [2]
+    told = {"paused_ms": 10, "outcome": "updated", "event_count": 1, "effects": oracle.CLOCK_SYNCHRONISED}
+    assert log.outcomes == [oracle.Outcome("c", 0, **told), oracle.Outcome("c", 1, **told)]
+    assert [stage.counts for stage in log.stages] == [{"updated": 2}]
 
 
 def test_sets_without_guarantee_are_told_with_the_reason():
@@ -226,13 +227,16 @@ def test_sets_without_guarantee_are_told_with_the_reason():
         Vm(4, "italynorth", "one vm", 0),
         Vm(5, "polandcentral", "two domains"),
         Vm(6, "polandcentral"),
+        Vm(7, "eastus", "not concerned"),
     ]
+    log = simulate(vms, [freeze(regions=("italynorth", "polandcentral"))], (), seed=1)
 
-    assert oracle.no_guarantee(vms) == {
+    assert log.no_guarantee == {
         ("italynorth", "one domain", "one_domain"),
         ("italynorth", "one vm", "one_vm"),
         ("polandcentral", "two domains", "one_vm"),
     }
+    assert log.figures["c", "italynorth"]["no_guarantee_count"] == 2
 
 
 @pytest.mark.parametrize("edge", [("northeurope", "westeurope"), ("westeurope", "northeurope")])
@@ -369,69 +373,612 @@ def test_a_region_is_taken_through_the_spread():
     assert taken_ms == {"northeurope": 0, "westeurope": max(waits_ms) + 10}
 
 
+# ---- VMs that come and go ----
+
+
+def told(log):
+    """vm -> (outcome, paused) of a log with one campaign."""
+    return {outcome.vm: (outcome.outcome, outcome.paused_ms) for outcome in log.outcomes}
+
+
+def test_who_is_there_when_the_stage_starts_is_in_scope():
+    vms = [
+        Vm("was", "italynorth", created_ms=-50, deleted_ms=99),
+        Vm("gone", "italynorth", created_ms=-50, deleted_ms=100),
+        Vm("just", "italynorth", created_ms=100),
+        Vm("late", "italynorth", created_ms=101, deleted_ms=102),
+        Vm("here", "italynorth", deleted_ms=101),
+    ]
+    log = simulate(vms, [freeze(length_ms=10, start_ms=100)], (), seed=1)
+
+    assert starts(log) == {("c", "just"): 100, ("c", "here"): 100}
+    assert told(log) == {
+        "was": ("deleted", 0),
+        "gone": ("deleted", 0),
+        "just": ("updated", 10),
+        "late": ("already_updated", 0),
+        "here": ("deleted", 1),
+    }
+    assert spans(log) == {("c", "italynorth"): (100, 110)}
+
+
+def test_an_impact_ends_with_its_vm_and_leaves_no_effect():
+    vms = [Vm("cut", "italynorth", deleted_ms=4), Vm("whole", "italynorth", deleted_ms=10)]
+    log = simulate(vms, [freeze(length_ms=10)], (), seed=1)
+
+    # An end goes before a deletion of the same instant: the second one was frozen to the end.
+    assert log.events == [
+        oracle.Event("c", "cut", 0, 4, effects=0),
+        oracle.Event("c", "whole", 0, 10),
+    ]
+    assert log.outcomes == [
+        oracle.Outcome("c", "cut", 4, "deleted", event_count=1),
+        oracle.Outcome("c", "whole", 10, "updated", event_count=1, effects=oracle.CLOCK_SYNCHRONISED),
+    ]
+
+
+def test_a_unit_ends_as_if_nobody_had_gone():
+    vms = [Vm(0, "italynorth", "s", 0, deleted_ms=4), Vm(1, "italynorth", "s", 1)]
+    log = simulate(vms, [freeze(length_ms=10, work_ms=13, update_domain_gap_ms=5)], (), seed=1)
+
+    assert starts(log) == {("c", 0): 0, ("c", 1): 18}
+
+
+@pytest.mark.parametrize(
+    ("deleted_ms", "expected_ms", "free_ms"),
+    [
+        (9, {0: 0, 2: 15}, 25),  # before its turn: its place costs nothing, and the gap is that of the first
+        (10, {0: 0, 2: 15}, 25),
+        (12, {0: 0, 2: 15}, 25),  # in the gap before it
+        (15, {0: 0, 2: 15}, 25),  # at its start: deletions go first
+        (16, {0: 0, 1: 15, 2: 30}, 40),
+    ],
+)
+def test_a_domain_that_lost_its_vms_costs_no_time_and_no_gap(deleted_ms, expected_ms, free_ms):
+    vms = [Vm(i, "italynorth", "s", i, deleted_ms=deleted_ms if i == 1 else None) for i in range(3)]
+    log = simulate(vms, [freeze(length_ms=10, update_domain_gap_ms=5)], (), seed=1)
+
+    assert {vm: start_ms for (_, vm), start_ms in starts(log).items()} == expected_ms
+    assert log.stages[0].free_ms == free_ms
+
+
+def test_the_last_domain_is_done_while_the_gap_still_bars_it():
+    # It would start at 110; its only VM goes at 60, and that frees the region for the next campaign.
+    vms = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 1, deleted_ms=60)]
+    log = simulate(vms, [freeze(length_ms=10, update_domain_gap_ms=100), freeze("next", 10)], (), seed=1)
+
+    first, following = log.stages
+    assert (first.first_start_ms, first.last_end_ms, first.free_ms) == (0, 10, 60)
+    assert (following.start_ms, following.counts) == (60, {"updated": 1, "deleted": 1})
+
+
+def test_domains_lost_one_after_the_other_are_done_in_turn():
+    # Domain 1 is done when its turn comes at 10, its VM being gone since 3; domain 2 in its turn at 40; 3 at 40 too.
+    lost_ms = {1: 3, 2: 40, 3: 20}
+    vms = [Vm(i, "italynorth", "s", i, deleted_ms=lost_ms.get(i)) for i in range(4)]
+    log = simulate(vms, [freeze(length_ms=10, update_domain_gap_ms=1_000)], (), seed=1)
+
+    assert starts(log) == {("c", 0): 0}
+    assert log.stages[0].free_ms == 40
+
+
+def test_who_is_gone_before_the_spread_lets_it_start_is_done_at_its_start():
+    vms = [Vm(3, "italynorth", deleted_ms=1), Vm(1, "italynorth", 9, 0, deleted_ms=1)]
+    log = simulate(vms, [freeze(length_ms=10, spread_ms=1_000)], (), seed=1)
+
+    waits_ms = [
+        oracle.draw64(1, "c", identity, stream) * 1_000 // 2**64
+        for identity, stream in ((3, oracle.SINGLE_SPREAD), (9, oracle.SET_SPREAD))
+    ]
+    assert min(waits_ms) > 1
+    assert log.events == []
+    assert log.stages == [
+        oracle.StageSpan("c", "italynorth", 0, 0, None, None, free_ms=max(waits_ms), counts={"deleted": 2})
+    ]
+
+
+def test_a_stage_with_nobody_to_hit_is_never_at_work():
+    vms = [Vm(0, "northeurope", created_ms=1), *(Vm(i, "westeurope") for i in (1, 2))]
+    log = simulate(vms, [freeze(length_ms=10, pair_lag_ms=50)], [("northeurope", "westeurope")], seed=1)
+
+    # It is judged when it is asked for, and neither bars its neighbour nor makes it wait for the lag.
+    assert spans(log) == {("c", "northeurope"): (None, None), ("c", "westeurope"): (0, 10)}
+    assert log.stages[0] == oracle.StageSpan("c", "northeurope", 0, None, None, None, None, {"already_updated": 1})
+
+
+def test_a_stage_that_lost_all_its_vms_while_it_waited_starts_and_is_free_at_once():
+    vms = [*singles(westeurope=1), Vm(1, "northeurope", deleted_ms=9), Vm(2, "northeurope", deleted_ms=10)]
+    campaigns = [freeze("c", 10, pair_lag_ms=7), freeze("again", 10, start_ms=1, regions=("westeurope",))]
+    log = simulate(vms, campaigns, [("northeurope", "westeurope")], seed=1)
+
+    # `again` follows at 10 in its own region, and keeps northeurope out until 27: all its VMs are gone by then.
+    assert [(stage.campaign, stage.region, stage.start_ms, stage.free_ms) for stage in log.stages] == [
+        ("c", "westeurope", 0, 10),
+        ("c", "northeurope", 27, 27),
+        ("again", "westeurope", 10, 20),
+    ]
+
+
+def test_the_lag_counts_from_a_stage_that_was_free_at_once():
+    vms = [*singles(westeurope=1), Vm(1, "northeurope", deleted_ms=9)]
+    campaigns = [
+        freeze("c", 10, pair_lag_ms=7, pair_order=("westeurope",)),
+        freeze("late", 10, start_ms=18, regions=("westeurope",)),
+    ]
+    log = simulate(vms, campaigns, [("northeurope", "westeurope")], seed=1)
+
+    # northeurope is taken at 17 and free at 17: westeurope may follow 7 later.
+    assert spans(log)["late", "westeurope"] == (24, 34)
+
+
+# ---- Who is selected ----
+
+
+def test_where_takes_all_columns_and_any_value_and_never_a_null():
+    vms = [
+        Vm(0, "italynorth", size="A", attributes={"workload": "web"}),
+        Vm(1, "italynorth", size="B", attributes={"workload": "web"}),
+        Vm(2, "italynorth", size="B", attributes={"workload": "db"}),
+        Vm(3, "italynorth", size="A", attributes={"workload": None}),
+        Vm(4, "italynorth", size="A", attributes={"workload": "batch"}),
+    ]
+    log = simulate(vms, [freeze(where={"size": ["A"], "workload": ["web", "db"]})], (), seed=1)
+
+    assert told(log) == {0: ("updated", 30_000)}
+
+
+def test_who_is_not_selected_leaves_no_gap():
+    vms = [Vm(i, "italynorth", "s", i) for i in range(3)]
+    log = simulate(vms, [freeze(length_ms=10, update_domain_gap_ms=5, where=lambda vm: vm.vm != 1)], (), seed=1)
+
+    assert starts(log) == {("c", 0): 0, ("c", 2): 15}
+
+
+def test_pair_order_counts_who_is_selected_and_a_region_without_any_is_no_stage():
+    vms = singles(northeurope=2, westeurope=3, italynorth=1)
+    log = simulate(
+        vms, [freeze(length_ms=10, where=lambda vm: vm.vm in (0, 1, 2))], [("northeurope", "westeurope")], seed=1
+    )
+
+    assert spans(log) == {("c", "westeurope"): (0, 10), ("c", "northeurope"): (10, 20)}
+
+
+def test_sizes_that_cannot_be_frozen_are_left_alone():
+    sizes = {"cannot_freeze": frozenset({"M"})}
+    vms = [
+        Vm(0, "italynorth", "s", 0, size="M"),
+        Vm(1, "italynorth", "s", 1, size="D"),
+        Vm(2, "italynorth", size="M", deleted_ms=0),
+        Vm(3, "italynorth", size="M", created_ms=1),
+        Vm(4, "polandcentral", size="M"),
+    ]
+    log = simulate(vms, [freeze(length_ms=10, **sizes)], (), seed=1)
+
+    assert starts(log) == {("c", 1): 0}
+    assert {outcome.vm: (outcome.outcome, outcome.reason) for outcome in log.outcomes} == {
+        0: ("unaffected", "cannot_freeze"),
+        1: ("updated", "none"),
+        2: ("deleted", "none"),
+        3: ("already_updated", "none"),
+        4: ("unaffected", "cannot_freeze"),
+    }
+    assert [stage.start_ms for stage in log.stages] == [0, None]
+
+
+def test_a_campaign_without_impact_hits_nobody_and_bars_nobody():
+    vms = [Vm(0, "italynorth"), Vm(1, "italynorth", deleted_ms=0), Vm(2, "italynorth", created_ms=1)]
+    log = simulate(vms, [freeze("quiet", kind="no_impact"), freeze("c", 10)], (), seed=1)
+
+    assert {outcome.vm: (outcome.outcome, outcome.reason) for outcome in log.outcomes[:3]} == {
+        0: ("unaffected", "no_impact"),
+        1: ("deleted", "none"),
+        2: ("already_updated", "none"),
+    }
+    assert spans(log) == {("quiet", "italynorth"): (None, None), ("c", "italynorth"): (0, 10)}
+
+
+def test_families_have_lengths_of_their_own():
+    lengths = {"family_lengths": {"D": strategies.constant(7), "E": strategies.constant(12)}}
+    vms = [Vm(i, "italynorth", "s", 0, size=size) for i, size in enumerate(["D", "E", "X", None])]
+    log = simulate([*vms, Vm(9, "italynorth", "s", 1)], [freeze(length_ms=10, **lengths)], (), seed=1)
+
+    assert {event.vm: (event.start_ms, event.duration_ms) for event in log.events} == {
+        0: (0, 7),
+        1: (0, 12),
+        2: (0, 10),
+        3: (0, 10),
+        9: (12, 10),
+    }
+
+
+# ---- How sets walk ----
+
+
+def test_a_set_may_walk_its_fault_domains():
+    vms = [Vm(i, "italynorth", "s", update_domain=i, fault_domain=i // 2) for i in range(4)]
+    log = simulate(vms, [freeze(length_ms=10, walk_by="fault_domain")], (), seed=1)
+
+    assert starts(log) == {("c", 0): 0, ("c", 1): 0, ("c", 2): 10, ("c", 3): 10}
+
+
+def test_default_fault_domains_are_three():
+    log = simulate(
+        [Vm(i, "italynorth", "s", 0) for i in range(5)], [freeze(length_ms=10, walk_by="fault_domain")], (), seed=1
+    )
+
+    assert [starts(log)["c", vm] for vm in range(5)] == [0, 10, 20, 0, 10]
+
+
+def test_a_scale_set_is_cut_into_groups_of_a_hundred_by_id():
+    vms = [Vm(i, "italynorth", "s", set_kind="scale_set") for i in reversed(range(201))]
+    groups = {vm.vm: (vm.set, vm.update_domain, vm.fault_domain) for vm in oracle.as_prepared(vms)}
+
+    assert [groups[vm] for vm in (0, 99, 100, 104, 199, 200)] == [
+        ("s/pg-0", 0, 0),
+        ("s/pg-0", 4, 0),
+        ("s/pg-1", 0, 0),
+        ("s/pg-1", 4, 1),
+        ("s/pg-1", 4, 0),
+        ("s/pg-2", 0, 0),
+    ]
+    assert {vm.set for vm in oracle.as_prepared(vms[:100])} == {"s"}
+
+
+def test_all_sets_of_a_cluster_walk_a_domain_together():
+    # The slower domain 0 of the second set keeps the first waiting; the third set is elsewhere, the fourth alone.
+    vms = [
+        Vm(0, "italynorth", "a", 0, cluster="x", size="D"),
+        Vm(1, "italynorth", "a", 1, cluster="x", size="D"),
+        Vm(2, "italynorth", "b", 0, cluster="x"),
+        Vm(3, "italynorth", "b", 2, cluster="x"),
+        Vm(4, "italynorth", "c", 0, cluster="y", size="D"),
+        Vm(5, "italynorth", "c", 1, cluster="y"),
+        Vm(6, "italynorth", "d", 1),
+        Vm(7, "italynorth", cluster="x"),
+    ]
+    lengths = {"family_lengths": {"D": strategies.constant(4)}}
+    log = simulate(vms, [freeze(length_ms=10, sets_in_step=True, update_domain_gap_ms=1, **lengths)], (), seed=1)
+
+    assert {vm: start_ms for (_, vm), start_ms in starts(log).items()} == {
+        0: 0, 2: 0,
+        1: 11, 3: 16,
+        4: 0, 5: 5,
+        6: 0,
+        7: 0,
+    }  # fmt: skip
+    assert log.figures["c", "italynorth"]["longest_ms"] == 26
+
+
+def test_a_cluster_draws_by_its_name():
+    vms = [Vm(i, "italynorth", f"s{i % 2}", i // 2, cluster="x") for i in range(40)]
+    campaign = freeze(length_ms=10, sets_in_step=True, update_domain_order="random", spread_ms=1_000)
+    log = simulate(vms, [campaign], (), seed=1)
+
+    order = sorted(range(20), key=lambda domain: starts(log)["c", 2 * domain])
+    draws = [oracle.draw64(1, "c", "x", oracle.UPDATE_DOMAIN_ORDER, domain) for domain in order]
+    assert draws == sorted(draws)
+    assert min(starts(log).values()) == oracle.draw64(1, "c", "x", oracle.SET_SPREAD) * 1_000 // 2**64
+
+
+# ---- Waves, pairs and the horizon ----
+
+
+def waves(*names, **asked):
+    return freeze(length_ms=10, waves=names, **asked)
+
+
+@pytest.mark.parametrize(("bake_ms", "second_ms"), [(0, 10), (5, 15)])
+def test_the_next_wave_goes_when_the_last_one_has_baked(bake_ms, second_ms):
+    vms = singles(eastus=1, italynorth=1, polandcentral=1)
+    log = simulate(vms, [waves(("italynorth",), ("*",), bake_ms=bake_ms, start_ms=0)], (), seed=1)
+
+    assert {stage.region: (stage.wave, stage.asked_ms, stage.start_ms) for stage in log.stages} == {
+        "italynorth": (1, 0, 0),
+        "eastus": (2, second_ms, second_ms),
+        "polandcentral": (2, second_ms, second_ms),
+    }
+
+
+def test_a_wave_waits_for_all_its_regions_and_pairs_in_it_follow_each_other():
+    vms = singles(northeurope=1, westeurope=2, italynorth=1)
+    campaign = waves(("northeurope", "westeurope"), ("italynorth",), bake_ms=5)
+    log = simulate(vms, [campaign], [("northeurope", "westeurope")], seed=1)
+
+    assert spans(log) == {("c", "northeurope"): (0, 10), ("c", "westeurope"): (10, 20), ("c", "italynorth"): (25, 35)}
+
+
+def test_an_empty_wave_and_one_with_nobody_to_hit_only_bake():
+    vms = [*singles(italynorth=1), Vm(9, "polandcentral", created_ms=100)]
+    log = simulate(vms, [waves(("eastus",), ("polandcentral",), ("*",), bake_ms=5, start_ms=3)], (), seed=1)
+
+    # Released at 3, empty; at 8, nobody there; at 13.
+    assert {stage.region: (stage.wave, stage.asked_ms, stage.start_ms) for stage in log.stages} == {
+        "polandcentral": (2, 8, None),
+        "italynorth": (3, 13, 13),
+    }
+
+
+def test_a_wave_released_in_an_instant_takes_part_in_that_instant():
+    # At 10 the wave after italynorth is released; its stage goes before that of the later campaign in the file.
+    vms = singles(italynorth=1, polandcentral=1)
+    campaigns = [waves(("italynorth",), ("polandcentral",)), freeze("b", 10, start_ms=10)]
+    log = simulate(vms, campaigns, (), seed=1)
+
+    assert spans(log) == {
+        ("c", "italynorth"): (0, 10),
+        ("c", "polandcentral"): (10, 20),
+        ("b", "italynorth"): (10, 20),
+        ("b", "polandcentral"): (20, 30),
+    }
+
+
+def test_a_stage_kept_by_a_waiting_unit_keeps_its_wave():
+    vms = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 1, deleted_ms=60), Vm(2, "polandcentral")]
+    log = simulate(vms, [waves(("italynorth",), ("*",), bake_ms=5, update_domain_gap_ms=100)], (), seed=1)
+
+    assert spans(log) == {("c", "italynorth"): (0, 10), ("c", "polandcentral"): (65, 75)}
+
+
+@pytest.mark.parametrize(
+    ("exclusions", "second_ms"), [(("all", "all"), 17), (("all", "reboots"), 0), (("reboots", "reboots"), 0)]
+)
+def test_freezes_exclude_each_other_over_a_pair_only_where_both_are_told_to(exclusions, second_ms):
+    vms = singles(northeurope=1, westeurope=1)
+    campaigns = [
+        freeze("a", 10, regions=("northeurope",), pair_exclusion=exclusions[0], pair_lag_ms=7),
+        freeze("b", 10, regions=("westeurope",), pair_exclusion=exclusions[1]),
+        freeze("here", 10, regions=("northeurope",), pair_exclusion="reboots"),
+    ]
+    log = simulate(vms, campaigns, [("northeurope", "westeurope")], seed=1)
+
+    assert spans(log)["b", "westeurope"] == (second_ms, second_ms + 10)
+    assert spans(log)["here", "northeurope"] == (10, 20)
+
+
+@pytest.mark.parametrize(("horizon_ms", "is_run"), [(24, False), (25, True)])
+def test_a_stage_that_would_end_after_the_horizon_never_starts(horizon_ms, is_run):
+    vms = [
+        Vm(0, "italynorth", "s", 0),
+        Vm(1, "italynorth", "s", 1),
+        Vm(2, "italynorth", created_ms=20),
+        Vm(3, "italynorth", deleted_ms=0),
+        Vm(4, "italynorth", size="M"),
+        Vm(5, "italynorth", size="M", created_ms=1),
+    ]
+    asked = {"update_domain_gap_ms": 5, "cannot_freeze": frozenset({"M"})}
+    log = simulate(vms, [freeze(length_ms=10, **asked)], (), seed=1, horizon_ms=horizon_ms)
+
+    overdue = ("overdue", "no_room_in_calendar")
+    assert [(stage.start_ms, stage.free_ms) for stage in log.stages] == [(0, 25) if is_run else (None, None)]
+    assert {outcome.vm: (outcome.outcome, outcome.reason) for outcome in log.outcomes} == {
+        0: ("updated", "none") if is_run else overdue,
+        1: ("updated", "none") if is_run else overdue,
+        2: ("already_updated", "none") if is_run else overdue,
+        3: ("deleted", "none"),
+        4: ("unaffected", "cannot_freeze"),
+        5: ("already_updated", "none") if is_run else overdue,
+    }
+
+
+def test_the_horizon_is_judged_when_nothing_else_keeps_the_stage():
+    # At 10 eastus would end at 20: it is overdue, its wave over, and italynorth asked for, which is late as well.
+    # The shorter campaign goes on with westus at 10, and at 15 it is too late for eastus.
+    vms = singles(westus=1, eastus=2, italynorth=3)
+    campaign = waves(("westus", "eastus"), ("italynorth",), bake_ms=0)
+    log = simulate(vms, [campaign, freeze("b", 5)], AMERICAN, seed=1, horizon_ms=19)
+
+    assert {(stage.campaign, stage.region): (stage.asked_ms, stage.start_ms) for stage in log.stages} == {
+        ("c", "westus"): (0, 0),
+        ("c", "eastus"): (0, None),
+        ("c", "italynorth"): (10, None),
+        ("b", "westus"): (0, 10),
+        ("b", "eastus"): (0, None),
+        ("b", "italynorth"): (0, 0),
+    }
+
+
+def test_a_unit_nobody_is_left_for_counts_for_the_horizon():
+    vms = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 1, deleted_ms=60)]
+    for horizon_ms, start_ms in ((59, None), (60, 0)):
+        log = simulate(vms, [freeze(length_ms=10, update_domain_gap_ms=100)], (), seed=1, horizon_ms=horizon_ms)
+        assert [stage.start_ms for stage in log.stages] == [start_ms]
+
+
+# ---- What it comes to ----
+
+
+def test_a_set_is_out_while_all_its_living_vms_are():
+    # Domain 0: 0 and 1 from 0 to 10, domain 1: 2 from 10 to 20. The third VM comes at 4 and goes at 16.
+    vms = [
+        Vm(0, "italynorth", "s", 0),
+        Vm(1, "italynorth", "s", 0, deleted_ms=13),
+        Vm(2, "italynorth", "s", 1, deleted_ms=16),
+        Vm(3, "italynorth", "t", 0),
+        Vm(4, "italynorth", "t", 0, deleted_ms=2),
+    ]
+    log = simulate(vms, [freeze(length_ms=10)], (), seed=1, quorum=oracle.Quorum("set", "majority"))
+    figures = log.figures["c", "italynorth"]
+
+    # s: two of three to 10 (no majority), then one of three, from 13 one of two (no majority), out never.
+    # t: one domain, out to 10; without guarantee, so its ratio does not count.
+    assert figures["set_out_ms"] == 10
+    assert figures["set_down_ratio_max"] == oracle.Fraction(2, 3)
+    assert figures["quorum_lost_ms"] == 10 + 3 + 10
+    assert figures["unavailable_ms"] == 10 + 10 + 6 + 10 + 2
+    assert figures["pending_vm_ms"] == 10 + 10 + 16 + 10 + 2
+    assert (figures["set_count"], figures["single_count"], figures["vm_hit_count"]) == (2, 0, 5)
+    assert log.no_guarantee == {("italynorth", "t", "one_domain")}
+
+
+def test_vms_out_of_scope_hold_a_set_up():
+    vms = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 1, created_ms=7)]
+    log = simulate(vms, [freeze(length_ms=10, where={"update_domain": [0]})], (), seed=1)
+
+    # Alone when the stage starts, so nothing is promised; from 7 on somebody is up.
+    assert log.figures["c", "italynorth"]["set_out_ms"] == 7
+    assert log.no_guarantee == {("italynorth", "s", "one_vm")}
+
+
+@pytest.mark.parametrize(
+    ("min_up", "living_count", "need"),
+    [("majority", 1, 1), ("majority", 4, 3), ("majority", 5, 3), (2, 7, 2), (0.5, 5, 3), (1.0, 4, 4), (0.07, 100, 7)],
+)
+def test_a_quorum_is_a_majority_a_count_or_a_ratio(min_up, living_count, need):
+    assert oracle.Quorum("set", min_up).need(living_count) == need
+
+
+def test_a_group_smaller_than_the_count_has_no_quorum_to_lose():
+    vms = [Vm(i, "italynorth", "s", i) for i in range(2)]
+    for min_up, lost_ms in ((3, 0), (2, 20), (1, 0)):
+        log = simulate(vms, [freeze(length_ms=10)], (), seed=1, quorum=oracle.Quorum("set", min_up))
+        assert log.figures["c", "italynorth"]["quorum_lost_ms"] == lost_ms
+
+
+def test_an_application_goes_over_regions():
+    vms = [
+        Vm(0, "italynorth", application="shop"),
+        Vm(1, "polandcentral", application="shop"),
+        Vm(2, "polandcentral", application="mail"),
+        Vm(3, "polandcentral"),
+    ]
+    campaigns = [
+        freeze("together", 10),
+        freeze("apart", 10, start_ms=100, waves=(("italynorth",), ("*",)), bake_ms=0),
+    ]
+    log = simulate(vms, campaigns, (), seed=1, quorum=oracle.Quorum("application", 2))
+
+    assert log.campaign_figures == {
+        ("together", "application_out_ms"): 20,
+        ("together", "quorum_lost_ms"): 10,
+        ("apart", "application_out_ms"): 10,
+        ("apart", "quorum_lost_ms"): 20,
+    }
+
+
+def test_pending_counts_from_the_campaign_or_from_the_creation():
+    vms = [Vm(0, "italynorth", created_ms=-5), Vm(1, "italynorth", created_ms=4)]
+    campaigns = [freeze("first", 10), freeze("c", 10, start_ms=1)]
+    log = simulate(vms, campaigns, (), seed=1)
+
+    # The second campaign starts at 10 and ends at 20: 19 ms after its start, 16 ms after the creation of VM 1.
+    assert log.figures["c", "italynorth"]["pending_vm_ms"] == 19 + 16
+
+
+def test_the_walk_that_ended_last_is_taken_apart():
+    vms = [Vm(i, "italynorth", "s", i, deleted_ms=3 if i == 1 else None) for i in range(3)]
+    log = simulate([*vms, Vm(9, "italynorth")], [freeze(length_ms=10, work_ms=12, update_domain_gap_ms=5)], (), seed=1)
+
+    (of_set,) = [walk for walk in log.walks if len(walk.vms) == 3]
+    assert (of_set.wait_ms, of_set.end_ms, of_set.held_ms, of_set.unit_count) == (0, 29, 24, 2)
+    assert log.figures["c", "italynorth"]["longest_ms"] == 29
+
+
+# ---- Promises over drawn scenes ----
+
+
 @given(scenes())
-def test_every_vm_in_scope_is_frozen_once_a_campaign(scene: Scene):
+def test_everybody_selected_has_one_outcome_and_an_event_if_hit(scene: Scene):
     log = scene.log()
 
-    expected = Counter(
-        (request.meant.name, vm.vm)
-        for request in scene.requests
-        for vm in scene.vms
-        if request.meant.regions is None or vm.region in request.meant.regions
+    selected = {
+        (request.meant.name, vm.vm) for request in scene.requests for vm in scene.vms if request.meant.selects(vm)
+    }
+    hit = Counter((event.campaign, event.vm) for event in log.events)
+    assert Counter((outcome.campaign, outcome.vm) for outcome in log.outcomes) == Counter(selected)
+    assert all(
+        hit[outcome.campaign, outcome.vm] == outcome.event_count
+        and (outcome.event_count == 1 if outcome.outcome == "updated" else outcome.outcome == "deleted")
+        for outcome in log.outcomes
+        if outcome.event_count or outcome.outcome == "updated"
     )
-    assert Counter((event.campaign, event.vm) for event in log.events) == expected
-    assert Counter((outcome.campaign, outcome.vm) for outcome in log.outcomes) == expected
+    assert hit.total() == sum(outcome.event_count for outcome in log.outcomes)
+
+
+@given(scenes())
+def test_nobody_is_hit_who_is_not_there(scene: Scene):
+    vm_by_id = {vm.vm: vm for vm in scene.vms}
+    for event in scene.log().events:
+        vm = vm_by_id[event.vm]
+        assert vm.lives(event.start_ms)
+        assert vm.lives(event.end_ms - 1)
+        assert event.duration_ms > 0
 
 
 @given(scenes())
 def test_a_set_is_walked_one_domain_at_a_time_with_the_gap_between(scene: Scene):
-    held_ms = _held_ms(scene)
-    by_set = defaultdict(list)
-    for (campaign, region, set_id, _), span_ms in held_ms.items():
-        by_set[campaign, region, set_id].append(span_ms)
-    gap_ms = {request.meant.name: request.meant.update_domain_gap_ms for request in scene.requests}
-    for (campaign, _, _), walk in by_set.items():
+    asked = {request.meant.name: request.meant for request in scene.requests}
+    vm_by_id = {vm.vm: vm for vm in oracle.as_prepared(scene.vms)}
+    starts_ms = defaultdict(set)
+    for event in scene.log().events:
+        campaign, vm = asked[event.campaign], vm_by_id[event.vm]
+        if vm.set is not None:
+            domain = campaign.walked_domain(vm)
+            starts_ms[event.campaign, vm.region, campaign.walker(vm), domain].add((event.start_ms, vm))
+    walks = defaultdict(list)
+    for (name, region, walker, _), hits in starts_ms.items():
+        ((start_ms, vms),) = _by_first(hits).items()
+        walks[name, region, walker].append((start_ms, start_ms + _held_ms(scene, asked[name], vms)))
+    for (name, _, _), walk in walks.items():
         for (_, end_ms), (next_start_ms, _) in itertools.pairwise(sorted(walk)):
-            assert next_start_ms == end_ms + gap_ms[campaign]
+            assert next_start_ms == end_ms + asked[name].update_domain_gap_ms
 
 
 @given(scenes())
 def test_regions_of_a_pair_are_never_at_work_together(scene: Scene):
     pairs = {frozenset(edge) for edge in scene.edges()}
-    lag_ms = {request.meant.name: request.meant.pair_lag_ms for request in scene.requests}
-    for one, other in itertools.combinations(scene.log().stages, 2):
-        quiet_ms = max(other.start_ms - one.last_end_ms, one.start_ms - other.last_end_ms)
+    asked = {request.meant.name: request.meant for request in scene.requests}
+    at_work = [stage for stage in scene.log().stages if stage.start_ms is not None]
+    for one, other in itertools.combinations(at_work, 2):
+        quiet_ms = max(other.start_ms - one.free_ms, one.start_ms - other.free_ms)
+        campaigns = asked[one.campaign], asked[other.campaign]
         if one.region == other.region:
             assert quiet_ms >= 0
-        elif frozenset((one.region, other.region)) in pairs:
-            assert quiet_ms >= max(lag_ms[one.campaign], lag_ms[other.campaign])
+        elif frozenset((one.region, other.region)) in pairs and all(each.pair_exclusion == "all" for each in campaigns):
+            assert quiet_ms >= max(each.pair_lag_ms for each in campaigns)
 
 
 @given(scenes())
 def test_a_stage_starts_when_asked_or_when_a_neighbour_lets_it(scene: Scene):
     pairs = {frozenset(edge) for edge in scene.edges()}
     lag_ms = {request.meant.name: request.meant.pair_lag_ms for request in scene.requests}
-    stages = scene.log().stages
-    for stage in stages:
+    at_work = [stage for stage in scene.log().stages if stage.start_ms is not None]
+    for stage in at_work:
         let_ms = {
-            other.last_end_ms + (other.region != stage.region and max(lag_ms[other.campaign], lag_ms[stage.campaign]))
-            for other in stages
+            other.free_ms + (other.region != stage.region and max(lag_ms[other.campaign], lag_ms[stage.campaign]))
+            for other in at_work
             if other.region == stage.region or frozenset((other.region, stage.region)) in pairs
         }
         assert stage.start_ms == stage.asked_ms or stage.start_ms in let_ms
 
 
-def _held_ms(scene):
-    """(campaign, region, set, domain) -> [start, end) of its unit, worked out from the events."""
-    vm_by_id = {vm.vm: vm for vm in oracle.with_domains(scene.vms)}
-    work_ms = {request.meant.name: request.meant.work_ms for request in scene.requests}
-    units = defaultdict(list)
-    for event in scene.log().events:
-        vm = vm_by_id[event.vm]
-        if vm.set is not None:
-            units[event.campaign, vm.region, vm.set, vm.update_domain].append(event)
-    held_ms = {}
-    for unit, events in units.items():
-        (start_ms,) = {event.start_ms for event in events}
-        held_ms[unit] = (start_ms, start_ms + max(work_ms[unit[0]], *(event.duration_ms for event in events)))
-    return held_ms
+@given(scenes())
+def test_no_stage_is_free_after_the_horizon(scene: Scene):
+    if scene.horizon_ms is not None:
+        assert all(stage.free_ms is None or stage.free_ms <= scene.horizon_ms for stage in scene.log().stages)
+
+
+@given(scenes())
+def test_waves_follow_each_other(scene: Scene):
+    stages = scene.log().stages
+    for request in scene.requests:
+        campaign, own = request.meant, [stage for stage in stages if stage.campaign == request.meant.name]
+        for one, other in itertools.permutations(own, 2):
+            if one.wave == other.wave:
+                assert one.asked_ms == other.asked_ms
+            elif one.wave < other.wave:
+                over_ms = one.asked_ms if one.free_ms is None else one.free_ms
+                assert other.asked_ms >= over_ms + campaign.bake_ms
+
+
+def _by_first(pairs):
+    found = defaultdict(list)
+    for key, value in pairs:
+        found[key].append(value)
+    return found
+
+
+def _held_ms(scene, campaign, vms):
+    """How long the unit of *vms* was held: for `work`, or for the longest of their draws."""
+    draws = [oracle.draw64(scene.seed, campaign.name, vm.vm, oracle.LENGTH) for vm in vms]
+    lengths_ms = [oracle.length_at(campaign.quantiles_of(vm), draw) for vm, draw in zip(vms, draws, strict=True)]
+    return max(campaign.work_ms, *lengths_ms)

@@ -8,21 +8,30 @@ of pair lag later: single f is paused 5 s at 1,802 s, set 8 of one VM, e, 20 s a
 import datetime
 import io
 import json
+import math
 import random
 import re
+import shutil
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tomli_w
 from rich.console import Console
 
-from fleetsim import schema
+from fleetsim import figures, schema
 from fleetsim.errors import InputError
-from fleetsim.figures import FIGURES, RunFiles, duration, impact_by, read_events
-from fleetsim.reporting import report
+from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, read_events
+from fleetsim.reporting import OF_WHOLE, report
 
 START = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
 
@@ -83,6 +92,7 @@ BINS = {  # (region, figure): bin -> value
     ("north", "paused_ms_histogram"): {8_960: 1, 9_984: 1, 11_904: 1, 29_952: 1},
     ("south", "paused_ms_histogram"): {4_992: 1, 19_968: 1},
 }
+NO_OUTCOMES = dict.fromkeys(OUTCOME_COUNTS, 0)
 HYPERVISOR = {"name": "hypervisor", "regions": ["north", "south"], "pair_lag_ms": 60_000}
 CHAIN = [
     "north from 0 s, as asked: 16 min 40 s of spread, 42.0 s of work and 10 min of gap in set 7 (2 domains)",
@@ -175,9 +185,15 @@ def write_run(
             | {
                 "campaign": stage["campaign"],
                 "region": stage["region"],
+                "wave": stage.get("wave", 1),
                 "updated_count": stage["vm_hit_count"],
+                **{f"{word}_count": count for word, count in stage.get("ends", {}).items()},
             }
-            | {"first_start_at": at(stage["first_start_ms"]), "last_end_at": at(stage["end_ms"])}
+            | (
+                {"first_start_at": at(stage["first_start_ms"]), "last_end_at": at(stage["end_ms"])}
+                if "end_ms" in stage
+                else {}
+            )
             for stage in stages
         ],
     )
@@ -191,7 +207,7 @@ def write_run(
         }
         for stage in stages
         for name, value in stage.items()
-        if name not in ("campaign", "region")
+        if name not in ("campaign", "region", "wave", "ends")
     ]
     binned = [
         {
@@ -295,8 +311,12 @@ def test_every_figure_of_the_campaign(run):
     assert values(report(run).frame, "campaign", "hypervisor") == {
         "length_ms": 8_722_000 - 500_000,
         "length_bound_ratio": 8_222_000 / (642_000 + 60_000 + 20_000),
+        "first_start_ms": 500_000,
+        "last_end_ms": 8_722_000,
         "vm_count": 6,
         "vm_hit_count": 6,
+        **NO_OUTCOMES,
+        "updated_count": 6,
         "paused_ms_p50": 10_000,  # third of 5, 9, 10, 12, 20, 30 s
         "paused_ms_p99": 30_000,
         "paused_ms_max": 30_000,
@@ -311,8 +331,12 @@ def test_every_figure_of_a_stage(run):
     assert values(report(run).frame, "stage", "hypervisor/1/north") == {
         "length_ms": 1_142_000,
         "length_bound_ratio": 1_142_000 / 642_000,
+        "first_start_ms": 500_000,
+        "last_end_ms": 1_642_000,
         "vm_count": 4,
         "vm_hit_count": 4,
+        **NO_OUTCOMES,
+        "updated_count": 4,
         "paused_ms_p50": 10_000,  # second of 9, 10, 12, 30 s
         "paused_ms_p99": 30_000,
         "paused_ms_max": 30_000,
@@ -348,8 +372,10 @@ def test_quiet_hours_take_nothing(tmp_path):
     ]
     assert len(report(run).frame.filter(grain="hour")) == 4
     lines = rendered(run).splitlines()
-    assert lines[-1].split() == ["0", "h", "1,000,000,001", "h"]
-    assert lines[-2].partition("▕")[2] == "█" + " " * 65 + "▃"  # one bar at each end of 67 columns
+    last = max(place for place, line in enumerate(lines) if "▕" in line)
+    bar, axis = lines[last : last + 2]
+    assert axis.split() == ["0", "h", "1,000,000,001", "h"]
+    assert bar.partition("▕")[2] == "█" + " " * 65 + "▃"  # one bar at each end of 67 columns
 
 
 def test_frame_is_the_declared_table(run):
@@ -357,8 +383,9 @@ def test_frame_is_the_declared_table(run):
 
     assert frame.columns == schema.REPORT.names()
     assert frame.select("figure", "grain", "key").is_unique().all()
-    units = dict(frame.select("figure", "unit").unique().rows())
-    assert units == {name: figure.unit for name, figure in FIGURES.items()}
+    assert all(FIGURES[name].unit == unit for name, unit in frame.select("figure", "unit").unique().rows())
+    for name, grain in frame.select("figure", "grain").unique().rows():
+        assert grain in FIGURES[name].grains or (grain == "size" and "by" in FIGURES[name].grains), (name, grain)
 
 
 @pytest.mark.parametrize("least_ms", [1, 1_000_000], ids=["a bin each", "one bin"])
@@ -435,7 +462,9 @@ def test_without_events_and_outcomes_percentiles_come_from_the_histogram(tmp_pat
     figures = values(found.frame, "campaign", "hypervisor")
     assert [figures[f"paused_ms_{which}"] for which in ("p50", "p99", "max")] == [9_984, 29_952, 29_952]
     assert (figures["vm_hit_count"], figures["unavailable_ms"]) == (6, 86_000)
-    assert found.to_dict()["approximate"] == ["paused_ms_p50", "paused_ms_p99", "paused_ms_max"]
+    approximate = ["paused_ms_p50", "paused_ms_p99", "paused_ms_max", "paused_over_ratio"]
+    assert found.to_dict()["approximate"] == approximate
+    assert values(found.frame, "pause", "hypervisor/10s") == {"paused_over_ratio": 3 / 6}  # 9,984 ms is 10 s
     console = Console(width=80, record=True, file=io.StringIO())
     found.render(console)
     assert "~10.0 s" in console.export_text()
@@ -454,7 +483,7 @@ def test_a_campaign_without_vms_has_no_lengths(tmp_path):
 
     assert {name for name, value in found.items() if value is None} == {
         *("length_ms", "length_bound_ratio", "paused_ms_p50", "paused_ms_p99", "paused_ms_max"),
-        "set_down_ratio_max",
+        *("set_down_ratio_max", "first_start_ms", "last_end_ms"),
     }
     assert {value for value in found.values() if value is not None} == {0}
 
@@ -566,6 +595,7 @@ def test_groups_by_size(tmp_path, kept):
         "paused_ms_p99": 20_000,
         "paused_ms_max": 20_000,
         "unavailable_ms": 42_000,
+        **({} if kept.get("events") is False else {"first_start_ms": 1_000_000, "last_end_ms": 8_722_000}),
     }
     assert values(frame, "size", "hypervisor/a%2Fb%25")["unavailable_ms"] == 9_000
     assert values(frame, "size", "hypervisor/%00")["unavailable_ms"] == 35_000
@@ -583,6 +613,8 @@ def test_groups_by_several_columns(run, by):
     assert table["rows"][0] == {
         "key": ["north", "2x3.5"],
         "figures": {
+            "first_start_ms": 1_000_000,
+            "last_end_ms": 1_012_000,
             "vm_count": 2,
             "vm_hit_count": 2,
             "paused_ms_p50": 10_000,
@@ -677,6 +709,801 @@ def test_a_file_of_no_campaign_of_the_run_is_an_input_error(tmp_path):
         read_events(run)
 
 
+# Drawn worlds: every figure beside a second computation, in plain Python over the rows
+
+DAY_MS = 86_400_000
+MONTH_MS = 30 * DAY_MS
+SIZES = ("small", "large", "fixed", None)
+TOLERANCE_MS = {"streaming": 5_000, "database": 60_000, "unheard of": 1}
+
+
+@dataclass
+class World:
+    """A run drawn at random, and what was written: VMs as rows, events and outcomes by campaign."""
+
+    path: Path
+    vms: list[dict[str, Any]]
+    events: dict[str, dict[int, tuple[int, int]]]
+    outcomes: dict[str, dict[int, str]]
+    campaigns: list[dict[str, Any]]
+
+    def alive(self, row: int, at_ms: int) -> bool:
+        created, deleted = self.vms[row].get("created_ms"), self.vms[row].get("deleted_ms")
+        return (created is None or created <= at_ms) and (deleted is None or at_ms < deleted)
+
+    def stands_ms(self, row: int) -> int | None:
+        vm = self.vms[row]
+        return vm["pause_max_ms"] if vm["pause_max_ms"] is not None else TOLERANCE_MS.get(vm["workload"])
+
+    def is_over(self, campaign: str, row: int) -> bool:
+        event, stands_ms = self.events[campaign].get(row), self.stands_ms(row)
+        return event is not None and stands_ms is not None and event[1] > stands_ms
+
+    def spans(self, campaigns: Sequence[str], rows: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
+        """(start_ms, end_ms, living, out) between any two changes among *rows*."""
+        hits = [
+            (row, start_ms, start_ms + length_ms)
+            for campaign in campaigns
+            for row, (start_ms, length_ms) in self.events[campaign].items()
+            if row in rows
+        ]
+        instants = {instant for _, *both in hits for instant in both}
+        for row in rows:
+            instants |= {
+                self.vms[row][name] for name in ("created_ms", "deleted_ms") if self.vms[row].get(name) is not None
+            }
+        for start_ms, end_ms in pairwise(sorted(instants)):
+            living = sum(self.alive(row, start_ms) for row in rows)
+            yield start_ms, end_ms, living, sum(first <= start_ms < last for _, first, last in hits)
+
+    def missed(self, campaigns: Sequence[str], rows: Sequence[int], line: int) -> bool:
+        """Whether all living VMs of *rows* are out for too long in some month."""
+        by_month: dict[int, int] = defaultdict(int)
+        for start_ms, end_ms, living, out in self.spans(campaigns, rows):
+            if out == living > 0:
+                for month in range(start_ms // MONTH_MS, end_ms // MONTH_MS + 1):
+                    by_month[month] += max(0, min(end_ms, (month + 1) * MONTH_MS) - max(start_ms, month * MONTH_MS))
+        return max(by_month.values(), default=0) * 10_000 > (10_000 - line) * MONTH_MS
+
+    def groups(self, column: str, rows: Iterable[int]) -> dict[Any, list[int]]:
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for row in rows:
+            groups[self.vms[row][column]].append(row)
+        return dict(groups)
+
+
+def needed(min_up: str | int | float, living: int) -> int:
+    if min_up == "majority":
+        return living // 2 + 1
+    return math.ceil(min_up * living) if isinstance(min_up, float) else min_up
+
+
+def drawn(
+    path: Path, seed: int, *, lifetimes: bool = True, outputs: Sequence[str] = ("events", "outcomes"), **resolved: Any
+) -> World:
+    """A world of two campaigns in two regions, its fleet in parts of few VMs; lengths around the lines of SLAs."""
+    draw = random.Random(seed)
+    vms: list[dict[str, Any]] = []
+    starts: dict[Any, int] = {}
+    for row in range(60):
+        region = ("north", "south")[row >= 32]
+        its_set = draw.choice([None, row // 4, row // 4, row // 4])
+        created_ms = draw.choice([None, None, -5, draw.randrange(40 * DAY_MS)]) if lifetimes else None
+        deleted_ms = draw.choice([None, None, draw.randrange(41 * DAY_MS, 80 * DAY_MS)]) if lifetimes else None
+        vms.append(
+            {
+                "vm": f"v{row}",
+                "region": region,
+                "set": its_set,
+                "vm_row": row,
+                "size": draw.choice(SIZES),
+                "workload": draw.choice(["streaming", "database", "web", None]),
+                "pause_max_ms": draw.choice([None, None, 4_000, 600_000]),
+                "application": draw.choice(["shop", "bank", "game", f"a{row // 3}", f"b{row // 2}", None]),
+                "created_ms": created_ms,
+                "deleted_ms": deleted_ms,
+            }
+        )
+    campaigns = [
+        {"name": "hypervisor", "regions": ["north", "south"], "where": {}},
+        {"name": "firmware", "regions": ["north"], "where": {"workload": ["streaming", "web"]}, "start_ms": 3 * DAY_MS},
+    ]
+    world = World(path, vms, {}, {}, campaigns)
+    for place, campaign in enumerate(campaigns):
+        campaign |= {"kind": "freeze", "pair_lag_ms": 0}
+        events, outcomes = (
+            world.events.setdefault(campaign["name"], {}),
+            world.outcomes.setdefault(campaign["name"], {}),
+        )
+        for row, vm in enumerate(vms):
+            words = campaign["where"].get("workload")
+            if vm["region"] not in campaign["regions"] or (words and vm["workload"] not in words):
+                continue
+            # Sets and some applications at once, so that all of them are out; months end at 30 d and 60 d.
+            key = (place, vm["set"] if vm["set"] is not None else draw.choice([vm["application"], row]))
+            month_end_ms = draw.choice([30, 60]) * DAY_MS - draw.randrange(3_000_000)
+            start_ms = starts.setdefault(key, month_end_ms + place * DAY_MS * draw.choice([1, 9]))
+            length_ms = draw.choice([3_000, 5_000, 5_001, 60_000, 259_200, 259_201, 1_296_001, 2_592_000, 5_000_000])
+            if not world.alive(row, start_ms) or draw.random() < 0.1:
+                outcomes[row] = draw.choice(["deleted", "already_updated", "overdue", "unaffected"])
+                continue
+            deleted_ms = vm["deleted_ms"]
+            is_cut = deleted_ms is not None and start_ms + length_ms > deleted_ms
+            events[row] = (start_ms, deleted_ms - start_ms if is_cut else length_ms)
+            outcomes[row] = "deleted" if is_cut else "updated"
+    write_world(world, outputs=outputs, **resolved)
+    return world
+
+
+def write_world(world: World, *, outputs: Sequence[str], **resolved: Any) -> None:
+    """Write *world* as the engine does: a part of each table for each stage and part of the fleet."""
+    run, rows = world.path, []
+    for vm in world.vms:
+        lives = {name: None if vm[f"{name}_ms"] is None else at(vm[f"{name}_ms"]) for name in ("created", "deleted")}
+        rows.append(
+            vm
+            | {
+                name: value
+                for name, value in lives.items()
+                if any(each[f"{name}_ms"] is not None for each in world.vms)
+            }
+        )
+    for region in ("north", "south"):
+        own = [row for row in rows if row["region"] == region]
+        for number, first in enumerate(range(0, len(own), 16)):  # sets are four VMs in a row: none is in two parts
+            part = own[first : first + 16]
+            write_table(
+                run / f"fleet/region={region}/part-{number:05}.parquet",
+                schema.FLEET,
+                [dict.fromkeys(rows[0]) | row for row in part],
+                vm=pa.string(),
+                vm_row=pa.uint32(),
+            )
+            for place, campaign in enumerate(world.campaigns):
+                name = campaign["name"]
+                if region not in campaign["regions"]:
+                    continue
+                path = f"region={region}/part-c{place:03}-i001-{number:05}.parquet"
+                base = {"campaign": name, "iteration": 1, "effects": 16, "phase": "platform", "kind": "freeze"}
+                hits = [
+                    (row["vm_row"], *world.events[name][row["vm_row"]])
+                    for row in part
+                    if row["vm_row"] in world.events[name]
+                ]
+                write_table(
+                    run / "events" / path,
+                    schema.EVENTS,
+                    [
+                        base
+                        | {"result": "completed", "vm_row": row, "start_at": at(start_ms), "duration_ms": length_ms}
+                        for row, start_ms, length_ms in hits
+                    ],
+                )
+                write_table(
+                    run / "outcomes" / path,
+                    schema.OUTCOMES,
+                    [
+                        base
+                        | {"vm_row": row["vm_row"], "outcome": world.outcomes[name][row["vm_row"]], "reason": "none"}
+                        | {"paused_ms": world.events[name].get(row["vm_row"], (0, 0))[1], "down_ms": 0}
+                        | {"event_count": int(row["vm_row"] in world.events[name])}
+                        for row in part
+                        if row["vm_row"] in world.outcomes[name]
+                    ],
+                )
+    for table in {"events", "outcomes"} - set(outputs):
+        shutil.rmtree(run / table)
+    stages, summary = [], []
+    for campaign in world.campaigns:
+        for region in campaign["regions"]:
+            name = campaign["name"]
+            base = {"campaign": name, "iteration": 1, "region": region}
+            own = [row for row in world.outcomes[name] if world.vms[row]["region"] == region]
+            hits = [world.events[name][row] for row in own if row in world.events[name]]
+            ends = Counter(world.outcomes[name][row] for row in own)
+            counts = {f"{word}_count": ends[word] for word in schema.words(schema.Outcome)}
+            stages.append(base | {"wave": 1, "bottleneck": "work"} | counts)
+            end_ms = max(start_ms + length_ms for start_ms, length_ms in hits)
+            sets = world.groups("set", (row for row, vm in enumerate(world.vms) if vm["region"] == region))
+            out_ms = sum(
+                last_ms - first_ms
+                for key, members in sets.items()
+                if key is not None
+                for first_ms, last_ms, living, out in world.spans([name], members)
+                if out == living > 0
+            )
+            singles = {
+                "asked_ms": campaign.get("start_ms", 0),
+                "start_ms": campaign.get("start_ms", 0),
+                "end_ms": end_ms,
+                "free_ms": end_ms,
+                "first_start_ms": min(start_ms for start_ms, _ in hits),
+                "vm_hit_count": len(hits),
+                "unavailable_ms": sum(length_ms for _, length_ms in hits),
+                "set_down_ratio_max": 0.5,
+                "set_out_ms": out_ms,
+                "no_guarantee_count": 2,
+                "pending_vm_ms": 1_000 * len(hits),
+                "longest_ms": 1_000,
+                "last_vm_row": own[0],
+                **dict.fromkeys(("last_spread_ms", "last_work_ms", "last_gap_ms", "last_domain_count"), 1),
+            }
+            summary += [base | {"figure": figure, "value": value} for figure, value in singles.items()]
+    write_table(run / "stages.parquet", schema.STAGES, stages)
+    write_table(run / "summary.parquet", schema.SUMMARY, summary)
+    write_table(run / "no_guarantee.parquet", schema.NO_GUARANTEE, [])
+    (run / "pairs.csv").write_text("region,paired_region,geography\nnorth,south,\n")
+    head = {"name": "drawn", "start": START, "seed": 7, "preset": "azure-2017", **resolved}
+    head |= {"outputs": {name: name in outputs for name in ("events", "outcomes")}, "campaign": world.campaigns}
+    (run / "resolved.toml").write_text(tomli_w.dumps(head))
+    manifest = {
+        "fleetsim_version": "0.1.0",
+        "schema_version": schema.SCHEMA_VERSION,
+        "seed": 7,
+        "scenario_digest": "5c" * 32,
+        "fleet_digest": "f1" * 32,
+        "run_digest": "d1" * 32,
+        "parts": [],
+        "counts": {"vms": len(world.vms), "events": sum(map(len, world.events.values()))},
+        "invented": [],
+        "warnings": [],
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+SEEDS = range(6)
+EITHER = [("events", "outcomes"), ("events",), ("outcomes",)]
+
+
+@pytest.mark.parametrize("outputs", EITHER, ids=["both", "events", "outcomes"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_vms_over_their_tolerance(tmp_path, seed, outputs):
+    world = drawn(tmp_path / "run", seed, outputs=outputs, tolerance_ms=TOLERANCE_MS)
+
+    frame = report(world.path, by=["size", "region,set"]).frame.filter(figure="over_tolerance_count")
+
+    found = {(grain, key): value for grain, key, value in frame.select("grain", "key", "value").rows()}
+    expected: dict[tuple[str, str], int] = defaultdict(int)
+    for campaign, outcomes in world.outcomes.items():
+        for row in outcomes:
+            vm, is_over = world.vms[row], world.is_over(campaign, row)
+            null = {name: "%00" if vm[name] is None else vm[name] for name in ("workload", "size", "set")}
+            expected["campaign", campaign] += is_over
+            expected["stage", f"{campaign}/1/{vm['region']}"] += is_over
+            expected["workload", f"{campaign}/{null['workload']}"] += is_over
+            expected["size", f"{campaign}/{null['size']}"] += is_over
+            expected["region,set", f"{campaign}/{vm['region']}/{null['set']}"] += is_over
+    assert found == expected
+    assert sum(expected.values()) > 0
+
+
+def test_a_vms_own_tolerance_goes_before_its_workloads(tmp_path):
+    world = drawn(tmp_path / "run", 1)  # without [tolerance]
+    own = {row for row in world.events["hypervisor"] if world.vms[row]["pause_max_ms"] is not None}
+
+    found = values(report(world.path).frame, "campaign", "hypervisor")["over_tolerance_count"]
+
+    assert found == sum(world.is_over("hypervisor", row) for row in own)
+
+
+@pytest.mark.parametrize("kept", [{"events": False, "outcomes": False}, {}], ids=["histogram", "no tolerance"])
+def test_a_tolerance_that_cannot_be_told_is_not_shown(tmp_path, kept):
+    found = report(write_run(tmp_path / "run", **kept))
+
+    assert "over_tolerance_count" not in found.frame["figure"]
+    assert found.intolerances == []
+    assert "over_tolerance" not in rendered(tmp_path / "run")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_remedies_are_counted_over_the_vms_hit(tmp_path, seed):
+    world = drawn(tmp_path / "run", seed, tolerance_ms=TOLERANCE_MS, cannot_migrate_sizes=["fixed"])
+
+    found = {(each.campaign, each.workload): each for each in report(world.path).intolerances}
+
+    expected_keys = {
+        (campaign, world.vms[row]["workload"])
+        for campaign, hit in world.events.items()
+        for row in hit
+        if world.is_over(campaign, row)
+    }
+    assert found.keys() == expected_keys
+    for (campaign, workload), each in found.items():
+        scope = [row for row in world.outcomes[campaign] if world.vms[row]["workload"] == workload]
+        hit = [row for row in scope if row in world.events[campaign]]
+        stands = {row: stands_ms for row in hit if (stands_ms := world.stands_ms(row)) is not None}
+        over = [row for row in hit if world.is_over(campaign, row)]
+        assert (each.vm_count, each.vm_hit_count, each.over_tolerance_count) == (len(scope), len(hit), len(over))
+        assert (each.tolerance_ms_min, each.tolerance_ms_max) == (min(stands.values()), max(stands.values()))
+        still_over = {remedy.name: remedy.over_tolerance_count for remedy in each.remedies}
+        assert all(remedy.saved_count == pytest.approx(len(over) - still_over[remedy.name]) for remedy in each.remedies)
+        lognormal = NormalDist(math.log(6), math.log(9 / 6) / NormalDist().inv_cdf(0.99))
+        assert still_over.pop("published_profile") == pytest.approx(
+            sum(1 - lognormal.cdf(math.log(stands_ms / 1_000)) for stands_ms in stands.values())
+        )
+        assert still_over == {
+            "published_maximum": sum(stands_ms < 10_000 for stands_ms in stands.values()),
+            "longest_pause": 0,
+            "live_migration": sum(
+                row in over if world.vms[row]["size"] == "fixed" else stands_ms < 5_000
+                for row, stands_ms in stands.items()
+            ),
+            "leaving_out": 0,
+            "self_service": len(over),
+        }
+        # What `where` says, read back: who is still selected is who is not counted as left out.
+        toml = next(remedy.toml for remedy in each.remedies if remedy.name == "leaving_out")
+        words = tomllib.loads(toml)["where"]["workload"]
+        left_out = [row for row in world.outcomes[campaign] if world.vms[row]["workload"] not in words]
+        assert each.left_out_count == len(left_out)
+        assert set(words) == {world.vms[row]["workload"] for row in world.outcomes[campaign]} - {workload, None}
+
+
+def test_long_lists_of_workloads_are_toml_within_the_width(tmp_path):
+    vms = [(f"v{row}", "north", None, None, "s", 0, 30_000) for row in range(80)]
+    run = write_run(tmp_path / "run", vms=vms, stages=[NORTH], bins={}, no_guarantee=())
+    (path,) = run.glob("fleet/*/*.parquet")
+    words = [f'work "{row}"\x7f\\' for row in range(80)]
+    pq.write_table(pq.read_table(path).append_column("workload", pa.array(words)), path)
+    resolved = (run / "resolved.toml").read_text()
+    (run / "resolved.toml").write_text(
+        resolved.replace(
+            "[outputs]", f"[tolerance_ms]\n{json.dumps(words[3])} = 1\n[outputs]".replace("\x7f", "\\u007f")
+        )
+    )
+
+    (found,) = report(run).intolerances
+
+    toml = next(remedy.toml for remedy in found.remedies if remedy.name == "leaving_out")
+    assert tomllib.loads(toml)["where"]["workload"] == sorted(set(words) - {words[3]})
+    assert max(map(len, toml.splitlines())) < 76
+    assert max(map(len, rendered(run).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("outputs", EITHER, ids=["both", "events", "outcomes"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shares_of_pauses_above_a_length(tmp_path, seed, outputs):
+    world = drawn(tmp_path / "run", seed, outputs=outputs)
+
+    frame = report(world.path, timeouts=["0.003s", "3s", "2999ms", "4.32min"]).frame.filter(grain="pause")
+
+    bounds_ms = {"3ms": 3, "3s": 3_000, "2999ms": 2_999, "259200ms": 259_200}
+    bounds_ms |= {f"{seconds}s": seconds * 1_000 for seconds in (1, 5, 10, 15, 30, 60)}
+    expected = {
+        f"{campaign}/{key}": sum(length_ms > bound_ms for _, length_ms in hit.values()) / len(hit)
+        for campaign, hit in world.events.items()
+        for key, bound_ms in bounds_ms.items()
+    }
+    assert dict(frame.select("key", "value").rows()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["25", "s", "-1s", "1.0005s", "50d", "", "1 s s"])
+def test_a_timeout_is_a_length(run, text):
+    with pytest.raises(InputError, match=re.escape(f"got '{text}'")):
+        report(run, timeouts=[text])
+
+
+QUORUMS = ["majority", 2, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("min_up", [*QUORUMS, None])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outages_of_applications(tmp_path, monkeypatch, seed, min_up):
+    quorum = {} if min_up is None else {"quorum": {"by": "application", "min_up": min_up}}
+    world = drawn(tmp_path / "run", seed, **quorum)
+    monkeypatch.setattr(figures, "INTERVALS_AT_ONCE", [2**24, 40, 7][seed % 3])
+
+    found = figures.application_outages(world.path)
+
+    expected = []
+    for campaign, hit in world.events.items():
+        for application, rows in world.groups("application", range(len(world.vms))).items():
+            own = [hit[row] for row in rows if row in hit]
+            if application is None or not own:
+                continue
+            out_ms = lost_ms = 0
+            most = 0.0
+            for start_ms, end_ms, living, out in world.spans([campaign], rows):
+                if out:
+                    most = max(most, out / living)
+                    out_ms += (end_ms - start_ms) * (out == living)
+                    if min_up is not None:
+                        need = needed(min_up, living)
+                        lost_ms += (end_ms - start_ms) * (living >= need and living - out < need)
+            expected.append(
+                {
+                    "campaign": campaign,
+                    "application": application,
+                    "vm_count": len(rows),
+                    "vm_hit_count": len(own),
+                    "first_start_ms": min(start_ms for start_ms, _ in own),
+                    "last_end_ms": max(start_ms + length_ms for start_ms, length_ms in own),
+                    "application_out_ms": out_ms,
+                    "quorum_lost_ms": None if min_up is None else lost_ms,
+                    "application_down_ratio_max": most,
+                }
+            )
+    worst = ["quorum_lost_ms", "application_out_ms", "application_down_ratio_max", "vm_count"]
+    expected.sort(
+        key=lambda row: (row["campaign"] == "firmware", *(-(row[name] or 0) for name in worst), row["application"])
+    )
+    assert found.drop("month_out_ms_max").to_dicts() == expected
+    totals = {
+        campaign: {
+            name: sum(row[name] for row in expected if row["campaign"] == campaign)
+            for name in ("application_out_ms", *(["quorum_lost_ms"] if min_up is not None else []))
+        }
+        for campaign in world.events
+    }
+    # As the runner asks, before there is a manifest.
+    (world.path / "manifest.json").unlink()
+    resolved = tomllib.loads((world.path / "resolved.toml").read_text())
+    assert figures.application_totals(world.path, resolved) == totals
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_report_sums_applications_up(tmp_path, seed):
+    world = drawn(tmp_path / "run", seed, quorum={"by": "application", "min_up": "majority"})
+    outages = figures.application_outages(world.path)
+
+    found = report(world.path)
+
+    for campaign in world.events:
+        own = outages.filter(campaign=campaign)
+        summed = values(found.frame, "campaign", campaign)
+        assert summed["application_out_ms"] == own["application_out_ms"].sum()
+        assert summed["quorum_lost_ms"] == own["quorum_lost_ms"].sum()
+        assert summed["application_down_ratio_max"] == own["application_down_ratio_max"].max()
+        for row in own.iter_rows(named=True):
+            of_one = values(found.frame, "application", f"{campaign}/{row['application']}")
+            assert of_one == {name: row[name] for name in of_one}
+            assert len(of_one) == 7
+
+
+QUORUM_CASES = [
+    # VMs, out at once, quorum -> is it lost
+    (1, 1, "majority", True),
+    (2, 1, "majority", True),
+    (3, 1, "majority", False),
+    (3, 2, "majority", True),
+    (4, 1, "majority", False),
+    (4, 2, "majority", True),
+    (5, 2, "majority", False),
+    (5, 3, "majority", True),
+    (1, 1, 2, False),  # it never had two
+    (2, 1, 2, True),
+    (3, 1, 2, False),
+    (1, 1, 0.5, True),
+    (2, 1, 0.5, False),
+    (3, 1, 0.5, False),
+    (3, 2, 0.5, True),
+    (5, 2, 0.5, False),
+    (5, 3, 0.5, True),
+    (5, 1, 1.0, True),
+]
+
+
+@pytest.mark.parametrize(("vm_count", "out", "min_up", "is_lost"), QUORUM_CASES)
+def test_quorum_of_few_vms(tmp_path, vm_count, out, min_up, is_lost):
+    vms = [(f"v{row}", "north", None, None, "s", 0 if row < out else 60_000 * row, 30_000) for row in range(vm_count)]
+    run = write_run(tmp_path / "run", vms=vms, stages=[NORTH], bins={}, no_guarantee=())
+    (path,) = run.glob("fleet/*/*.parquet")
+    pq.write_table(pq.read_table(path).append_column("application", pa.array(["shop"] * vm_count)), path)
+    alone_lost = needed(min_up, vm_count) <= vm_count and vm_count - 1 < needed(min_up, vm_count)
+    resolved = tomllib.loads((run / "resolved.toml").read_text()) | {"quorum": {"by": "application", "min_up": min_up}}
+
+    (row,) = figures.application_outages(run, resolved).to_dicts()
+
+    assert row["quorum_lost_ms"] == 30_000 * is_lost + 30_000 * (vm_count - out) * alone_lost
+    assert row["application_out_ms"] == 30_000 * (out == vm_count)
+    assert row["application_down_ratio_max"] == out / vm_count
+
+
+@pytest.mark.parametrize("lifetimes", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_service_levels_by_month(tmp_path, seed, lifetimes):
+    world = drawn(tmp_path / "run", seed, lifetimes=lifetimes)
+
+    frame = report(world.path).frame.filter(grain="sla")
+
+    expected = {}
+    every = range(len(world.vms))
+    for view, names in {
+        "hypervisor": ["hypervisor"],
+        "firmware": ["firmware"],
+        "*": ["hypervisor", "firmware"],
+    }.items():
+        for of, groups in {
+            "vm": [[row] for row in every],
+            "set": [rows for key, rows in world.groups("set", every).items() if key is not None],
+            "application": [rows for key, rows in world.groups("application", every).items() if key is not None],
+        }.items():
+            for line in (9_990, 9_995, 9_999):
+                name = f"sla_{line}_missed_count"
+                expected[name, f"{view}/{of}"] = sum(world.missed(names, rows, line) for rows in groups)
+    assert {(name, key): value for name, key, value in frame.select("figure", "key", "value").rows()} == expected
+    assert sum(expected.values()) > 0
+
+
+def test_an_impact_over_the_end_of_a_month_is_split(tmp_path):
+    month_ms = 30 * DAY_MS
+    vms = [
+        ("a", "north", None, None, "s", month_ms - 259_200, 2 * 259_200),  # 4.32 min each side: within
+        ("b", "north", None, None, "s", month_ms - 259_201, 2 * 259_200),
+        ("c", "north", None, None, "s", month_ms, 259_201),
+    ]
+    run = write_run(tmp_path / "run", vms=vms, stages=[NORTH], bins={}, no_guarantee=())
+
+    found = values(report(run).frame, "sla", "hypervisor/vm")
+
+    assert found == {"sla_9990_missed_count": 0, "sla_9995_missed_count": 0, "sla_9999_missed_count": 2}
+
+
+@pytest.mark.parametrize("outputs", EITHER, ids=["both", "events", "outcomes"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ones_own_vms_among_strangers(tmp_path, seed, outputs):
+    world = drawn(
+        tmp_path / "run", seed, outputs=outputs, tolerance_ms=TOLERANCE_MS, quorum={"by": "application", "min_up": 1}
+    )
+
+    found = report(world.path, only=["workload=streaming", "size=small", "workload=web", "size=large"], by=["set"])
+
+    ours = [
+        row
+        for row, vm in enumerate(world.vms)
+        if vm["workload"] in ("streaming", "web") and vm["size"] in ("small", "large")
+    ]
+    assert found.to_dict()["only"] == {"workload": ["streaming", "web"], "size": ["small", "large"]}
+    whole = report(world.path)
+    for campaign in world.events:
+        events = {row: world.events[campaign][row] for row in ours if row in world.events[campaign]}
+        ends = Counter(world.outcomes[campaign][row] for row in ours if row in world.outcomes[campaign])
+        lengths = sorted(length_ms for _, length_ms in events.values())
+        figures_found = values(found.frame, "campaign", campaign)
+        expected = {
+            "vm_count": sum(ends.values()),
+            "vm_hit_count": len(events),
+            "paused_ms_max": lengths[-1],
+            "paused_ms_p50": lengths[(len(lengths) + 1) // 2 - 1],
+            "unavailable_ms": sum(lengths),
+            "over_tolerance_count": sum(world.is_over(campaign, row) for row in events),
+        }
+        if "outcomes" in outputs:
+            expected |= {f"{word}_count": ends[word] for word in schema.words(schema.Outcome)}
+        if "events" in outputs:
+            start_ms = 3 * DAY_MS if campaign == "firmware" else 0
+            expected |= {
+                "first_start_ms": min(start_ms for start_ms, _ in events.values()),
+                "last_end_ms": max(map(sum, events.values())),
+                "pending_vm_ms": sum(
+                    sum(event) - max(start_ms, world.vms[row]["created_ms"] or 0) for row, event in events.items()
+                ),
+            }
+            own_levels = values(found.frame, "sla", f"{campaign}/vm")
+            assert own_levels["sla_9995_missed_count"] == sum(world.missed([campaign], [row], 9_995) for row in ours)
+            hours = Counter(start_ms // 3_600_000 for start_ms, _ in events.values())
+            curve = next(each["hours"] for each in found.to_dict()["campaigns"] if each["campaign"] == campaign)
+            assert {each["hour"]: each["hourly_start_count"] for each in curve} == hours
+            applications = world.groups("application", ours)
+            shown = next(each for each in found.to_dict()["campaigns"] if each["campaign"] == campaign)["applications"]
+            counted = {each["application"]: each["figures"]["vm_count"] for each in shown}
+            assert counted == {
+                key: len(rows) for key, rows in applications.items() if key is not None and set(rows) & events.keys()
+            }
+        assert expected.items() <= figures_found.items()
+        of_whole = values(whole.frame, "campaign", campaign)
+        assert {name: figures_found[name] for name in figures_found.keys() & set(OF_WHOLE)} == {
+            name: of_whole[name] for name in of_whole.keys() & set(OF_WHOLE)
+        }
+        assert found.chains[campaign] == whole.chains[campaign]
+    grouped = found.frame.filter(grain="set", figure="vm_count")["value"].sum()
+    assert grouped == sum(row in world.outcomes[campaign] for campaign in world.events for row in ours)
+    sentences = " ".join(rendered(world.path, only={"workload": ["streaming"]}).split())
+    assert "VMs with workload=streaming; of whole campaigns stay length_ms" in sentences
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        (["workload"], "only: must be COLUMN=VALUE, got 'workload'"),
+        (["=web"], "only: must be COLUMN=VALUE, got '=web'"),
+        (["worklaod=web"], "did you mean 'workload'"),
+        (["workload=wbe"], "got none with workload=wbe; did you mean 'web'?"),
+        ({"workload": ["web"], "size": "smal"}, "got none with workload=web and size=smal; did you mean 'small'?"),
+    ],
+)
+def test_vms_that_are_not_there_are_told(tmp_path, only, expected):
+    world = drawn(tmp_path / "run", 0)
+
+    with pytest.raises(InputError, match=re.escape(expected)):
+        report(world.path, only=only)
+
+
+@pytest.mark.parametrize(
+    ("type_", "values_", "asked"),
+    [
+        (pa.int64(), [1, 2, 2], "2"),
+        (pa.float64(), [0.5, 4.0, 4.0], "4"),
+        (pa.bool_(), [False, True, True], "true"),
+        (pa.string(), ["a", "b=c", "b=c"], "b=c"),
+    ],
+)
+def test_only_knows_columns_of_any_type(tmp_path, type_, values_, asked):
+    vms = [(f"v{row}", "north", None, None, "s", 0, 1_000) for row in range(3)]
+    run = write_run(tmp_path / "run", vms=vms, stages=[NORTH], bins={}, no_guarantee=())
+    (path,) = run.glob("fleet/*/*.parquet")
+    pq.write_table(pq.read_table(path).append_column("mine", pa.array(values_, type_)), path)
+
+    assert values(report(run, only=[f"mine={asked}"]).frame, "campaign", "hypervisor")["vm_count"] == 2
+
+
+def test_ones_own_vms_cannot_be_told_from_sums(tmp_path):
+    run = write_run(tmp_path / "run", events=False, outcomes=False)
+
+    with pytest.raises(InputError, match="groups by 'size' need the outcomes or the events"):
+        report(run, only=["size=2x3.5"])
+
+
+# Waves, stages that never started, causes of waiting
+
+
+def test_waves_follow_one_another(tmp_path):
+    late = SOUTH | {"asked_ms": 2_642_000, "start_ms": 2_642_000, "wave": 2}
+    waved = HYPERVISOR | {"bake_ms": 1_000_000, "waves": [["north"], ["south"]]}
+    run = write_run(tmp_path / "run", campaigns=[waved], stages=[NORTH | {"free_ms": 1_642_000}, late])
+
+    found = report(run)
+
+    first, second = found.chains["hypervisor"]
+    assert (second.cause, second.after, second.bake_ms) == ("wave", ("hypervisor", "north"), 1_000_000)
+    assert second.waited_ms == 2_642_000
+    assert second.sentence("hypervisor").startswith(
+        "south from 44 min 2 s, after the wave before it ended with north and 16 min 40 s of bake: "
+    )
+    assert first.cause is None
+    bound = found.bounds["hypervisor"]
+    assert bound.bound_ms == 642_000 + 1_000_000 + 20_000
+    assert bound.sentence() == (
+        "no order takes less than 27 min 42 s: wave 1, 10 min 42 s in north; then wave 2, 20.0 s in south,"
+        " 16 min 40 s of bake before the next"
+    )
+    assert found.to_dict()["campaigns"][0]["waited_ms"] == {
+        "wave": 2_642_000,
+        "pair": 0,
+        "campaign": 0,
+        "spread": 8_000_000,
+        "gap": 600_000,
+    }
+
+
+def test_a_wave_of_nobody_passes_its_bake_on(tmp_path):
+    late = SOUTH | {"asked_ms": 3_642_000, "start_ms": 3_642_000, "wave": 3}
+    waved = HYPERVISOR | {"bake_ms": 1_000_000}
+    run = write_run(tmp_path / "run", campaigns=[waved], stages=[NORTH, late])
+
+    link = report(run).chains["hypervisor"][-1]
+
+    assert (link.after, link.bake_ms) == (("hypervisor", "north"), 2_000_000)
+
+
+def test_a_stage_released_when_nothing_ended_is_as_its_wave(tmp_path):
+    late = SOUTH | {"asked_ms": 2_000_000, "start_ms": 2_000_000, "wave": 2}
+    run = write_run(tmp_path / "run", stages=[NORTH, late])
+
+    (link,) = report(run).chains["hypervisor"]
+
+    assert (link.cause, link.after) == ("wave", None)
+    assert "after the wave before it ended: " in link.sentence("hypervisor")
+
+
+def test_a_pair_waits_until_the_region_is_free(tmp_path):
+    # The last unit of north waited for VMs that were deleted: its region was free 30 s after its last end.
+    run = write_run(tmp_path / "run", stages=[NORTH | {"free_ms": 1_672_000}, SOUTH | {"start_ms": 1_732_000}])
+
+    first, second = report(run).chains["hypervisor"]
+
+    assert (second.after, second.pair_lag_ms) == (("hypervisor", "north"), 60_000)
+    assert first.sentence("hypervisor").endswith("(2 domains), then 30.0 s until the last VM it waited for was deleted")
+
+
+def test_freezes_that_do_not_exclude_pairs_neither_wait_nor_bind(tmp_path):
+    apart = HYPERVISOR | {"pair_exclusion": "reboots"}
+    run = write_run(tmp_path / "run", campaigns=[apart])
+
+    found = report(run)
+
+    assert found.bounds["hypervisor"].bound_ms == 642_000
+    assert [link.after for link in found.chains["hypervisor"]] == [None]
+
+
+def test_waits_of_stages_by_cause(tmp_path):
+    firmware = {"name": "firmware", "regions": ["north"], "pair_lag_ms": 0, "start_ms": 600_000}
+    stage = NORTH | {"campaign": "firmware", "asked_ms": 600_000, "start_ms": 1_642_000, "first_start_ms": 1_650_000}
+    run = write_run(
+        tmp_path / "run", campaigns=[HYPERVISOR, firmware], stages=[NORTH, SOUTH, stage | {"end_ms": 2_000_000}]
+    )
+
+    frame = report(run).frame.filter(grain="cause")
+
+    waited = {key: value for key, value in frame.select("key", "value").rows() if value}
+    assert waited == {
+        "hypervisor/pair": 1_702_000,
+        "hypervisor/spread": 8_000_000,
+        "hypervisor/gap": 600_000,
+        "firmware/campaign": 1_042_000,
+        "firmware/spread": 1_000_000,
+        "firmware/gap": 600_000,
+    }
+    assert "+ its stages waited, summed up: 28 min 22 s for a pair, 2 h 13 min within" in " ".join(
+        rendered(run).split()
+    )
+
+
+NEVER = {"campaign": "hypervisor", "region": "south", "asked_ms": 0, "vm_hit_count": 0, "unavailable_ms": 0}
+
+
+def test_stages_that_never_started(tmp_path):
+    never = NEVER | {"ends": {"overdue": 2}, "no_guarantee_count": 0}
+    run = write_run(tmp_path / "run", stages=[NORTH | {"no_guarantee_count": 1}, never])
+    for path in run.glob("events/region=south/*"):
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    for path in run.glob("outcomes/region=south/*"):
+        rows = pq.read_table(path)
+        rewrite(path, rows, "event_count", [0, 0])
+
+    found = report(run)
+
+    of_stage = values(found.frame, "stage", "hypervisor/1/south")
+    assert (of_stage["vm_count"], of_stage["overdue_count"], of_stage["vm_hit_count"]) == (2, 2, 0)
+    assert of_stage["length_ms"] is None and of_stage["paused_ms_max"] is None
+    campaign = values(found.frame, "campaign", "hypervisor")
+    assert (campaign["overdue_count"], campaign["updated_count"], campaign["no_guarantee_count"]) == (2, 4, 1)
+    assert campaign["length_ms"] == 1_142_000
+    assert [link.region for link in found.chains["hypervisor"]] == ["north"]
+    assert re.search(r"overdue_count +2\n", rendered(run))
+
+
+def test_a_campaign_that_hits_nobody_took_no_time(tmp_path):
+    stages = [NEVER | {"region": region, "ends": {"unaffected": 2}} for region in ("north", "south")]
+    run = write_run(tmp_path / "run", stages=stages, bins={}, no_guarantee=(), outcomes=False)
+    for path in run.glob("events/*/*"):
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+    found = report(run)
+
+    assert "No VM was hit: it took no time." in rendered(run)
+    campaign = values(found.frame, "campaign", "hypervisor")
+    assert (campaign["unaffected_count"], campaign["vm_hit_count"], campaign["length_ms"]) == (4, 0, None)
+    assert found.frame.filter(grain="pause")["value"].is_null().all()
+
+
+def test_figures_of_the_summary_as_the_engine_has_them(tmp_path):
+    stages = [stage | {"pending_vm_ms": 7, "quorum_lost_ms": 5} for stage in (NORTH, SOUTH)]
+    run = write_run(tmp_path / "run", stages=stages)
+    extra = [
+        {
+            "campaign": "hypervisor",
+            "iteration": 1,
+            "region": "*",
+            "figure": "application_out_ms",
+            "value": 9,
+            "bin_start_ms": None,
+        }
+    ]
+    summary = pq.read_table(run / "summary.parquet")
+    rows = summary.to_pylist() + extra
+    write_table(run / "summary.parquet", schema.SUMMARY, rows)
+
+    found = values(report(run).frame, "campaign", "hypervisor")
+
+    assert (found["pending_vm_ms"], found["quorum_lost_ms"], found["application_out_ms"]) == (14, 10, 9)
+    # A quorum of applications is of no stage: it stands for the whole campaign.
+    write_table(run / "summary.parquet", schema.SUMMARY, [*rows, extra[0] | {"figure": "quorum_lost_ms", "value": 11}])
+    assert values(report(run).frame, "campaign", "hypervisor")["quorum_lost_ms"] == 11
+    earlier = report(write_run(tmp_path / "earlier"))
+    assert not {"pending_vm_ms", "quorum_lost_ms", "application_out_ms"} & set(earlier.frame["figure"])
+
+
 # Files and terminal
 
 
@@ -708,6 +1535,64 @@ def test_parquet_is_the_frame_with_provenance(run, tmp_path):
     assert written.metadata[b"fleetsim.table"] == b"report"
     assert written.metadata[b"fleetsim.fleet_digest"] == b"f1" * 32
     assert [path.name for path in tmp_path.iterdir()] == ["report.parquet"]
+
+
+def test_csv_is_the_frame(run, tmp_path):
+    found = report(run, by=["size"])
+    found.write(tmp_path / "report.csv", "csv")
+
+    again = pl.read_csv(tmp_path / "report.csv", schema=found.frame.schema)
+    assert again.equals(found.frame)
+    assert (tmp_path / "report.csv").read_text("utf-8") == found.text("csv")
+
+
+def test_markdown_is_the_page_as_tables(run, tmp_path):
+    found = report(run, by=["size"])
+    found.write(tmp_path / "report.md", "markdown")
+
+    text = (tmp_path / "report.md").read_text("utf-8")
+    lines = text.splitlines()
+    assert lines[0] == "# december in december-run"
+    assert "| length_ms | 2 h 17 min |" in lines
+    assert "| 2x3.5 | 3 | 12.0 s | 20.0 s | 20.0 s | 42.0 s | 16 min 40 s | 2 h 25 min |" in lines
+    assert f"- {CHAIN[0]}" in lines
+    assert "| 2 | 1 | 20.0 s |" in lines
+    assert r"- invented: regions are drawn: \[bold\]the trace has none\[/bold\]" in lines
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    for table in tables:  # one rule each, and as many cells in every row
+        rows = table.splitlines()
+        assert set(rows[1]) <= set("|-: ")
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    shown = re.findall(r"[0-9A-Za-z./]+", rendered(run, 200, by=["size"]))
+    told = set(re.findall(r"[0-9A-Za-z./]+", text))
+    assert {word for word in shown if word not in told} <= {"1.", "2."}  # of a numbered list
+
+
+def test_markup_in_names_is_not_markup(tmp_path):
+    run = of_pauses(tmp_path, [1_000])
+    (path,) = run.glob("fleet/*/*.parquet")
+    pq.write_table(pq.read_table(path).append_column("owner", pa.array(["a|b*c_d_ <x>\n_e"])), path)
+
+    text = report(run, by=["owner"]).text("markdown")
+
+    assert r"| a\|b\*c_d\_ \<x\>?\_e | 1 |" in text
+
+
+@pytest.mark.parametrize("format_", ["json", "csv", "markdown"])
+def test_what_is_printed_is_what_is_written(run, tmp_path, format_):
+    found = report(run, by=["region,size"], only=["region=north"], timeouts=["25s"])
+    found.write(tmp_path / "file", format_)
+
+    assert (tmp_path / "file").read_text("utf-8") == found.text(format_)
+
+
+def test_progress_is_told_in_vms(run):
+    told = []
+
+    report(run, by=["size"], progress=lambda *each: told.append(each))
+
+    assert {total_count for _, _, total_count in told} == {6}
+    assert {done_count for _, done_count, _ in told} <= set(range(7))
 
 
 def test_an_unknown_format_is_refused(run, tmp_path):

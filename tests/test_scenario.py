@@ -5,27 +5,35 @@ import json
 import math
 import pickle
 import tomllib
+from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 from statistics import NormalDist
 
+import jsonschema
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleetsim import reference
 from fleetsim.errors import InputError
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
 from fleetsim.scenario import (
     PROFILE_STEPS,
+    FleetFacts,
     Profile,
+    Quorum,
     difference,
+    json_schema,
     load_scenario,
     preset_toml,
     presets,
     resolve,
 )
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Phase
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Phase, Walk
 
 MINIMAL = """\
 name = "demo"
@@ -44,6 +52,19 @@ RELATION = Relation(
     },
 )
 VM_COUNTS = {"northeurope": 30, "westeurope": 20, "westus": 10}
+COLUMNS = {
+    "vm": pa.int64(),
+    "workload": pa.dictionary(pa.int32(), pa.string()),
+    "application": pa.string_view(),
+    "update_domain": pa.uint8(),
+    "vcpus": pa.float64(),
+    "dynamic_ip": pa.bool_(),
+    "created": pa.timestamp("ms", "UTC"),
+    "tags": pa.list_(pa.string()),
+    "local": pa.timestamp("ms"),
+}
+SIZES = {"Standard_D2s_v5": 20, "Standard_M64s": 5, "Standard_NC6s_v3": 1, "odd": 2}
+WORKLOADS = {"batch": 10, "web": 40}
 
 
 def problems(source, overrides=()):
@@ -60,8 +81,19 @@ def profile(text) -> Profile:
     return campaign(f"length = {text}").length
 
 
-def resolved(text, overrides=(), counts=VM_COUNTS):
-    return resolve(load_scenario(text, overrides), RELATION, counts)
+def nobody_asks(campaign, regions):
+    raise AssertionError(f"{campaign.name} has no 'where'")
+
+
+def resolved(text, overrides=(), counts=VM_COUNTS, columns=COLUMNS, select=nobody_asks):
+    fleet = FleetFacts(counts, columns, SIZES, WORKLOADS)
+    return resolve(load_scenario(text, overrides), RELATION, fleet, select)
+
+
+def unresolvable(text, **fleet):
+    with pytest.raises(InputError) as caught:
+        resolved(text, **fleet)
+    return caught.value.problems
 
 
 # ---- What is accepted --------------------------------------------------------------------------------------
@@ -77,6 +109,11 @@ def test_what_is_not_said_comes_from_the_preset():
     assert (only.place, only.name, only.kind, only.regions) == (0, "hypervisor", Kind.FREEZE, ("*",))
     assert (only.start_ms, only.work_ms, only.update_domain_gap_ms, only.spread_ms, only.pair_lag_ms) == (0,) * 5
     assert (only.update_domain_order, only.pair_order) == (DomainOrder.RANDOM, "fewest_vms_first")
+    assert (only.waves, only.bake_ms, only.where, only.family_lengths) == ((), 0, (), ())
+    assert (only.walk_by, only.sets_in_step) == (Walk.UPDATE_DOMAIN, False)
+    assert (only.cannot_freeze, only.pair_exclusion) == ("unaffected", "all")
+    assert (scenario.horizon_ms, scenario.tolerance_ms, scenario.quorum) == (None, (), None)
+    assert scenario.output_profile == "fast"
     assert (only.length.given, only.length.length_ms_min, only.length.length_ms_max) == (
         "30s",
         30_000,
@@ -84,13 +121,29 @@ def test_what_is_not_said_comes_from_the_preset():
     )
 
 
+def test_later_practice_differs_in_three_keys():
+    over_fleet = resolved(MINIMAL, ["preset=azure-2024"])
+    keys, guide = over_fleet._keys()["campaign"][0], resolved(MINIMAL)._keys()["campaign"][0]
+
+    assert {key for key in keys if keys[key] != guide[key]} == {"length", "walk_by", "pair_exclusion"}
+    assert over_fleet.scenario.campaigns[0].length.given == '{ p50 = "6s", p99 = "9s", ceiling = "30s" }'
+    assert (keys["length"]["length_ms_max"], keys["walk_by"], keys["pair_exclusion"]) == (
+        30_000,
+        "fault_domain",
+        "reboots",
+    )
+
+
 def test_every_key_is_read():
     text = """
 name = "all keys"
 start = 2026-12-01T02:30:00.250+02:00
+horizon = "180d"
 seed = 9223372036854775807
 preset = "azure-2017"
-outputs = { events = false, outcomes = false }
+tolerance = { streaming = "5s", "two words" = "0s" }
+quorum = { by = "application", min_up = 0.1 }
+outputs = { events = false, outcomes = false, profile = "interchange" }
 [[campaign]]
 name = "first"
 [[campaign]]
@@ -105,12 +158,26 @@ update_domain_order = "largest_first"
 spread = "12h"
 pair_order = ["westus", "northeurope"]
 pair_lag = "1ms"
+waves = [["westus"], ["Europe", "*"]]
+bake = "36h"
+where = { workload = "web", vcpus = [2, 4.5], created = 2026-12-01T01:00:00+01:00, dynamic_ip = true }
+walk_by = "fault_domain"
+sets_in_step = true
+cannot_freeze = "unaffected"
+pair_exclusion = "reboots"
+[[campaign]]
+name = "third"
+kind = "no_impact"
+length = { p50 = "6s", p99 = "9s", floor = "2s", by_family = { M = "30s", Dsv5 = { min = "1s", max = "2s" } } }
 """
     scenario = load_scenario(text)
     second = scenario.campaigns[1]
 
     assert (scenario.start_ms_epoch, scenario.seed) == (1_796_085_000_250, 2**63 - 1)
-    assert (scenario.has_events, scenario.has_outcomes) == (False, False)
+    assert (scenario.has_events, scenario.has_outcomes, scenario.output_profile) == (False, False, "interchange")
+    assert scenario.horizon_ms == 180 * 86_400_000
+    assert scenario.tolerance_ms == (("streaming", 5000), ("two words", 0))
+    assert scenario.quorum == Quorum("application", Fraction(1, 10))
     assert (second.place, second.name, second.regions) == (1, "second_1-b", ("Europe", "westus"))
     assert (second.start_ms, second.length.length_ms_min, second.work_ms) == (864_000_000, 500, 90_000)
     assert (second.update_domain_gap_ms, second.update_domain_order) == (1_800_000, DomainOrder.LARGEST_FIRST)
@@ -119,6 +186,35 @@ pair_lag = "1ms"
         ("westus", "northeurope"),
         1,
     )
+    assert (second.waves, second.bake_ms) == ((("westus",), ("Europe", "*")), 36 * 3_600_000)
+    assert second.where == (
+        ("workload", ("web",)),
+        ("vcpus", (2, 4.5)),
+        ("created", (datetime(2026, 12, 1, tzinfo=UTC),)),
+        ("dynamic_ip", (True,)),
+    )
+    assert (second.walk_by, second.sets_in_step) == (Walk.FAULT_DOMAIN, True)
+    assert (second.cannot_freeze, second.pair_exclusion) == ("unaffected", "reboots")
+    third = scenario.campaigns[2]
+    assert (third.kind, third.length.given) == (Kind.NO_IMPACT, '{ p50 = "6s", p99 = "9s", floor = "2s" }')
+    assert [(family, profile.given) for family, profile in third.family_lengths] == [
+        ("M", "30s"),
+        ("Dsv5", '{ min = "1s", max = "2s" }'),
+    ]
+    assert not third.family_lengths[1][1].is_constant
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("'majority'", "majority"), ("1", 1), ("1.0", Fraction(1)), ("0.1", Fraction(1, 10))]
+)
+def test_a_quorum_is_written_as_it_was_said(given, meant):
+    over_fleet = resolved(f"quorum = {{ by = 'set', min_up = {given} }}\n{MINIMAL}")
+
+    written = tomllib.loads(over_fleet.to_toml({}))["quorum"]["min_up"]
+    said = tomllib.loads(f"x = {given}")["x"]
+
+    assert over_fleet.scenario.quorum == Quorum("set", meant)
+    assert (type(written), written) == (type(said), said)
 
 
 def test_file_text_and_mapping_are_the_same_scenario(tmp_path):
@@ -146,20 +242,19 @@ def test_a_scenario_can_be_sent_to_another_process():
 def test_presets_in_full_are_the_defaults():
     for name, keys in presets().items():
         whole = load_scenario(preset_toml(name), ["name=demo", "campaign.maintenance.name=hypervisor"])
-        assert resolve(whole, RELATION, VM_COUNTS)._keys() == resolved(MINIMAL)._keys()
+        defaults = resolved(MINIMAL, [f"preset={name}"])
+        fleet = FleetFacts(VM_COUNTS, COLUMNS, SIZES, WORKLOADS)
+        assert resolve(whole, RELATION, fleet, nobody_asks)._keys() == defaults._keys()
         explicit = {**keys, "name": "demo", "start": tomllib.loads(MINIMAL)["start"]}
         explicit["campaign"][0]["name"] = "hypervisor"
-        defaults = resolved(MINIMAL, [f"preset={name}"])
-        assert resolve(load_scenario(explicit), RELATION, VM_COUNTS)._keys() == defaults._keys()
-    with pytest.raises(
-        InputError, match=r"preset: must be 'azure-2017', got 'azure-2071'; did you mean 'azure-2017'\?"
-    ):
+        assert resolve(load_scenario(explicit), RELATION, fleet, nobody_asks)._keys() == defaults._keys()
+    with pytest.raises(InputError, match=r"got 'azure-2071'; did you mean 'azure-2017'\?"):
         preset_toml("azure-2071")
 
 
 def test_catalogue_of_kinds():
     assert [kind.code for kind in KINDS.values()] == list(Kind)
-    assert [name for name, kind in KINDS.items() if kind.is_available] == ["freeze"]
+    assert [name for name, kind in KINDS.items() if kind.is_available] == ["no_impact", "freeze"]
     freeze = KINDS["freeze"]
     assert (freeze.phases, int(freeze.effects), freeze.is_paused, freeze.has_windows) == (
         (Phase.PLATFORM,),
@@ -176,23 +271,30 @@ def test_catalogue_of_kinds():
 # ---- What is refused ---------------------------------------------------------------------------------------
 
 KNOWN_OF_CAMPAIGN = (
-    "known here: name, kind, regions, start, length, work, update_domain_gap, update_domain_order, spread,"
-    " pair_order, pair_lag"
+    "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
+    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze"
 )
+KINDS_RULE = "must be one of 'no_impact', 'freeze'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
+WAVES_RULE = 'must be a list of lists of regions, geographies or \'*\', such as [["westeurope"], ["*"]]'
+VALUE_RULE = (
+    "must be a text, a number, true or false, or a time with a time zone in whole milliseconds,"
+    " or a list of such values"
+)
 LENGTH_RULE = "must be a span such as '30s', or a table of p50 and p99, of min and max, or of quantiles"
 BAD_CAMPAIGN_LINES = {
     # unknown keys, those that later versions will know among them
     "lenght = '30s'": "lenght: unknown key; did you mean 'length'?",
-    "waves = [['*']]": f"waves: unknown key; {KNOWN_OF_CAMPAIGN}",
-    "where = { workload = ['web'] }": f"where: unknown key; {KNOWN_OF_CAMPAIGN}",
     "caps = []": f"caps: unknown key; {KNOWN_OF_CAMPAIGN}",
     "seed = 7": "seed: unknown key; it belongs at the top, before the first table",
     "events = true": "events: unknown key; it belongs under [outputs]",
+    "horizon = '1d'": "horizon: unknown key; it belongs at the top, before the first table",
+    "min_up = 1": "min_up: unknown key; it belongs under [quorum]",
+    "by_family = {}": f"by_family: unknown key; {KNOWN_OF_CAMPAIGN}",
     # kinds and orders
-    "kind = 'freez'": "kind: must be 'freeze', got 'freez'; did you mean 'freeze'?",
-    "kind = 'reboot'": "kind: must be 'freeze', got 'reboot'; this version knows that kind but cannot run it",
-    "kind = 1": "kind: must be 'freeze', got 1",
+    "kind = 'freez'": f"kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?",
+    "kind = 'reboot'": f"kind: {KINDS_RULE}, got 'reboot'; this version knows that kind but cannot run it",
+    "kind = 1": f"kind: {KINDS_RULE}, got 1",
     "update_domain_order = 'sequentially'": "update_domain_order: must be one of 'random', 'sequential',"
     " 'largest_first', got 'sequentially'; did you mean 'sequential'?",
     "pair_order = 'fewest'": "pair_order: must be one of 'fewest_vms_first', 'most_vms_first', 'name',"
@@ -202,6 +304,33 @@ BAD_CAMPAIGN_LINES = {
     "regions = 'westus'": "regions: must be a list of regions, geographies or '*', got 'westus';"
     ' did you mean ["westus"]?',
     "regions = []": "regions: must be a list of regions, geographies or '*', got []; [\"*\"] is all",
+    # waves
+    "waves = 'westus'": f"waves: {WAVES_RULE}, got 'westus'",
+    "waves = []": f"waves: {WAVES_RULE}, got []",
+    "waves = [['westus'], []]": f'waves: {WAVES_RULE}, got [["westus"], []]',
+    "waves = [[1]]": f"waves: {WAVES_RULE}, got [[1]]",
+    "waves = ['westus', '*']": 'waves: must be a list of lists, one a wave, got ["westus", "*"];'
+    ' did you mean [["westus"], ["*"]]?',
+    "bake = '1d'": "bake: is the time between waves, got '1d' and no waves",
+    "bake = 1": f"bake: {SPAN_RULE}, got 1; did you mean '1s'?",
+    # selection
+    "where = 'web'": "where: must be a table, got 'web'",
+    "where = { workload = [] }": "where.workload: must be a value or a list of values, got []",
+    "where = { workload = { a = 1 } }": f"where.workload: {VALUE_RULE}, got {{ a = 1 }}",
+    "where = { workload = ['web', [1]] }": f"where.workload: {VALUE_RULE}, got [1]",
+    "where = { vcpus = nan }": f"where.vcpus: {VALUE_RULE}, got nan",
+    "where = { created = 2026-12-01T00:00:00 }": f"where.created: {VALUE_RULE}, got 2026-12-01T00:00:00",
+    "where = { created = 2026-12-01 }": f"where.created: {VALUE_RULE}, got 2026-12-01",
+    "where = { created = 2026-12-01T00:00:00.0005Z }": f"where.created: {VALUE_RULE}, got 2026-12-01T00:00:00.000500Z",
+    # how sets are walked, and whom a pair or a size keeps out
+    "walk_by = 'rack'": "walk_by: must be one of 'update_domain', 'fault_domain', got 'rack'",
+    "walk_by = 'fault_domains'": "walk_by: must be one of 'update_domain', 'fault_domain', got 'fault_domains';"
+    " did you mean 'fault_domain'?",
+    "sets_in_step = 'yes'": "sets_in_step: must be true or false, got 'yes'",
+    "pair_exclusion = 'none'": "pair_exclusion: must be one of 'all', 'reboots', got 'none'",
+    "cannot_freeze = 'reboot'": "cannot_freeze: must be 'unaffected', got 'reboot'; this version knows that but"
+    " cannot run it",
+    "cannot_freeze = 'skip'": "cannot_freeze: must be 'unaffected', got 'skip'",
     # spans
     "work = '30m'": f"work: {SPAN_RULE}, got '30m'; did you mean '30min'?",
     "work = '1 Hour'": f"work: {SPAN_RULE}, got '1 Hour'; did you mean '1h'?",
@@ -227,6 +356,15 @@ BAD_CAMPAIGN_LINES = {
     "length = { p50 = '1s', p99 = '48d' }": "length.p99: needs a ceiling of at most 49d beside it, got '48d'",
     "length = { p50 = '6s', p99 = '9s', floor = '12s' }": "length.floor: must not be above the ceiling"
     " ('11473ms' unless said), got '12s'",
+    "length = { p50 = '6s', p99 = '9s', by_family = '5s' }": "length.by_family: must be a table, got '5s'",
+    "length = { by_family = { M = '5s' } }": f'length: {LENGTH_RULE}, got {{ by_family = {{ M = "5s" }} }}',
+    "length = { min = '1s', max = '1s', by_family = { M = '0s' } }": "length.by_family.M: must be from 1ms to 49d,"
+    " got '0s'",
+    "length = { min = '1s', max = '1s', by_family = { M = { p50 = '2s', p99 = '1s' } } }": "length.by_family.M.p99:"
+    " must not be below p50 ('2s'), got '1s'",
+    "length = { min = '1s', max = '1s', by_family = { M = { p50 = '2s', p99 = '3s', by_family = {} } } }": (
+        "length.by_family.M.by_family: unknown key; known here: floor, ceiling, p50, p99"
+    ),
     "length = { min = '9s', max = '6s' }": "length.max: must not be below min ('9s'), got '6s'",
     "length = { min = '0s', max = '6s' }": "length.min: must be from 1ms to 49d, got '0s'",
     "length = { min = '1s', max = '6s', floor = '3s', ceiling = '2s' }": "length.ceiling: must not be below"
@@ -244,6 +382,9 @@ BAD_CAMPAIGN_LINES = {
     "length = { quantiles = [[0.5, '6s'], [0.6, '5s']] }": "length.quantiles: must have spans that do not"
     ' fall from point to point, got [[0.5, "6s"], [0.6, "5s"]]',
 }
+PRESETS_RULE = "must be one of 'azure-2017', 'azure-2024'"
+HEAD = 'name = "a"\nstart = 2026-12-01T00:00:00Z\n'
+MIN_UP_RULE = "must be 'majority', a count from 1, or a ratio above 0.0 and up to 1.0"
 NAME_RULE = "name: must be 1 to 100 letters, digits, '-' or '_'"
 BAD_TOPS = {
     'start = 2026-12-01T00:00:00Z\n[[campaign]]\nname="x"': ["t.toml: name: is needed"],
@@ -266,7 +407,7 @@ BAD_TOPS = {
         "t.toml:3: seed: must be an integer from 0 to 9223372036854775807, got 9223372036854775808",
     ],
     'name = "a"\nstart = 2026-12-01T00:00:00Z\npreset = "azure-2071"\nlength = "3s"\noutputs = 3\n': [
-        "t.toml:3: preset: must be 'azure-2017', got 'azure-2071'; did you mean 'azure-2017'?",
+        f"t.toml:3: preset: {PRESETS_RULE}, got 'azure-2071'; did you mean 'azure-2017'?",
         "t.toml:5: outputs: must be a table, got 3",
         "t.toml: campaign: at least one is needed",
         "t.toml:4: length: unknown key; it belongs under [[campaign]]",
@@ -285,6 +426,35 @@ BAD_TOPS = {
         f"t.toml:7: campaign[1].work: {SPAN_RULE}, got '1'; did you mean '1s'?",
         "t.toml:6: campaign[1].name: must be unique, got 'x' as in campaign[0]",
     ],
+    f'{HEAD}horizon = "0s"\ntolerance = 3\n[quorum]\nby="host"\n[[campaign]]\nname="x"': [
+        "t.toml:3: horizon: must be from 1ms to 3650d, got '0s'",
+        "t.toml:4: tolerance: must be a table, got 3",
+        "t.toml:6: quorum.by: must be one of 'application', 'set', got 'host'",
+        "t.toml:5: quorum.min_up: is needed",
+    ],
+    f'{HEAD}quorum = 3\noutputs.profile = "slow"\n[tolerance]\nweb = 3\n[[campaign]]\nname="x"': [
+        f"t.toml:6: tolerance.web: {SPAN_RULE}, got 3; did you mean '3s'?",
+        "t.toml:3: quorum: must be a table, got 3",
+        "t.toml:4: outputs.profile: must be one of 'fast', 'interchange', got 'slow'",
+    ],
+    f'{HEAD}horizon = "9d"\n[[campaign]]\nname="x"\nstart="9d"\n[[campaign]]\nname="y"\nstart="10d"': [
+        "t.toml:3: horizon: must not be before the start of campaign 'y' ('10d'), got '9d'",
+    ],
+    **{
+        f'{HEAD}quorum={{by="set", min_up={min_up}}}\n[[campaign]]\nname="x"': [
+            f"t.toml:3: quorum.min_up: {MIN_UP_RULE}, got {shown}"
+        ]
+        for min_up, shown in [
+            ("0", "0"),
+            ("-1", "-1"),
+            ("0.0", "0.0"),
+            ("1.01", "1.01"),
+            ("nan", "nan"),
+            ("true", "true"),
+            ("4294967296", "4294967296"),
+            ("'majorty'", "'majorty'; did you mean 'majority'?"),
+        ]
+    },
     'name = "a"\nseed = \n': ["t.toml:2: must be TOML, got: invalid value (column 8)"],
     'name = "a"\nname = "b"\n': ["t.toml:2: must be TOML, got: cannot overwrite a value (column 11)"],
 }
@@ -348,7 +518,9 @@ length.max = "1s"
 def test_words_of_the_user_stay_on_one_line():
     (problem,) = problems(MINIMAL + f'kind = "fr\\neeze\\u001b{"x" * 200}"')
 
-    assert problem.startswith("scenario:6: campaign.hypervisor.kind: must be 'freeze', got 'fr\\neeze\\x1bxxx")
+    assert problem.startswith(
+        "scenario:6: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'fr\\neeze\\x1bxxx"
+    )
     assert problem.isprintable()
     assert len(problem) < 250
 
@@ -613,10 +785,7 @@ def test_known_regions_without_vms_are_warnings():
 def test_unknown_regions_are_named_all_at_once():
     text = MINIMAL + 'regions = ["westeurop", "Mars",\n"*"]\npair_order = ["Europe", "westuss"]\n'
 
-    with pytest.raises(InputError) as caught:
-        resolved(text)
-
-    assert caught.value.problems == [
+    assert unresolvable(text) == [
         "scenario:6: campaign.hypervisor.regions[0]: must be a region, a geography or '*', got 'westeurop';"
         " did you mean 'westeurope'?",
         "scenario:6: campaign.hypervisor.regions[1]: must be a region, a geography or '*', got 'Mars'",
@@ -645,28 +814,252 @@ def test_resolved_toml_says_everything():
         "name": "demo",
         "seed": 0,
         "preset": "azure-2017",
-        "outputs": {"events": True, "outcomes": True},
+        "tolerance_ms": {},
+        "cannot_migrate_sizes": ["Standard_M64s", "Standard_NC6s_v3"],
+        "outputs": {"events": True, "outcomes": True, "profile": "fast"},
         "campaign": [
             {
                 "name": "hypervisor",
                 "kind": "freeze",
                 "regions": ["northeurope", "westeurope", "westus"],
+                "waves": [["northeurope", "westeurope", "westus"]],
+                "bake_ms": 0,
+                "where": {},
                 "start_ms": 0,
                 "work_ms": 0,
                 "update_domain_gap_ms": 0,
                 "update_domain_order": "random",
+                "walk_by": "update_domain",
+                "sets_in_step": False,
+                "cannot_freeze": "unaffected",
+                "cannot_freeze_sizes": ["Standard_M64s", "Standard_NC6s_v3"],
                 "spread_ms": 43_200_000,
                 "pair_order": ["westus"],
                 "pair_lag_ms": 0,
+                "pair_exclusion": "all",
                 "length": {
                     "given": '{ p50 = "6s", p99 = "9s" }',
                     "length_ms_min": 1,
                     "length_ms_max": 11_473,
                     "table_sha256": over_fleet.scenario.campaigns[0].length.table_sha256,
+                    "by_family": [],
                 },
             }
         ],
     }
+
+
+ALL_KEYS = """\
+name = "all"
+start = 2026-12-01T00:00:00Z
+horizon = "180d"
+tolerance = { web = "5s" }
+quorum = { by = "set", min_up = 0.5 }
+[[campaign]]
+name = "hypervisor"
+waves = [["westeurope"], ["*"]]
+bake = "1d"
+where = { workload = "web", created = [2026-12-01T01:00:00+01:00, 2026-12-02T00:00:00.5Z] }
+length = { p50 = "6s", p99 = "9s", by_family = { M = "12s", Dsv5 = { min = "1s", max = "2s" } } }
+"""
+
+
+def select_some(campaign, regions):
+    """All but northeurope, and more than was asked for."""
+    assert (campaign.name, regions) == ("hypervisor", ("northeurope", "westeurope", "westus"))
+    return {"westus": 3, "westeurope": 2, "northeurope": 0, "eastus": 7}
+
+
+def test_resolved_toml_says_the_later_keys_too():
+    over_fleet = resolved(ALL_KEYS, select=select_some)
+    keys = tomllib.loads(over_fleet.to_toml({}))
+    (campaign,) = keys["campaign"]
+
+    assert (keys["horizon_ms"], keys["tolerance_ms"]) == (180 * 86_400_000, {"web": 5000})
+    assert keys["quorum"] == {"by": "set", "min_up": 0.5}
+    assert (campaign["regions"], campaign["waves"]) == (["westeurope", "westus"], [["westeurope"], ["westus"]])
+    assert campaign["bake_ms"] == 86_400_000
+    assert campaign["where"] == {
+        "workload": ["web"],
+        "created": [datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, microsecond=500_000, tzinfo=UTC)],
+    }
+    assert campaign["length"]["given"] == '{ p50 = "6s", p99 = "9s" }'
+    assert [(each["family"], each["sizes"], each["given"]) for each in campaign["length"]["by_family"]] == [
+        ("M", ["Standard_M64s"], "12s"),
+        ("Dsv5", ["Standard_D2s_v5"], '{ min = "1s", max = "2s" }'),
+    ]
+    assert {key: campaign["length"]["by_family"][1][key] for key in ("length_ms_min", "length_ms_max")} == {
+        "length_ms_min": 1000,
+        "length_ms_max": 2000,
+    }
+    assert over_fleet.vm_counts == ({"westeurope": 2, "westus": 3},)
+    assert over_fleet.cannot_freeze_sizes == ("Standard_M64s", "Standard_NC6s_v3")
+    assert over_fleet.family_sizes == ((("Standard_M64s",), ("Standard_D2s_v5",)),)
+
+
+# ---- Waves, selection and what else the fleet must have ----------------------------------------------------
+
+WAVE = "campaign.hypervisor.waves"
+WAVES = {
+    # waves, regions or none -> regions by wave
+    ('[["westus"], ["*"]]', None): [["westus"], ["northeurope", "westeurope"]],
+    ('[["*", "westus"], ["Europe"]]', None): None,  # Europe is in `*` already
+    ('[["Europe"], ["westus"]]', None): [["northeurope", "westeurope"], ["westus"]],
+    ('[["westeurope"], ["northeurope"]]', None): [["westeurope"], ["northeurope"]],
+    ('[["northeurope"], ["*"]]', '["Europe"]'): [["northeurope"], ["westeurope"]],
+    ('[["westus", "*"]]', '["*"]'): [["northeurope", "westeurope", "westus"]],
+    ('[["westeurope"], ["Europe", "westus"]]', '["*"]'): None,
+}
+
+
+@pytest.mark.parametrize(("waves", "regions"), WAVES)
+def test_waves_are_expanded_in_turn(waves, regions):
+    text = f"{MINIMAL}waves = {waves}\n" + (f"regions = {regions}\n" if regions else "")
+    expected = WAVES[waves, regions]
+    if expected is None:
+        assert all("must not name a region again" in problem for problem in unresolvable(text))
+        return
+
+    over_fleet = resolved(text)
+
+    assert [[list(wave) for wave in waves] for waves in over_fleet.waves] == [expected]
+    assert over_fleet.regions == (tuple(sorted(region for wave in expected for region in wave)),)
+    assert over_fleet.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    {
+        'waves = [["westeurope"], ["Europe"]]': [
+            f"6: {WAVE}[1][0]: must not name a region again, got 'Europe'; wave 1 has 'westeurope' already"
+        ],
+        'waves = [["westus", "westus"]]': [
+            f"6: {WAVE}[0][1]: must not name a region again, got 'westus'; wave 1 has 'westus' already"
+        ],
+        'waves = [["*"], ["westus"]]': [
+            f"6: {WAVE}[1][0]: must not name a region again, got 'westus'; wave 1 has 'westus' already"
+        ],
+        'waves = [["westuss"], ["Mars"]]\nregions = ["Europe"]': [
+            f"6: {WAVE}[0][0]: must be a region, a geography or '*', got 'westuss'; did you mean 'westus'?",
+            f"6: {WAVE}[1][0]: must be a region, a geography or '*', got 'Mars'",
+        ],
+        'waves = [["Europe", "United States"]]\nregions = ["Europe", "westus"]': [
+            f"6: {WAVE}[0][1]: must lie within the campaign's regions, got 'United States'; 'eastus' is outside"
+        ],
+        'waves = [["northeurope"]]\nregions = ["*"]': [
+            f"6: {WAVE}: must have every region of the campaign, got none with 'westeurope', 'westus'"
+        ],
+    }.items(),
+)
+def test_waves_that_do_not_add_up_are_refused(lines, words):
+    assert unresolvable(MINIMAL + lines) == [f"scenario:{word}" for word in words]
+
+
+def test_a_wave_without_vms_stays_and_is_a_warning():
+    text = MINIMAL + 'waves = [["eastus"], ["westus", "eastus2"], ["Europe"], ["*"]]\nbake = "1d"\n'
+
+    over_fleet = resolved(text.replace(', "eastus2"', ""))
+
+    assert over_fleet.waves == (((), ("westus",), ("northeurope", "westeurope"), ()),)
+    nobody = "no VM of the fleet is in that wave, so it is over when it is released"
+    assert over_fleet.warnings == (f"scenario:6: {WAVE}[0]: {nobody}", f"scenario:6: {WAVE}[3]: {nobody}")
+    assert resolved(MINIMAL + 'waves = [["westus", "eastus"]]').warnings == (
+        f"scenario:6: {WAVE}[0][1]: no VM of the fleet is in 'eastus'",
+    )
+
+
+def test_a_wave_whose_vms_are_not_selected_is_a_warning():
+    text = MINIMAL + 'waves = [["westus"], ["Europe"]]\nwhere = { workload = "web" }\n'
+
+    over_fleet = resolved(text, select=lambda campaign, regions: {"westeurope": 1})
+    without = resolved(text, select=lambda campaign, regions: {})
+
+    assert over_fleet.waves == (((), ("westeurope",)),)
+    assert over_fleet.vm_counts == ({"westeurope": 1},)
+    assert [warning.partition(": no VM")[0] for warning in over_fleet.warnings] == [f"scenario:6: {WAVE}[0]"]
+    assert (without.regions, without.waves) == (((),), (((), ()),))
+    assert without.warnings == (
+        "scenario:7: campaign.hypervisor.where: no VM of its regions matches, so nothing happens",
+    )
+
+
+VALUES = {
+    'workload = "nobody"': None,
+    "vm = 3": None,
+    "vm = 9223372036854775807": None,
+    "vcpus = [2, 0.5]": None,
+    "dynamic_ip = false": None,
+    "created = 1990-01-01T00:00:00Z": None,
+    'application = ["a", "b"]': None,
+    "update_domain = 255": None,
+    'vm = "3"': "vm: must be an integer from -9223372036854775808 to 9223372036854775807, as that column is, got '3'",
+    "update_domain = [1, 256]": "update_domain: must be an integer from 0 to 255, as that column is, got 256",
+    "update_domain = 1.0": "update_domain: must be an integer from 0 to 255, as that column is, got 1.0",
+    "update_domain = true": "update_domain: must be an integer from 0 to 255, as that column is, got true",
+    "vcpus = true": "vcpus: must be a number, as that column is, got true",
+    "workload = 3": "workload: must be a text, as that column is, got 3",
+    "application = 2026-12-01T00:00:00Z": "application: must be a text, as that column is, got 2026-12-01T00:00:00Z",
+    "dynamic_ip = 1": "dynamic_ip: must be true or false, as that column is, got 1",
+    'created = "2026-12-01"': "created: must be a time with a time zone, as that column is, got '2026-12-01'",
+    'tags = "a"': "tags: must be a column of texts, numbers, instants, or true and false,"
+    " got one of list<item: string>",
+    "local = 2026-12-01T00:00:00Z": "local: must be a column of texts, numbers, instants, or true and false,"
+    " got one of timestamp[ms]",
+    'workloads = "web"': "workloads: must be a column of the fleet, got 'workloads'; did you mean 'workload'?",
+    "colour = 1": "colour: must be a column of the fleet, got 'colour'",
+}
+
+
+@pytest.mark.parametrize(("selection", "words"), VALUES.items(), ids=VALUES)
+def test_a_selection_is_of_columns_and_values_they_can_have(selection, words):
+    text = f"{MINIMAL}where = {{ {selection} }}"
+    if words is None:
+        assert resolved(text, select=lambda campaign, regions: {"westus": 1}).vm_counts == ({"westus": 1},)
+    else:
+        # Nobody is asked for VMs with a value their column cannot have.
+        assert unresolvable(text) == [f"scenario:6: campaign.hypervisor.where.{words}"]
+
+
+def test_all_that_the_fleet_lacks_is_told_at_once():
+    text = f"""\
+tolerance = {{ weeb = "5s", web = "5s", streaming = "5s" }}
+quorum = {{ by = "application", min_up = 2 }}
+{MINIMAL}
+regions = ["westuss"]
+where = {{ workload = 3, colour = "red" }}
+length = {{ min = "1s", max = "2s", by_family = {{ Ms = "5s", Dsv5 = "5s", Lsv2 = "5s" }} }}
+"""
+    columns = {"vm": pa.int64(), "workload": pa.string()}
+
+    assert [problem.removeprefix("scenario:") for problem in unresolvable(text, columns=columns)] == [
+        "1: tolerance.weeb: must be a workload of the fleet, got 'weeb'; did you mean 'web'?",
+        "1: tolerance.streaming: must be a workload of the fleet, got 'streaming'",
+        "2: quorum.by: needs a fleet with a column 'application', got none",
+        "10: campaign.hypervisor.where.workload: must be a text, as that column is, got 3",
+        "10: campaign.hypervisor.where.colour: must be a column of the fleet, got 'colour'",
+        "11: campaign.hypervisor.length.by_family.Ms: must be a family of sizes, got 'Ms'; did you mean 'M'?",
+        "9: campaign.hypervisor.regions[0]: must be a region, a geography or '*', got 'westuss';"
+        " did you mean 'westus'?",
+    ]
+    assert unresolvable(f'tolerance = {{ web = "5s" }}\n{MINIMAL}', columns={"vm": pa.int64()}) == [
+        "scenario:1: tolerance: needs a fleet with a column 'workload', got none"
+    ]
+
+
+def test_what_has_no_effect_over_a_fleet_is_a_warning():
+    text = f"""\
+quorum = {{ by = "application", min_up = 2 }}
+outputs.events = false
+{MINIMAL}
+length = {{ min = "1s", max = "2s", by_family = {{ M = "5s", Lsv2 = "5s" }} }}
+"""
+    over_fleet = resolved(text)
+
+    assert over_fleet.warnings == (
+        "scenario:1: quorum: by application it is counted from events, which are not kept",
+        "scenario:9: campaign.hypervisor.length.by_family.Lsv2: no VM of the fleet is of that family",
+    )
+    assert over_fleet.family_sizes == ((("Standard_M64s",), ()),)
 
 
 TWO = MINIMAL + 'length = { p50 = "6s", p99 = "9s" }\nwork = "1s"\n[[campaign]]\nname = "firmware"\n'
@@ -685,8 +1078,9 @@ campaign = [
     assert resolved(same).scenario_digest == resolved(TWO).scenario_digest
 
 
-def test_digest_can_be_recomputed_from_the_file():
-    over_fleet = resolved(TWO)
+@pytest.mark.parametrize("text", [TWO, ALL_KEYS], ids=["two", "all keys"])
+def test_digest_can_be_recomputed_from_the_file(text):
+    over_fleet = resolved(text, select=select_some)
     keys = tomllib.loads(over_fleet.to_toml({"fleet_digest": "aa"}))
     provenance = keys.pop("provenance")
 
@@ -708,6 +1102,16 @@ def test_digest_can_be_recomputed_from_the_file():
         'campaign.firmware.regions=["westus"]',
         "campaign.firmware.pair_order=name",
         "campaign.firmware.start=1ms",
+        "horizon=10d",
+        "tolerance.web=5s",
+        "quorum={ by = 'set', min_up = 1 }",
+        "outputs.profile=interchange",
+        "campaign.firmware.kind=no_impact",
+        'campaign.firmware.waves=[["westus"], ["*"]]',
+        "campaign.firmware.walk_by=fault_domain",
+        "campaign.firmware.sets_in_step=true",
+        "campaign.firmware.pair_exclusion=reboots",
+        "campaign.hypervisor.length.by_family.M=9s",
     ],
 )
 def test_digest_depends_on_every_key(override):
@@ -743,6 +1147,127 @@ def test_difference_names_what_changed():
         "campaign.hypervisor.length: was '{ p50 = \"6s\", p99 = \"9s\" }', is '10s'",
         "campaign.firmware.spread: was '0s', is '12h'",
     ]
+    whole = resolved(ALL_KEYS, select=select_some).to_toml({})
+    other = resolved(
+        ALL_KEYS,
+        [
+            "horizon=20d",
+            "tolerance={ batch = '1s' }",
+            "quorum.min_up=2",
+            "campaign.hypervisor.bake=12h",
+            "campaign.hypervisor.where={ workload = 'batch' }",
+            "campaign.hypervisor.length.by_family={ M = '10s' }",
+        ],
+        select=select_some,
+    ).to_toml({})
+    assert difference(whole, other) == [
+        "horizon: was '180d', is '20d'",
+        "tolerance.web: was '5s', is nothing",
+        "tolerance.batch: was nothing, is '1s'",
+        "quorum.min_up: was 0.5, is 2",
+        "campaign.hypervisor.bake: was '1d', is '12h'",
+        'campaign.hypervisor.where.workload: was ["web"], is ["batch"]',
+        "campaign.hypervisor.where.created: was [2026-12-01T00:00:00Z, 2026-12-02T00:00:00.500000Z], is nothing",
+        "campaign.hypervisor.length.by_family.M: was '12s', is '10s'",
+        'campaign.hypervisor.length.by_family.Dsv5: was \'{ min = "1s", max = "2s" }\', is nothing',
+    ]
+    assert difference(whole, resolved(ALL_KEYS.replace('horizon = "180d"', ""), select=select_some).to_toml({})) == [
+        "horizon: was '180d', is nothing"
+    ]
     assert difference(before.replace("length_ms_max = 11473", "length_ms_max = 11474"), before) == [
         "campaign.hypervisor.length.length_ms_max: was 11474, is 11473"
     ]
+
+
+# ---- The JSON Schema ---------------------------------------------------------------------------------------
+
+
+def as_json(value):
+    """A TOML document as JSON has it: instants are text."""
+    return json.loads(json.dumps(value, default=datetime.isoformat))
+
+
+def schema_problems(document):
+    checker = jsonschema.Draft202012Validator(json_schema())
+    return [error.json_path for error in checker.iter_errors(as_json(document))]
+
+
+def test_the_schema_is_one_and_needs_what_no_preset_says():
+    schema = json_schema()
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["required"] == ["name", "start", "campaign"]
+    assert schema["$defs"]["Campaign"]["required"] == ["name"]
+    assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze"]
+    assert schema["$defs"]["Campaign"]["properties"]["spread"]["default"] == "0s"
+    assert '"fault_domain" in azure-2024' in schema["$defs"]["Campaign"]["properties"]["walk_by"]["description"]
+    for table in (schema, *schema["$defs"].values()):
+        for key, value in table["properties"].items():
+            assert "$ref" in value or value["description"], key
+
+
+@pytest.mark.parametrize("text", [MINIMAL, ALL_KEYS, TWO, *map(preset_toml, presets())])
+def test_a_scenario_that_loads_fits_the_schema(text):
+    load_scenario(text)
+
+    assert schema_problems(tomllib.loads(text)) == []
+
+
+NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree, and spans out of bounds
+    "bake = '1d'",
+    "pair_lag = '3650.1d'",
+    "start = '0.0005s'",
+    "length = '49.001d'",
+    "length = '0s'",
+    "length = { p50 = '9s', p99 = '6s' }",
+    "length = { p50 = '1s', p99 = '48d' }",
+    "length = { p50 = '6s', p99 = '9s', floor = '12s' }",
+    "length = { min = '9s', max = '6s' }",
+    "length = { min = '0s', max = '6s' }",
+    "length = { min = '1s', max = '6s', floor = '3s', ceiling = '2s' }",
+    "length = { quantiles = [[0.5, '6s'], [0.5, '7s']] }",
+    "length = { quantiles = [[0.5, '6s'], [0.6, '5s']] }",
+    "length = { min = '1s', max = '1s', by_family = { M = '0s' } }",
+    "length = { min = '1s', max = '1s', by_family = { M = { p50 = '2s', p99 = '1s' } } }",
+    # instants are text to it, and NaN is a number
+    "start = 2026-12-01T00:00:00Z",
+    "where = { vcpus = nan }",
+    "where = { created = 2026-12-01T00:00:00 }",
+    "where = { created = 2026-12-01 }",
+    "where = { created = 2026-12-01T00:00:00.0005Z }",
+    "length = { quantiles = [[nan, '6s']] }",
+)
+
+
+@pytest.mark.parametrize("line", [line for line in BAD_CAMPAIGN_LINES if line not in NOT_IN_THE_SCHEMA])
+def test_a_broken_key_breaks_the_schema(line):
+    assert schema_problems(tomllib.loads(MINIMAL + line))
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    {
+        "horizon = 3": "$.horizon",
+        "seed = -1": "$.seed",
+        "preset = 'azure-2071'": "$.preset",
+        "tolerance = { web = 5 }": "$.tolerance.web",
+        "quorum = { by = 'host', min_up = 1 }": "$.quorum.by",
+        "quorum = { by = 'set', min_up = 0 }": "$.quorum.min_up",
+        "quorum = { by = 'set', min_up = 1.5 }": "$.quorum.min_up",
+        "quorum = { by = 'set' }": "$.quorum",
+        "outputs = { profile = 'slow' }": "$.outputs.profile",
+        "outputs = { events = 1 }": "$.outputs.events",
+        "campaign = []": "$.campaign",
+        "campaign = {}": "$.campaign",
+        "campaigns = []": "$",
+    }.items(),
+)
+def test_a_broken_key_at_the_top_is_found_by_the_schema(line, path):
+    assert schema_problems(tomllib.loads(ALL_KEYS) | tomllib.loads(line)) == [path]
+
+
+def test_the_published_schema_is_what_the_code_declares():
+    published = Path(__file__).parent.parent / "docs" / "scenario.schema.json"
+
+    assert published.read_text("utf-8") == reference.scenario_schema()
+    assert json.loads(published.read_text("utf-8")) == json_schema()

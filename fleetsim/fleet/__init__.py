@@ -4,10 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleetsim.fleet.azure_inventory import import_inventory as import_inventory
     from fleetsim.fleet.azure_trace import Imported as Imported
     from fleetsim.fleet.azure_trace import import_trace as import_trace
+    from fleetsim.fleet.describing import Description as Description
+    from fleetsim.fleet.describing import describe as describe
+    from fleetsim.fleet.embedding import Embedded as Embedded
+    from fleetsim.fleet.embedding import embed as embed
     from fleetsim.fleet.generating import Generated as Generated
     from fleetsim.fleet.generating import generate as generate
+    from fleetsim.fleet.huawei import import_topology as import_topology
     from fleetsim.fleet.prepared import PreparedFleet as PreparedFleet
     from fleetsim.fleet.prepared import open_prepared as open_prepared
     from fleetsim.fleet.preparing import Check as Check
@@ -17,11 +23,17 @@ if TYPE_CHECKING:
 # No module is called like one of these: importing it would put the module in the place of the function.
 _HOMES = {
     "Check": "preparing",
+    "Embedded": "embedding",
+    "Description": "describing",
     "Generated": "generating",
     "Imported": "azure_trace",
     "PreparedFleet": "prepared",
     "check": "preparing",
+    "embed": "embedding",
+    "describe": "describing",
     "generate": "generating",
+    "import_inventory": "azure_inventory",
+    "import_topology": "huawei",
     "import_trace": "azure_trace",
     "open_prepared": "prepared",
     "prepare": "preparing",

@@ -14,71 +14,90 @@ import pyarrow.compute as pc
 
 from fleetsim.fleet.read import Findings
 from fleetsim.kernels.rng import digest_strings
-from fleetsim.schema import UPDATE_DOMAIN_COUNT_DEFAULT
+from fleetsim.schema import FAULT_DOMAIN_COUNT_DEFAULT, PLACEMENT_GROUP_VMS, UPDATE_DOMAIN_COUNT_DEFAULT
 
 PART_ROWS = 1 << 20
 """VMs of a part, at most, unless a single set is larger."""
-PLACEMENT_GROUP_VMS = 100
-"""VMs of a placement group of a scale set, at most (rules.md R36)."""
+DOMAIN_COUNTS = {"update_domain": UPDATE_DOMAIN_COUNT_DEFAULT, "fault_domain": FAULT_DOMAIN_COUNT_DEFAULT}
+"""Columns of domains, and over how many the VMs of a set are dealt where the fleet leaves them open."""
 
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 _DOMAIN_STRIDE = 256  # unit keys: set row * stride + domain
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A region in its final order. Axes: V = its VMs, S = its sets, U = its units.
+class Domains:
+    """Domains of one kind as a fleet gives them, a row a VM.
 
-    rows                    int64[V]    position of each VM in the table as it was read; None: as it stands
-    set_offsets             int64[S+1]  where sets start; from the last on, singles
-    unit_set                int64[U]    set of each unit
-    unit_domain             uint8[U]
-    unit_vm_count           int64[U]
-    domains_assigned_count  sets whose domains were open
+    given        uint8 with nulls, or None where the fleet has no such column
+    is_assigned  bool with nulls: a prepared fleet's own word that it dealt them, or None
+    """
+
+    given: pa.Array | None = None
+    is_assigned: pa.Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A region in its final order. Axes: V = its VMs, W = those in sets, which go first, S = sets, U = units.
+
+    rows                       int64[V]    position of each VM in the table as it was read; None: as it stands
+    set_offsets                int64[S+1]  where sets start; from the last on, singles
+    unit_set                   int64[U]    set of each unit
+    unit_domain                uint8[U]    its update domain
+    unit_vm_count              int64[U]
+    fault_domain               uint8[W]
+    is_update_domain_assigned  bool[S]     sets whose update domains were open
+    is_fault_domain_assigned   bool[S]
     """
 
     rows: Ints | None
     set_offsets: Ints
     unit_set: Ints
-    unit_domain: npt.NDArray[np.uint8]
+    unit_domain: Bytes
     unit_vm_count: Ints
-    domains_assigned_count: int
+    fault_domain: Bytes
+    is_update_domain_assigned: Bools
+    is_fault_domain_assigned: Bools
 
     @property
     def in_set_count(self) -> int:
         return int(self.set_offsets[-1])
 
 
-def order_region(region: str, vm: pa.Array, sets: pa.Array, domain: pa.Array | None, findings: Findings) -> Order:
-    """Order the VMs of *region*; a set whose domains are given in part is found.
+def order_region(
+    region: str, vm: pa.Array, sets: pa.Array, update: Domains, fault: Domains, findings: Findings
+) -> Order:
+    """Order the VMs of *region*; a set whose update or fault domains are given in part is found.
 
     vm, sets  int64 or string; a null set is a single
-    domain    uint8 with nulls, or None where the fleet has no such column
     """
     rows, set_offsets = _sets_of(vm, sets)
     in_set_count, set_start, set_size = int(set_offsets[-1]), set_offsets[:-1], np.diff(set_offsets)
     set_row = np.repeat(np.arange(len(set_start)), set_size)
-    place = np.arange(in_set_count) - np.repeat(set_start, set_size)
-    settled = (place % UPDATE_DOMAIN_COUNT_DEFAULT).astype(np.uint8)
-    assigned_count = len(set_start)
-    if domain is not None and in_set_count:
-        given = domain.take(pa.array(rows[:in_set_count]))
-        is_open = given.is_null().to_numpy(zero_copy_only=False)
-        open_count = np.add.reduceat(is_open, set_start, dtype=np.int64)
+    in_sets, place = rows[:in_set_count], np.arange(in_set_count) - np.repeat(set_start, set_size)
+    settled: dict[str, tuple[Bytes, Bools]] = {}
+    for name, domains in (("update_domain", update), ("fault_domain", fault)):
+        dealt = _dealt(place, set_size, DOMAIN_COUNTS[name])
+        domain, is_assigned, open_count = _settled_domains(domains, in_sets, set_offsets, dealt)
         for mixed in np.flatnonzero((open_count > 0) & (open_count < set_size)):
-            first_open = set_start[mixed] + int(np.argmax(is_open[set_start[mixed] :]))
+            of_set = rows[set_start[mixed] : set_offsets[mixed + 1]]
+            assert domains.given is not None
+            is_open = domains.given.take(pa.array(of_set)).is_null().to_numpy(zero_copy_only=False)
             findings.add(
                 "domains",
-                (region, int(mixed)),
-                f"set '{sets[int(rows[first_open])]}' in region '{region}': column 'update_domain' must be"
-                " given"
+                (region, name, int(mixed)),
+                f"set '{sets[int(of_set[0])]}' in region '{region}': column '{name}' must be given"
                 f" for all of its {set_size[mixed]:,} VMs or for none, got {open_count[mixed]:,} without, the"
-                f" first of them VM '{vm[int(rows[first_open])]}'",
+                f" first of them VM '{vm[int(of_set[np.argmax(is_open)])]}'",
             )
-        settled = np.where(is_open, settled, given.fill_null(0).to_numpy())
-        assigned_count = int((open_count == set_size).sum())
+        settled[name] = domain, is_assigned
+    update_domain, is_update_domain_assigned = settled["update_domain"]
+    fault_domain, is_fault_domain_assigned = settled["fault_domain"]
 
-    unit_key = set_row * _DOMAIN_STRIDE + settled
+    unit_key = set_row * _DOMAIN_STRIDE + update_domain
     by_unit = np.argsort(unit_key, kind="stable")  # VMs of a unit stay in order of their id
     unit_key = unit_key[by_unit]
     unit_start = np.flatnonzero(np.diff(unit_key, prepend=-1))
@@ -90,13 +109,39 @@ def order_region(region: str, vm: pa.Array, sets: pa.Array, domain: pa.Array | N
         unit_set=unit_key[unit_start] // _DOMAIN_STRIDE,
         unit_domain=(unit_key[unit_start] % _DOMAIN_STRIDE).astype(np.uint8),
         unit_vm_count=np.diff(np.append(unit_start, in_set_count)),
-        domains_assigned_count=assigned_count,
+        fault_domain=fault_domain[by_unit],
+        is_update_domain_assigned=is_update_domain_assigned,
+        is_fault_domain_assigned=is_fault_domain_assigned,
     )
 
 
-def placement_groups(
-    region: str, vm: pa.Array, sets: pa.Array, is_scale_set: npt.NDArray[np.bool_], findings: Findings
-) -> pa.Array:
+def _dealt(place: Ints, set_size: Ints, domain_count: int) -> Bytes:
+    """Domains round robin: of the VM at each *place* of its set, sets being of *set_size*."""
+    # A cycle as long as the longest set is cheaper than a division a VM.
+    cycle = (np.arange(set_size.max(initial=0)) % domain_count).astype(np.uint8)
+    return cycle[place]
+
+
+def _settled_domains(domains: Domains, rows: Ints, set_offsets: Ints, dealt: Bytes) -> tuple[Bytes, Bools, Ints]:
+    """Domain of each of *rows*, the VMs in sets; which sets have them *dealt*; how many VMs of each gave none.
+
+    Domains that are given are kept. What a prepared fleet says it dealt counts as dealt while it is what is dealt now.
+    """
+    set_start, set_size = set_offsets[:-1], np.diff(set_offsets)
+    if domains.given is None or not len(rows):
+        return dealt, np.ones(len(set_start), np.bool_), set_size
+    given = domains.given.take(pa.array(rows))
+    is_open = given.is_null().to_numpy(zero_copy_only=False)
+    open_count = np.add.reduceat(is_open, set_start, dtype=np.int64)
+    is_assigned = open_count == set_size
+    settled = np.where(is_open, dealt, given.fill_null(0).to_numpy())
+    if domains.is_assigned is not None:
+        was_dealt = domains.is_assigned.take(pa.array(rows)).fill_null(False).to_numpy(zero_copy_only=False)
+        is_assigned |= np.logical_and.reduceat(was_dealt & (settled == dealt), set_start)
+    return settled, is_assigned, open_count
+
+
+def placement_groups(region: str, vm: pa.Array, sets: pa.Array, is_scale_set: Bools, findings: Findings) -> pa.Array:
     """*sets* with each scale set larger than a placement group cut, by VM id, into S/pg-0, S/pg-1, ...
 
     Names are strings; where *sets* are integers, none may need a cut.

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fleetsim import __version__
 from fleetsim.errors import InputError
@@ -24,7 +27,11 @@ _PLAIN_FACTS = (
     "set_count",
     "single_count",
     "domains_assigned_count",
+    "fault_domains_assigned_count",
     "vm_is_string",
+    "has_lifetimes",
+    "sizes",
+    "workloads",
 )
 
 
@@ -61,7 +68,12 @@ class PreparedRegion:
 class PreparedFleet:
     """A prepared fleet, its regions in vm_row order.
 
-    `domains_assigned_count` counts the sets whose update domains the fleet left open.
+    domains_assigned_count        sets whose update domains the fleet left open
+    fault_domains_assigned_count  sets whose fault domains it left open
+    vm_is_string                  `vm` is text, and draws are addressed by `vm_key`
+    has_lifetimes                 some `created` or `deleted` is given
+    sizes, workloads              VMs by word of these columns, in order of words; VMs without are in none
+    columns                       names and types of the columns of its parts
     """
 
     path: Path
@@ -74,13 +86,19 @@ class PreparedFleet:
     invented: tuple[str, ...]
     warnings: tuple[str, ...]
     domains_assigned_count: int
+    fault_domains_assigned_count: int
     vm_is_string: bool
+    has_lifetimes: bool
+    sizes: Mapping[str, int]
+    workloads: Mapping[str, int]
+    columns: Mapping[str, pa.DataType]
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain JSON values."""
         return {
             "prepared": str(self.path),
             **{name: getattr(self, name) for name in _PLAIN_FACTS},
+            "columns": list(self.columns),
             "regions": {region.region: region.vm_count for region in self.regions},
             "invented": list(self.invented),
             "warnings": list(self.warnings),
@@ -127,7 +145,7 @@ def write_manifest(
 
 
 def open_prepared(path: str | Path) -> PreparedFleet:
-    """The prepared fleet in the folder *path*. Sees that all parts are there, but does not read them."""
+    """The prepared fleet in the folder *path*. Sees that all parts are there, but reads none."""
     path = Path(path)
     manifest = path / MANIFEST
     if not manifest.is_file():
@@ -143,21 +161,22 @@ def open_prepared(path: str | Path) -> PreparedFleet:
             PreparedRegion(**{**region, "parts": tuple(_part(path, part) for part in region["parts"])})
             for region in stated["regions"]
         )
-        prepared = PreparedFleet(
-            path,
-            regions=regions,
-            invented=tuple(stated["invented"]),
-            warnings=tuple(stated["warnings"]),
-            **{name: stated[name] for name in _PLAIN_FACTS},
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        facts: dict[str, Any] = {name: stated[name] for name in _PLAIN_FACTS}
+        invented, warnings = tuple(stated["invented"]), tuple(stated["warnings"])
+        first = regions[0].parts[0].path
+    except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{manifest}: must be the manifest of a prepared fleet, got: {error!r}") from error
     parts = [part for region in regions for part in region.parts]
     files = [file for part in parts for file in (part.path, part.units_path)]
     files += [path / "no_guarantee.parquet", path / "pairs.csv"]
     if lost := [file for file in files if not file.is_file()]:
         raise InputError([f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost])
-    return prepared
+    try:
+        columns = {field.name: field.type for field in pq.read_schema(first)}
+    except (pa.ArrowException, OSError) as error:
+        told_first = str(error).partition("\n")[0]
+        raise InputError(f"{first}: must be readable, got: {told_first}; prepare the fleet anew") from error
+    return PreparedFleet(path, regions=regions, columns=columns, invented=invented, warnings=warnings, **facts)
 
 
 def _part(path: Path, stated: dict[str, Any]) -> PreparedPart:

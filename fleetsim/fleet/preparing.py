@@ -8,6 +8,7 @@ form they come.
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -24,7 +25,9 @@ import pyarrow.compute as pc
 from fleetsim.errors import InputError
 from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.order import (
-    PLACEMENT_GROUP_VMS,
+    DOMAIN_COUNTS,
+    Bools,
+    Domains,
     Ints,
     Order,
     characters_of,
@@ -41,9 +44,9 @@ from fleetsim.schema import (
     FLEET,
     NO_GUARANTEE,
     NO_ROW,
+    PLACEMENT_GROUP_VMS,
     PREPARED,
     UNITS,
-    UPDATE_DOMAIN_COUNT_DEFAULT,
     NoGuarantee,
 )
 from fleetsim.tables import (
@@ -61,12 +64,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _REGIONS_AT_ONCE = 2
+_COUNTED_BY = ("size", "workload")
 _KEYS_AT_ONCE = 1 << 24  # compared at once when duplicates across regions are looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a fleet holds, from reading it whole. `notes`: what preparing it will settle."""
+    """What a fleet holds, from reading it whole. `notes`: what preparing it will settle.
+
+    `domains_assigned_count` and `fault_domains_assigned_count` count sets whose update and fault domains are open,
+    `created_count` and `deleted_count` VMs that have such an instant.
+    """
 
     fleet: str
     vm_count: int
@@ -75,6 +83,9 @@ class Check:
     unit_count: int
     no_guarantee_count: int
     domains_assigned_count: int
+    fault_domains_assigned_count: int
+    created_count: int
+    deleted_count: int
     vm_count_by_region: Mapping[str, int]
     columns: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -92,6 +103,10 @@ class Check:
             ("VMs", f"{self.vm_count:,} in {len(self.vm_count_by_region):,} regions"),
             ("sets", f"{self.set_count:,}, and {self.single_count:,} VMs in none"),
             ("units", f"{self.unit_count:,} update domains with VMs"),
+            *(
+                [("lives", _lives(self.created_count, self.deleted_count))]
+                * bool(self.created_count + self.deleted_count)
+            ),
             ("columns", ", ".join(self.columns)),
             *(("note", sentence) for sentence in self.notes),
             *(("invented", sentence) for sentence in self.invented),
@@ -143,6 +158,8 @@ class _RegionMade:
     single_count: int
     unit_count: int
     domains_assigned_count: int
+    fault_domains_assigned_count: int
+    vm_counts_by_word: Mapping[str, Counter[str]]  # of the columns of _COUNTED_BY
     no_guarantee_set: pa.Array
     no_guarantee_reason: npt.NDArray[np.int8]
     parts: list[dict[str, Any]]
@@ -190,10 +207,11 @@ class _Preparation:
         self._find_shared("vm", findings)
         self._find_shared("set", findings)
         findings.raise_any()
-        if stray_count := spill.domain_on_single_count:
-            self.warnings.append(
-                f"{self.source.name}: column 'update_domain' is ignored for VMs in no set ({stray_count:,} rows)"
-            )
+        self.warnings += [
+            f"{self.source.name}: column '{name}' is ignored for VMs in no set ({stray_count:,} rows)"
+            for name, stray_count in spill.on_single_counts.items()
+            if stray_count
+        ]
         return self
 
     def _settle_set_type(self) -> None:
@@ -225,8 +243,9 @@ class _Preparation:
             is_scale_set = pc.equal(kind, "scale_set").fill_null(False).to_numpy(zero_copy_only=False)
             sets = placement_groups(region, vm, sets, is_scale_set, findings)
         table = table.set_column(table.column_names.index("set"), "set", sets)
-        domain = one_chunk(table["update_domain"]) if "update_domain" in table.column_names else None
-        order = order_region(region, vm, sets, domain, findings)
+        held = {name: one_chunk(table[name]) for name in table.column_names if "domain" in name}
+        update, fault = (Domains(held.get(name), held.get(f"is_{name}_assigned")) for name in DOMAIN_COUNTS)
+        order = order_region(region, vm, sets, update, fault, findings)
 
         set_first = order.set_offsets[:-1]
         set_name = sets.take(pa.array(set_first if order.rows is None else order.rows[set_first]))
@@ -239,12 +258,26 @@ class _Preparation:
             set_count=len(set_size),
             single_count=len(vm) - order.in_set_count,
             unit_count=len(order.unit_set),
-            domains_assigned_count=order.domains_assigned_count,
+            domains_assigned_count=int(order.is_update_domain_assigned.sum()),
+            fault_domains_assigned_count=int(order.is_fault_domain_assigned.sum()),
+            vm_counts_by_word={
+                name: _vm_counts(one_chunk(table[name])) for name in _COUNTED_BY if name in table.column_names
+            },
             no_guarantee_set=set_name.filter(pa.array(is_weak)),
             no_guarantee_reason=reason[is_weak].astype(np.int8),
             parts=[]
             if self.out is None
-            else list(_write_parts(self.out, region, table, order, set_key=keys_of(set_name), row_start=vm_row_start)),
+            else list(
+                _write_parts(
+                    self.out,
+                    region,
+                    table,
+                    order,
+                    set_key=keys_of(set_name),
+                    row_start=vm_row_start,
+                    flagged=self.spill.dealt_domains(),
+                )
+            ),
             findings=findings,
         )
 
@@ -284,19 +317,27 @@ class _Preparation:
     def check(self) -> Check:
         """What the fleet holds."""
         counts = self._counts()
-        notes = []
-        if assigned_count := counts["domains_assigned_count"]:
-            notes.append(
-                f"{assigned_count:,} sets give no update domains: their VMs are spread over"
-                f" {UPDATE_DOMAIN_COUNT_DEFAULT} domains round robin, by id"
-            )
+        assigned = {
+            "update_domain": counts["domains_assigned_count"],
+            "fault_domain": counts["fault_domains_assigned_count"],
+        }
+        told = [
+            f"over {DOMAIN_COUNTS[name]} {name.replace('_', ' ')}s in {set_count:,} sets"
+            for name, set_count in assigned.items()
+            if set_count
+        ]
+        notes = (
+            [f"VMs of sets that give no domains are spread round robin, by id: {' and '.join(told)}"] if told else []
+        )
         return Check(
             fleet=self.source.name,
             **counts,
+            created_count=self.spill.created_count,
+            deleted_count=self.spill.deleted_count,
             unit_count=sum(region.unit_count for region in self.regions),
             no_guarantee_count=sum(len(region.no_guarantee_set) for region in self.regions),
             vm_count_by_region={region.region: region.vm_count for region in self.regions},
-            columns=tuple(self.source.schema.names),
+            columns=tuple(name for name in self.source.schema.names if name not in PREPARED.names()),
             warnings=(*self.source.warnings, *self.warnings),
             notes=(*notes, *self.notes),
             invented=tuple(self.source.invented),
@@ -334,13 +375,21 @@ class _Preparation:
             pairs_digest=self.relation.digest,
             **self._counts(),
             vm_is_string=self.source.schema.field("vm").type != pa.int64(),
+            has_lifetimes=self.spill.created_count + self.spill.deleted_count > 0,
+            sizes=self._vm_counts_of("size"),
+            workloads=self._vm_counts_of("workload"),
             invented=self.source.invented,
             warnings=[*self.source.warnings, *self.warnings],
         )
 
     def _counts(self) -> dict[str, int]:
-        names = ("vm_count", "set_count", "single_count", "domains_assigned_count")
+        names = ("vm_count", "set_count", "single_count", "domains_assigned_count", "fault_domains_assigned_count")
         return {name: sum(getattr(region, name) for region in self.regions) for name in names}
+
+    def _vm_counts_of(self, name: str) -> dict[str, int]:
+        """VMs by word of the text column *name*, in order of words; those without are in none."""
+        counts = sum((region.vm_counts_by_word.get(name, Counter()) for region in self.regions), Counter[str]())
+        return dict(sorted(counts.items()))
 
 
 class _Spill(AbstractContextManager["_Spill"]):
@@ -354,7 +403,10 @@ class _Spill(AbstractContextManager["_Spill"]):
         self.vm_counts: dict[str, int] = {}
         self.vm_count = 0
         self.in_set_count = 0
-        self.domain_on_single_count = 0
+        self.created_count = 0
+        self.deleted_count = 0
+        self.on_single_counts = dict.fromkeys(DOMAIN_COUNTS, 0)
+        self._dealt_counts = dict.fromkeys(DOMAIN_COUNTS, 0)
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
@@ -382,12 +434,25 @@ class _Spill(AbstractContextManager["_Spill"]):
 
     def _count(self, batch: pa.RecordBatch) -> None:
         self.vm_count += batch.num_rows
-        has_set = "set" in batch.schema.names
-        is_single = batch.column("set").is_null() if has_set else pa.repeat(True, batch.num_rows)
-        single_count = is_single.true_count
-        self.in_set_count += batch.num_rows - single_count
-        if single_count and "update_domain" in batch.schema.names:
-            self.domain_on_single_count += pc.and_(is_single, batch.column("update_domain").is_valid()).true_count
+        filled = {name: batch.num_rows - batch.column(name).null_count for name in batch.schema.names}
+        self.created_count += filled.get("created", 0)
+        self.deleted_count += filled.get("deleted", 0)
+        in_set_count = filled.get("set", 0)
+        self.in_set_count += in_set_count
+        for name in DOMAIN_COUNTS:
+            given_count = filled.get(name, 0)
+            if given_count and in_set_count < batch.num_rows:
+                is_single = batch.column("set").is_null() if in_set_count else pa.repeat(True, batch.num_rows)
+                on_single_count = pc.and_(is_single, batch.column(name).is_valid()).true_count
+                self.on_single_counts[name] += on_single_count
+                given_count -= on_single_count
+            was_dealt = f"is_{name}_assigned"
+            self._dealt_counts[name] += in_set_count - given_count
+            self._dealt_counts[name] += batch.column(was_dealt).true_count if was_dealt in filled else 0
+
+    def dealt_domains(self) -> list[str]:
+        """Columns of domains that some VM in a set does not give, or has as a prepared fleet dealt it."""
+        return [name for name, count in self._dealt_counts.items() if count]
 
     def _append(self, region: str, batch: pa.RecordBatch) -> None:
         if region not in self._writers:
@@ -439,19 +504,28 @@ def _merged(keys: list[Ints]) -> Iterator[Ints]:
 
 
 def _write_parts(
-    out: Path, region: str, table: pa.Table, order: Order, *, set_key: Ints, row_start: int
+    out: Path, region: str, table: pa.Table, order: Order, *, set_key: Ints, row_start: int, flagged: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*."""
+    """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*.
+
+    Which sets were dealt their domains is written for the columns *flagged*.
+    """
     unit_offsets = np.concatenate([[0], np.cumsum(order.unit_vm_count)])
-    vm_domain = np.repeat(order.unit_domain, order.unit_vm_count)
+    domains = {"update_domain": np.repeat(order.unit_domain, order.unit_vm_count), "fault_domain": order.fault_domain}
+    set_flags = {
+        "update_domain": order.is_update_domain_assigned,
+        "fault_domain": order.is_fault_domain_assigned,
+    }
+    set_size = np.diff(order.set_offsets)
     units_schema = arrow_schema(UNITS, provenance_of())
     for number, (start, stop) in enumerate(pairwise(part_offsets(order.set_offsets, table.num_rows))):
-        domain = np.zeros(stop - start, np.uint8)
-        in_sets = vm_domain[start:stop]
-        domain[: len(in_sets)] = in_sets
-        is_single = np.arange(len(domain)) >= len(in_sets)
+        is_single = np.arange(start, stop) >= order.in_set_count
+        made = {
+            name: pa.array(_filled(domain[start:stop], stop - start), mask=is_single)
+            for name, domain in domains.items()
+        }
         rows = slice(start, stop) if order.rows is None else order.rows[start:stop]
-        part = _canonical(table, rows, region, pa.array(domain, mask=is_single))
+        part = _canonical(table, rows, region, made)
         rows_digest = _rows_digest(part)
         set_start, set_stop = np.searchsorted(order.set_offsets[:-1], [start, stop]).tolist()
         units = slice(*np.searchsorted(unit_offsets[:-1], [start, stop]))
@@ -463,7 +537,12 @@ def _write_parts(
             "vm_count": order.unit_vm_count[units].astype(np.uint32),
         }
         path, units_path = (f"{folder}/region={region}/part-{number:05}.parquet" for folder in ("fleet", "units"))
-        sha256 = write_parquet(out / path, _with_rows(part, row_start + start, rows_digest))
+        own_sets = slice(set_start, set_stop)
+        flags = {
+            f"is_{name}_assigned": _filled(np.repeat(set_flags[name][own_sets], set_size[own_sets]), stop - start)
+            for name in flagged
+        }
+        sha256 = write_parquet(out / path, _with_rows(part, row_start + start, flags, rows_digest))
         write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
         yield {
             "number": number,
@@ -473,14 +552,32 @@ def _write_parts(
             "vm_count": stop - start,
             "set_count": set_stop - set_start,
             "unit_count": len(unit_set),
-            "single_count": len(domain) - len(in_sets),
+            "single_count": int(is_single.sum()),
             "sha256": sha256,
             "rows": rows_digest,
         }
 
 
-def _canonical(table: pa.Table, rows: slice | Ints, region: str, domain: pa.Array) -> pa.Table:
+def _filled(values: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+    """*values*, and zeros after them up to *length*."""
+    return np.concatenate([values, np.zeros(length - len(values), values.dtype)])
+
+
+def _vm_counts(column: pa.DictionaryArray) -> Counter[str]:
+    """VMs by word of *column*."""
+    counts = np.bincount(column.indices.drop_null(), minlength=len(column.dictionary))
+    return Counter(
+        {word: count for word, count in zip(column.dictionary.to_pylist(), counts.tolist(), strict=True) if count}
+    )
+
+
+def _lives(created_count: int, deleted_count: int) -> str:
+    return f"{created_count:,} VMs with a `created`, {deleted_count:,} with a `deleted`"
+
+
+def _canonical(table: pa.Table, rows: slice | Ints, region: str, domains: Mapping[str, pa.Array]) -> pa.Table:
     """The fleet columns of *rows*: the same rows give the same arrays, however the source held them."""
+    row_count = len(domains["update_domain"])
 
     def picked(name: str) -> pa.Array:
         column = one_chunk(table[name])
@@ -491,25 +588,27 @@ def _canonical(table: pa.Table, rows: slice | Ints, region: str, domain: pa.Arra
             return pa.DictionaryArray.from_arrays(codes.indices, part.dictionary.take(codes.dictionary))
         return part.cast(pa.string()) if part.type == pa.large_string() else part
 
-    made = {"region": constant_text(region, np.zeros(len(domain), np.int32)), "update_domain": domain}
+    made = {"region": constant_text(region, np.zeros(row_count, np.int32)), **domains}
     columns, fields = [], []
     for column in FLEET.columns:
         if column.name in made or column.name in table.column_names:
             columns.append(made[column.name] if column.name in made else picked(column.name))
             fields.append(arrow_field(column, columns[-1].type))
     for name in table.column_names:
-        if name not in FLEET.names():
+        if name not in (*FLEET.names(), *PREPARED.names()):
             columns.append(picked(name))
             fields.append(pa.field(name, columns[-1].type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _with_rows(part: pa.Table, vm_row_start: int, rows_digest: str) -> pa.Table:
+def _with_rows(part: pa.Table, vm_row_start: int, flags: Mapping[str, Bools], rows_digest: str) -> pa.Table:
     """*part* with what only a prepared fleet has, and its metadata."""
     vm_row = np.arange(vm_row_start, vm_row_start + part.num_rows, dtype=np.uint32)
     part = part.append_column(arrow_field(PREPARED["vm_row"]), pa.array(vm_row))
     if part.schema.field("vm").type != pa.int64():
         part = part.append_column(arrow_field(PREPARED["vm_key"]), pa.array(keys_of(one_chunk(part["vm"]))))
+    for name, flag in flags.items():
+        part = part.append_column(arrow_field(PREPARED[name]), pa.array(flag))
     return part.replace_schema_metadata({"fleetsim.table": FLEET.name, **provenance_of(rows_digest=rows_digest)})
 
 

@@ -5,6 +5,7 @@ is judged by `prepare`. Types are settled before the first batch, so that a flee
 as CSV, Parquet or from Polars. Memory is bounded by a batch.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -36,9 +37,14 @@ TOLD_MAX = 20
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NOT_SIMULATED = {
     "host": "campaigns over hosts are not simulated by this version",
-    "created": "lifetimes of VMs are not simulated by this version",
-    "deleted": "lifetimes of VMs are not simulated by this version",
 }
+_WAS_DEALT = ("is_update_domain_assigned", "is_fault_domain_assigned")
+_INSTANT = pa.timestamp("ms", tz="UTC")
+_INSTANT_MS = (-62_135_596_800_000, 253_402_300_799_999)  # the years 1 to 9999, beyond which readers fail
+_ZONED = r":[0-9.]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_ARROW_SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
+_STREAM_MAGIC = b"\xff\xff\xff\xff"
+_STREAM_END = _STREAM_MAGIC + bytes(4)
 _NO_FLOATS = '; a column of integers with gaps must not become floats (pandas: .astype("Int64"))'
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -109,6 +115,7 @@ class FleetSource:
         self.warnings: list[str] = []
         self.invented: list[str] = []
         self.row_count = sum(piece.row_count for piece in pieces)
+        self.metadata = {key: value for piece in pieces for key, value in (piece.schema.metadata or {}).items()}
         self._pieces = pieces
         self._relation = relation
         findings = Findings()
@@ -124,7 +131,7 @@ class FleetSource:
             for name in own:
                 if piece.schema.names.count(name) > 1:
                     findings.add("twice", name, f"{piece.name}: column '{name}' must be there once, got it twice")
-            if (piece.schema.metadata or {}).get(b"fleetsim.table") != FLEET.name.encode():
+            if not _is_ours(piece.schema):
                 dropped.update(name for name in PREPARED.names() if name in own)
             for name, data_type in {**dict.fromkeys(piece.constants, pa.string()), **own}.items():
                 if name not in PREPARED.names() and not name.startswith("__index_level_"):
@@ -157,11 +164,14 @@ class FleetSource:
             data_type = self._settled_type(name, raw[name], findings)
             if data_type is not None and name not in _NOT_SIMULATED:
                 fields.append(pa.field(name, data_type))
-        return pa.schema(fields)
+        kept = {name for piece in self._pieces if _is_ours(piece.schema) for name in piece.schema.names}
+        return pa.schema([*fields, *(pa.field(name, pa.bool_()) for name in _WAS_DEALT if name in kept)])
 
     def _settled_type(self, name: str, found: Mapping[str, pa.DataType], findings: Findings) -> pa.DataType | None:
         """Normalised type of column *name*, found as (type by piece); None for one that cannot be kept."""
         known = next((column for column in FLEET.columns if column.name == name), None)
+        if known is not None and known.dtype == "instant":
+            self._settle_instants(name, found, findings)
         if known is not None and known.dtype != "identity":
             return arrow_type(known)
         kinds: dict[pa.DataType, str] = {}
@@ -193,6 +203,20 @@ class FleetSource:
         settled = next(iter(kinds), _TEXT if known is None else pa.int64())
         return pa.large_string() if known is not None and settled == _TEXT else settled
 
+    def _settle_instants(self, name: str, found: Mapping[str, pa.DataType], findings: Findings) -> None:
+        """Judge the types of column *name*, of instants. Those without a zone are taken as UTC, with a warning."""
+        is_unzoned = False
+        for piece, data_type in found.items():
+            plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+            is_unzoned |= pa.types.is_date(plain) or (pa.types.is_timestamp(plain) and plain.tz is None)
+            if not (
+                _is_text(plain) or pa.types.is_null(plain) or pa.types.is_date(plain) or pa.types.is_timestamp(plain)
+            ):
+                told = f"{piece}: column '{name}' must be timestamps, dates or text, got {data_type}"
+                findings.add("instant", name, told)
+        if is_unzoned:
+            self.warnings.append(f"{self.name}: column '{name}' has no time zone: it is taken as UTC")
+
     def batches(self, findings: Findings) -> Iterator[pa.RecordBatch]:
         """Normalised batches of at most BATCH_ROWS rows; rows with a faulty key are left out and found."""
         for piece in self._pieces:
@@ -223,7 +247,9 @@ class FleetSource:
             if name in raw.schema.names:
                 judge.must_be_empty(name, raw.column(name))
         for part in self.schema:
-            if part.name in raw.schema.names:
+            if part.name in _WAS_DEALT and not _is_ours(piece.schema):
+                array = pa.nulls(raw.num_rows, part.type)
+            elif part.name in raw.schema.names:
                 array = judge.converted(part.name, raw.column(part.name), part.type)
             else:
                 word = piece.constants.get(part.name)
@@ -233,6 +259,10 @@ class FleetSource:
         keep = judge.known_regions(batch.column("region"), self._relation)
         if "set_kind" in self.schema.names:
             judge.must_be_one_of("set_kind", batch.column("set_kind"), SET_KINDS)
+        if "pause_max_ms" in self.schema.names:
+            judge.must_not_be_negative("pause_max_ms", batch.column("pause_max_ms"))
+        if {"created", "deleted"} <= set(self.schema.names):
+            judge.must_live(batch.column("created"), batch.column("deleted"))
         keep &= judge.present("vm", batch.column("vm"))
         return batch if keep.all() else batch.filter(pa.array(keep))
 
@@ -258,7 +288,9 @@ class _Judge:
             array = array.dictionary_decode()
         if _is_text(array.type):
             array = _without_empty(array.cast(pa.large_string()))
-        elif pa.types.is_floating(array.type) and not pa.types.is_floating(target):
+        if target == _INSTANT:
+            return self._instants(name, array)
+        if pa.types.is_floating(array.type) and not pa.types.is_floating(target):
             array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
         if target != pa.uint8():
             return self._cast(name, array, target)
@@ -286,6 +318,26 @@ class _Judge:
             pc.sum(is_faulty).as_py(),
         )
         return pc.if_else(is_faulty, pa.scalar(None, array.type), array).cast(target)
+
+    def _instants(self, name: str, array: pa.Array) -> pa.Array:
+        """*array*, of text, timestamps or dates, as instants; what is none in whole milliseconds is found, and null."""
+        is_text = _is_text(array.type)
+        exact = _instants_of_text(array) if is_text else _instants_of_time(array)
+        bounds = pa.array(_INSTANT_MS, _INSTANT)
+        is_sound = pc.and_(pc.greater_equal(exact, bounds[0]), pc.less_equal(exact, bounds[1])).fill_null(False)
+        is_faulty = pc.and_(array.is_valid(), pc.invert(is_sound))
+        if row_count := is_faulty.true_count:
+            row = pc.index(is_faulty, True).as_py()
+            zoned = " with a zone" if is_text else ""
+            self.findings.add(
+                "instant",
+                (self.piece, name),
+                f"{self._place(name, row)}: must be an instant{zoned} in whole milliseconds of the years 1 to 9999, as"
+                f" 2026-12-01T00:00:00.000Z, got '{_time_word(array[row])}'",
+                row_count,
+            )
+            exact = pc.if_else(is_sound, exact, pa.scalar(None, _INSTANT))
+        return exact
 
     def _small(self, name: str, array: pa.Array, bound: int) -> pa.Array:
         """int64 *array* as uint8; what is not in [0, bound) is found."""
@@ -345,6 +397,26 @@ class _Judge:
                     int(is_faulty.sum()),
                 )
 
+    def must_not_be_negative(self, name: str, array: pa.Array) -> None:
+        is_faulty = pc.less(array, 0).fill_null(False)
+        if row_count := is_faulty.true_count:
+            row = pc.index(is_faulty, True).as_py()
+            told = f"{self._place(name, row)}: must not be negative, got {array[row].as_py()}"
+            self.findings.add("negative", (self.piece, name), told, row_count)
+
+    def must_live(self, created: pa.Array, deleted: pa.Array) -> None:
+        """Find rows with a life that is empty."""
+        is_faulty = pc.less_equal(deleted, created).fill_null(False)
+        if row_count := is_faulty.true_count:
+            row = pc.index(is_faulty, True).as_py()
+            self.findings.add(
+                "life",
+                self.piece,
+                f"{self._place('deleted', row)}: must be later than its 'created', {_time_word(created[row])},"
+                f" got {_time_word(deleted[row])}",
+                row_count,
+            )
+
     def must_be_empty(self, name: str, array: pa.Array) -> None:
         if pa.types.is_null(array.type):
             return
@@ -393,11 +465,15 @@ def _pieces_of_path(path: Path) -> Iterator[_Piece]:
         raise InputError(f"{path}: must be a fleet, got a run; its fleet is in '{path / 'fleet'}'")
     files = sorted(
         file
-        for file in path.rglob("*.parquet")
-        if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        for file in path.rglob("*")
+        if file.suffix in (".parquet", *_ARROW_SUFFIXES)
+        and file.is_file()
+        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
     )
     if not files:
-        raise InputError(f"{path}: must hold Parquet files (*.parquet), got none")
+        raise InputError(
+            f"{path}: must hold Parquet files (*.parquet) or Arrow files (*{', *'.join(_ARROW_SUFFIXES)}), got none"
+        )
     for file in files:
         piece = _piece_of_file(file, _partition_of(file.relative_to(path)))
         if invented:
@@ -423,18 +499,40 @@ def _piece_of_file(path: Path, constants: Mapping[str, str | None]) -> _Piece:
     if magic[:4] == b"PAR1":
         return _parquet_piece(path, constants)
     if magic == b"ARROW1":
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        return _Piece(
-            str(path),
-            reader.schema,
-            lambda: (reader.get_batch(i) for i in range(reader.num_record_batches)),
-            constants,
-        )
+        return _arrow_piece(path, constants, pa.ipc.open_file)
+    if magic[:4] == _STREAM_MAGIC:
+        return _arrow_piece(path, constants, pa.ipc.open_stream)
+    if magic[:4] == b"FEA1":
+        raise InputError(f"{path}: must be a fleet as Parquet, CSV or Arrow, got Feather version 1; write version 2")
     if path.name.endswith((".csv", ".csv.gz")):
         from fleetsim.fleet.read_csv import open_csv
 
         return _Piece(str(path), *open_csv(path), constants)
     raise InputError(f"{path}: must be a fleet as Parquet, CSV (*.csv) or Arrow, got a file that is none of them")
+
+
+def _arrow_piece(path: Path, constants: Mapping[str, str | None], open_as: Callable[..., Any]) -> _Piece:
+    """An Arrow IPC file, or stream: *open_as* is the one of `pa.ipc` that reads it."""
+    is_stream = open_as is pa.ipc.open_stream
+    kind = "stream" if is_stream else "file"
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with pa.memory_map(str(path)) as content, open_as(content) as reader:
+            if is_stream:
+                yield from reader
+            else:
+                yield from map(reader.get_batch, range(reader.num_record_batches))
+
+    try:
+        with pa.memory_map(str(path)) as content, open_as(content) as reader:
+            schema = reader.schema
+            # Readers take a stream that stops between two batches for one that is over.
+            if is_stream and (content.read_at(8, max(0, content.size() - 8)) != _STREAM_END):
+                raise pa.ArrowInvalid("it stops before its end")
+    except (pa.ArrowException, OSError) as error:
+        told = _first_line(error)
+        raise InputError(f"{path}: must be a whole Arrow {kind}, got one that cannot be read: {told}") from error
+    return _Piece(str(path), schema, batches, constants)
 
 
 def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
@@ -448,7 +546,7 @@ def _parquet_piece(path: Path, constants: Mapping[str, str | None]) -> _Piece:
         raise InputError(
             f"{path}: must be a whole Parquet file, got one that cannot be read: {_first_line(error)}"
         ) from error
-    kept = [name for name in file.schema_arrow.names if name not in PREPARED.names()]
+    kept = [name for name in file.schema_arrow.names if name not in PREPARED.names() or name in _WAS_DEALT]
     return _Piece(
         str(path),
         file.schema_arrow,
@@ -500,6 +598,51 @@ def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
 
     columns = [plain(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, batch.schema.names) if batch.num_columns else batch
+
+
+def _instants_of_text(array: pa.Array) -> pa.Array:
+    """Text as instants; null where it is none, has no zone or needs more than milliseconds."""
+    for unit in ("ms", "us"):  # Polars writes six digits, which is fine while three of them are zero
+        with contextlib.suppress(pa.ArrowInvalid):
+            return array.cast(pa.timestamp(unit, tz="UTC")).cast(_INSTANT)
+    array = pc.replace_substring_regex(array, r"(\.[0-9]{3})0+", r"\1")
+    # Most often the zone is what lacks, everywhere: that is not to be found word by word.
+    array = pc.if_else(pc.match_substring_regex(array, _ZONED), array, pa.scalar(None, array.type))
+    try:
+        return array.cast(_INSTANT)
+    except pa.ArrowInvalid:
+        pass
+    faulty = []
+    for value in pc.unique(array).drop_null():
+        try:
+            value.cast(_INSTANT)
+        except pa.ArrowInvalid:
+            faulty.append(value.as_py())
+    is_faulty = pc.is_in(array, value_set=pa.array(faulty, array.type))
+    return pc.if_else(is_faulty, pa.scalar(None, array.type), array).cast(_INSTANT)
+
+
+def _instants_of_time(array: pa.Array) -> pa.Array:
+    """Timestamps and dates as instants; null where milliseconds cannot tell them."""
+    try:
+        return array.cast(_INSTANT)
+    except pa.ArrowInvalid:
+        rough = array.cast(_INSTANT, safe=False)
+    is_same = pc.equal(rough.cast(array.type, safe=False), array)
+    return pc.if_else(is_same, rough, pa.scalar(None, _INSTANT))
+
+
+def _time_word(value: pa.Scalar) -> str:
+    """A timestamp, date or text, as a message tells it."""
+    if not pa.types.is_timestamp(value.type):
+        return str(value.as_py()) if _is_text(value.type) else str(value.cast(pa.string()))
+    told = pa.scalar(value.value, pa.timestamp(value.type.unit)).cast(pa.string()).as_py()
+    return f"{told}Z" if value.type.tz else str(told)
+
+
+def _is_ours(schema: pa.Schema) -> bool:
+    """Whether fleetsim wrote it: columns named like those of `schema.PREPARED` are what they say."""
+    return bool((schema.metadata or {}).get(b"fleetsim.table") == FLEET.name.encode())
 
 
 def _as_text(array: pa.Array) -> pa.DictionaryArray:

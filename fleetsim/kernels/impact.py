@@ -3,7 +3,7 @@
 Kernels see one-dimensional contiguous arrays the caller owns; they allocate nothing, raise nothing and read no clock.
 Several short loops instead of one long one: each vectorises, and a pass over a block that sits in cache is cheap.
 
-Axes: V = VMs, U = units, Q = 65,537 quantiles, H = hours of the stage, B = HISTOGRAM_BIN_COUNT.
+Axes: V = VMs, U = units, Q = 65,537 quantiles, P = profiles, H = hours of the stage, B = HISTOGRAM_BIN_COUNT.
 """
 
 import numpy as np
@@ -43,6 +43,17 @@ def draw_lengths(key, address, replica, quantile_ms, vm_key, duration_ms):
         lower_ms = np.int64(quantile_ms[entry])
         span_ms = np.int64(quantile_ms[entry + 1]) - lower_ms
         duration_ms[row] = np.uint32(lower_ms + ((span_ms * fraction + 32768) >> 16))
+
+
+@kernel
+def draw_profiled_lengths(key, address, replica, quantile_ms, profile, vm_key, duration_ms):
+    """The same where VMs have profiles of their own: quantile_ms uint32[P, Q], profile uint8[V] its row for each VM."""
+    for row in range(vm_key.shape[0]):
+        draw = np.uint32(draw64(key, np.uint64(vm_key[row]), address, replica) >> _32)
+        entry = np.int64(draw >> _16)
+        lower_ms = np.int64(quantile_ms[profile[row], entry])
+        span_ms = np.int64(quantile_ms[profile[row], entry + 1]) - lower_ms
+        duration_ms[row] = np.uint32(lower_ms + ((span_ms * np.int64(draw & _LOW_16) + 32768) >> 16))
 
 
 @kernel

@@ -12,6 +12,7 @@ import numpy as np
 
 from fleetsim.kernels.jit import kernel
 from fleetsim.kernels.rng import draw64, scaled
+from fleetsim.schema import NEVER_MS
 
 # Positions of `totals`, the int64 sums and records a block keeps.
 FIRST_START_MS = 0
@@ -24,7 +25,8 @@ LAST_SPREAD_MS = 6
 LAST_WORK_MS = 7
 LAST_GAP_MS = 8
 LAST_DOMAIN_COUNT = 9
-TOTAL_COUNT = 10
+FREE_MS = 10  # as END_MS, but with the units that nobody is left in
+TOTAL_COUNT = 11
 
 
 @kernel
@@ -41,6 +43,20 @@ def draw_starts(start_ms, spread_ms, key, address, replica, entity_key, out):
     for entity in range(out.shape[0]):
         draw = draw64(key, np.uint64(entity_key[entity]), address, replica)
         out[entity] = start_ms + np.int64(scaled(draw, np.uint64(spread_ms)))
+
+
+@kernel
+def _take_turns(unit_start, unit_stop, unit_priority, turn):
+    """Put the units of one set into *turn*, the smallest priority first."""
+    # Units stand in domain order. Counting those that go before needs no branch, which a sort of random
+    # priorities would mispredict all the time: for the few domains of a set that is twice as fast.
+    for unit in range(unit_start, unit_stop):
+        place = np.int64(0)
+        for other in range(unit_start, unit_stop):
+            goes_before = unit_priority[other] < unit_priority[unit]
+            is_tie = unit_priority[other] == unit_priority[unit]
+            place += np.int64(goes_before | (is_tie & (other < unit)))
+        turn[place] = unit
 
 
 @kernel
@@ -68,16 +84,7 @@ def walk_sets(
     for set_row in range(set_offsets.shape[0] - 1):
         unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
         domain_count = unit_stop - unit_start
-        # Units stand in domain order. Counting those that go before needs no branch, which a sort of random
-        # priorities would mispredict all the time: for the few domains of a set that is twice as fast.
-        for unit in range(unit_start, unit_stop):
-            place = np.int64(0)
-            for other in range(unit_start, unit_stop):
-                goes_before = unit_priority[other] < unit_priority[unit]
-                is_tie = unit_priority[other] == unit_priority[unit]
-                place += np.int64(goes_before | (is_tie & (other < unit)))
-            turn[place] = unit
-
+        _take_turns(unit_start, unit_stop, unit_priority, turn)
         clock_ms = set_start_ms[set_row]
         first_start_ms = min(first_start_ms, clock_ms)
 
@@ -105,6 +112,62 @@ def walk_sets(
             totals[LAST_DOMAIN_COUNT] = domain_count
     totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS] = first_start_ms, end_ms, longest_ms
     totals[DOWN_COUNT], totals[DOWN_OF_COUNT] = down_count, down_of_count
+
+
+@kernel
+def walk_living_sets(
+    stage_start_ms, work_ms, gap_ms,
+    set_offsets, set_start_ms,
+    unit_offsets, unit_priority, turn,
+    deleted_ms, duration_ms,
+    unit_start_ms,
+    totals,
+):  # fmt: skip
+    """As `walk_sets`, where VMs may be deleted before their unit starts: it hits those that are left.
+
+    A unit with nobody left is done when that is so and its turn has come, even while its set rests: it takes no time
+    and no gap, but its region is not free before (semantics.md 10).
+
+    Reads    deleted_ms     int64[V]  NEVER_MS where it is not
+             duration_ms    uint32[V] lengths as drawn
+    Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left
+    Updates  totals         but DOWN_COUNT and DOWN_OF_COUNT
+    """
+    for set_row in range(set_offsets.shape[0] - 1):
+        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
+        _take_turns(unit_start, unit_stop, unit_priority, turn)
+        turn_ms = clock_ms = set_start_ms[set_row]
+        walk_start_ms, walk_end_ms = np.int64(NEVER_MS), np.int64(0)
+        set_work_ms = hit_domain_count = np.int64(0)
+        for place in range(unit_stop - unit_start):
+            unit = turn[place]
+            held_ms = last_deleted_ms = np.int64(0)
+            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+                if deleted_ms[row] > clock_ms:
+                    held_ms = max(held_ms, work_ms, np.int64(duration_ms[row]))
+                last_deleted_ms = max(last_deleted_ms, deleted_ms[row])
+            if held_ms == 0:
+                unit_start_ms[unit] = NEVER_MS
+                turn_ms = max(turn_ms, last_deleted_ms)
+                continue
+            unit_start_ms[unit] = clock_ms
+            walk_start_ms = min(walk_start_ms, clock_ms)
+            turn_ms = walk_end_ms = clock_ms + held_ms
+            clock_ms = walk_end_ms + gap_ms
+            set_work_ms += held_ms
+            hit_domain_count += 1
+        totals[FREE_MS] = max(totals[FREE_MS], turn_ms)
+        if hit_domain_count == 0:
+            continue
+        totals[FIRST_START_MS] = min(totals[FIRST_START_MS], walk_start_ms)
+        totals[LONGEST_MS] = max(totals[LONGEST_MS], walk_end_ms - walk_start_ms)
+        if walk_end_ms > totals[END_MS]:
+            totals[END_MS] = walk_end_ms
+            totals[LAST_ROW] = unit_offsets[unit_start]
+            totals[LAST_SPREAD_MS] = walk_start_ms - stage_start_ms
+            totals[LAST_WORK_MS] = set_work_ms
+            totals[LAST_GAP_MS] = walk_end_ms - walk_start_ms - set_work_ms
+            totals[LAST_DOMAIN_COUNT] = hit_domain_count
 
 
 @kernel

@@ -1,0 +1,374 @@
+"""Blocks: what one campaign hits of one part of a fleet, as the arrays kernels see.
+
+Where a campaign takes every VM of its regions and walks update domains, a block is its part as it stands. Everything
+else - VMs that `where` leaves out, that come and go, that cannot be frozen, walks by fault domain, sets in step - is
+settled here, before the kernels: `cut` picks the rows that can be hit and puts them in the order they are walked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fleetsim.errors import InputError
+from fleetsim.fleet.order import keys_of
+from fleetsim.fleet.prepared import PreparedPart
+from fleetsim.kinds import KINDS
+from fleetsim.scenario import Campaign, Quorum
+from fleetsim.schema import NEVER_MS, NO_ROW, Outcome, Reason, Walk
+from fleetsim.tables import to_numpy
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+_INSTANT = pa.timestamp("ms", tz="UTC")
+
+NOT_SELECTED = -1
+"""In `Fates.outcome` of all rows: the campaign has nothing to say about the VM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """VMs to walk as arrays; V VMs, U units, S sets (whatever walks its domains one at a time). Rows count from 0."""
+
+    vm_key: Int64s  # [V]
+    set_offsets: Int64s  # [S+1] units of each set
+    set_key: Int64s  # [S]
+    unit_set_key: Int64s  # [U]
+    domain: npt.NDArray[np.uint8]  # [U]
+    unit_offsets: Int64s  # [U+1] VM rows of each unit; singles are the rows after the last
+
+    @property
+    def single_row(self) -> int:
+        """Row of the first single."""
+        return int(self.unit_offsets[-1])
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a fleet a campaign is about, and how it walks, with the facts of the fleet looked up.
+
+    profile_of_size  row in the campaign's table of profiles, of the sizes that are not drawn from the first
+    """
+
+    campaign: Campaign
+    has_lifetimes: bool = False
+    cannot_freeze_sizes: frozenset[str] = frozenset()
+    profile_of_size: Mapping[str, int] | None = None
+    quorum: Quorum | None = None  # of sets
+
+    @property
+    def has_impact(self) -> bool:
+        return KINDS[self.campaign.kind.name.lower()].has_impact
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every VM is hit, as the parts stand."""
+        return self.is_whole and not (
+            self.profile_of_size or self.quorum or self.campaign.sets_in_step or self.walks_fault_domains
+        )
+
+    @property
+    def walks_fault_domains(self) -> bool:
+        return self.campaign.walk_by == Walk.FAULT_DOMAIN
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every VM of its regions can be hit, whenever it is."""
+        return self.has_impact and not (self.campaign.where or self.has_lifetimes or self.cannot_freeze_sizes)
+
+    @cached_property
+    def quantiles_ms(self) -> npt.NDArray[np.uint32]:
+        """uint32[P, Q] ms: the tables lengths are drawn from, the campaign's own first."""
+        profiles = [self.campaign.length, *(profile for _, profile in self.campaign.family_lengths)]
+        return frozen(np.stack([profile.table for profile in profiles]))
+
+    @property
+    def needs_region(self) -> bool:
+        """Whether the parts of a region can affect one another: a cluster may have VMs in several."""
+        return self.campaign.sets_in_step
+
+    @property
+    def columns(self) -> list[str]:
+        """Fleet columns that decide about a VM."""
+        wanted = [name for name, _ in self.campaign.where]
+        wanted += ["created", "deleted"] * self.has_lifetimes
+        wanted += ["size"] * bool(self.cannot_freeze_sizes or self.profile_of_size)
+        wanted += ["fault_domain"] * self.walks_fault_domains
+        wanted += ["cluster"] * self.campaign.sets_in_step
+        return list(dict.fromkeys(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Vms:
+    """The VMs of some parts, in row order, with what a scope asks about them; V VMs, S sets. Instants since start."""
+
+    block: Block  # as the parts stand
+    is_selected: Bools | None = None  # [V] None: all
+    can_freeze: Bools | None = None  # [V] None: all
+    created_ms: Int64s | None = None  # [V] None: all live all the time; -NEVER_MS for those that always did
+    deleted_ms: Int64s | None = None  # [V] NEVER_MS for those that always will
+    fault_domain: npt.NDArray[np.uint8] | None = None  # [V] None: update domains are walked
+    cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster of each, -1 for none; [clusters] their keys
+    profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
+
+    @property
+    def vm_offsets(self) -> Int64s:
+        """int64[S+1]: VMs of each set."""
+        offsets: Int64s = self.block.unit_offsets[self.block.set_offsets]
+        return offsets
+
+    def lives_at(self, instant_ms: int) -> Bools:
+        if self.created_ms is None or self.deleted_ms is None:
+            return np.ones(len(self.block.vm_key), np.bool_)
+        lives: Bools = (self.created_ms <= instant_ms) & (instant_ms < self.deleted_ms)
+        return lives
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """How each VM ends its iteration, whatever happens to it in a unit; [V], in row order."""
+
+    outcome: npt.NDArray[np.int8]  # Outcome, or NOT_SELECTED
+    reason: npt.NDArray[np.int8]  # Reason
+
+    @property
+    def rows(self) -> Int64s:
+        """The VMs selected."""
+        return np.flatnonzero(self.outcome != NOT_SELECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The VMs a stage can hit from its start, in the order they are walked; the arrays are as long as the block."""
+
+    block: Block
+    rows: Int64s  # [V] of the parts
+    deleted_ms: Int64s | None
+    profile: npt.NDArray[np.uint8] | None
+    domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
+    is_hit: Bools  # of all VMs, as the parts stand
+
+
+def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vms:
+    """Read what *scope* asks about the VMs of *parts*, which follow each other in one region.
+
+    Raises `InputError` where a file is damaged.
+    """
+    # Parts of a region are sets first, then singles: joined, they are so too.
+    tables, blocks = zip(*[_read(part, scope.columns) for part in parts], strict=True)
+    block = blocks[0] if len(blocks) == 1 else _joined(blocks)
+    if scope.is_plain:
+        return Vms(block)
+    column = {
+        name: pa.chunked_array(
+            [chunk for table in tables for chunk in table[name].chunks], tables[0].schema.field(name).type
+        )
+        for name in scope.columns
+    }
+    is_selected = None
+    for name, values in scope.campaign.where:
+        matches = _matches(column[name], values)
+        is_selected = matches if is_selected is None else is_selected & matches
+    return Vms(
+        block,
+        is_selected=is_selected,
+        can_freeze=~_matches(column["size"], sorted(scope.cannot_freeze_sizes)) if scope.cannot_freeze_sizes else None,
+        created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
+        deleted_ms=_since(column["deleted"], start_ms_epoch, NEVER_MS) if scope.has_lifetimes else None,
+        fault_domain=to_numpy(column["fault_domain"].fill_null(0)) if scope.walks_fault_domains else None,
+        cluster=_clusters(column["cluster"]) if scope.campaign.sets_in_step else None,
+        profile=_profiles(column["size"], scope.profile_of_size) if scope.profile_of_size else None,
+    )
+
+
+def _read(part: PreparedPart, columns: Sequence[str]) -> tuple[pa.Table, Block]:
+    # ParquetFile and not read_table, which sets up a data set for each file and takes longer than the reading.
+    try:
+        with pq.ParquetFile(part.path) as file:
+            key_name = "vm_key" if "vm_key" in file.schema_arrow.names else "vm"
+            vms = file.read(columns=list(dict.fromkeys([key_name, *columns])), use_threads=False)
+            for name in set(columns) - set(vms.column_names):  # a fleet may have one of `created` and `deleted`
+                vms = vms.append_column(name, pa.nulls(len(vms), _INSTANT))
+        with pq.ParquetFile(part.units_path) as file:
+            units = file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{part.path.parent.parent.parent}: part {part.number} of {part.path.parent.name} must be readable,"
+            f" got: {str(error).splitlines()[0]}; prepare the fleet anew"
+        ) from error
+    unit_offsets = np.zeros(len(units) + 1, np.int64)
+    np.cumsum(to_numpy(units["vm_count"]), out=unit_offsets[1:])
+    set_row, unit_set_key = to_numpy(units["set_row"]), to_numpy(units["set_key"])
+    set_offsets = np.append(np.flatnonzero(np.diff(set_row, prepend=np.uint32(NO_ROW))), len(units))
+    return vms, _block(
+        to_numpy(vms[key_name]), set_offsets, unit_set_key, to_numpy(units["update_domain"]), unit_offsets
+    )
+
+
+def _block(
+    vm_key: Int64s,
+    set_offsets: Int64s,
+    unit_set_key: Int64s,
+    domain: npt.NDArray[np.uint8],
+    unit_offsets: Int64s,
+) -> Block:
+    """A block, its arrays read-only like Arrow's own, so that each kernel is compiled once and not once a mixture."""
+    return Block(
+        vm_key=frozen(vm_key),
+        set_offsets=frozen(set_offsets),
+        set_key=frozen(unit_set_key[set_offsets[:-1]]),
+        unit_set_key=frozen(unit_set_key),
+        domain=frozen(domain),
+        unit_offsets=frozen(unit_offsets),
+    )
+
+
+def frozen(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+    """*array*, from now on read-only."""
+    array.flags.writeable = False
+    return array
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    unit_starts = np.cumsum([0, *(len(block.domain) for block in blocks)])
+    row_starts = np.cumsum([0, *(block.single_row for block in blocks)])
+    set_offsets = [block.set_offsets[:-1] + start for block, start in zip(blocks, unit_starts, strict=False)]
+    unit_offsets = [block.unit_offsets[:-1] + start for block, start in zip(blocks, row_starts, strict=False)]
+    return _block(
+        np.concatenate([block.vm_key for block in blocks]),
+        np.concatenate([*set_offsets, unit_starts[-1:]]),
+        np.concatenate([block.unit_set_key for block in blocks]),
+        np.concatenate([block.domain for block in blocks]),
+        np.concatenate([*unit_offsets, row_starts[-1:]]),
+    )
+
+
+def _matches(column: pa.ChunkedArray, values: Sequence[object]) -> Bools:
+    """Whether each row has one of *values*; a null has none."""
+    words = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    wanted = pa.array(values, words)
+    chunks = [
+        pc.is_in(chunk.dictionary, wanted).take(chunk.indices)
+        if pa.types.is_dictionary(chunk.type)
+        else pc.is_in(chunk, wanted)
+        for chunk in column.chunks
+    ]
+    joined = pa.chunked_array(chunks, pa.bool_()).fill_null(False)
+    matches: Bools = joined.to_numpy()
+    return matches
+
+
+def _since(column: pa.ChunkedArray, start_ms_epoch: int, absent_ms: int) -> Int64s:
+    """Instants as ms since scenario.start; *absent_ms* where there is none."""
+    instants = column.cast(pa.int64())
+    since_ms = to_numpy(instants.fill_null(0)) - start_ms_epoch
+    return np.where(instants.is_valid().to_numpy(), since_ms, absent_ms)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """A text column as codes, -1 for null, and the words they stand for."""
+    words = column.cast(pa.string()).dictionary_encode().combine_chunks()
+    words = words.chunk(0) if isinstance(words, pa.ChunkedArray) else words
+    return to_numpy(words.indices.fill_null(-1)).astype(np.int64), words.dictionary
+
+
+def _clusters(column: pa.ChunkedArray) -> tuple[Int64s, Int64s]:
+    """Cluster of each VM, -1 for none, and the key that draws of each cluster are addressed by."""
+    codes, words = _coded(column)
+    return codes, keys_of(words)
+
+
+def _profiles(column: pa.ChunkedArray, profile_of_size: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    codes, words = _coded(column)
+    # The last entry is for those without a size, whose code is -1.
+    rows = np.array([*(profile_of_size.get(word, 0) for word in words.to_pylist()), 0], np.uint8)
+    return rows[codes]
+
+
+def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False) -> Fates:
+    """How the VMs of a stage end that starts (or is over) at *start_ms*, as far as units do not decide it.
+
+    is_overdue  it never starts, for want of room in the calendar
+    """
+    vm_count = len(vms.block.vm_key)
+    outcome = np.full(vm_count, Outcome.OVERDUE if is_overdue else Outcome.UPDATED, np.int8)
+    reason = np.full(vm_count, Reason.NO_ROOM_IN_CALENDAR if is_overdue else Reason.NONE, np.int8)
+
+    def settle(rows: Bools, outcome_code: Outcome, reason_code: Reason = Reason.NONE) -> None:
+        outcome[rows], reason[rows] = outcome_code, reason_code
+
+    if not scope.has_impact:
+        settle(np.ones(vm_count, np.bool_), Outcome.UNAFFECTED, Reason.NO_IMPACT)
+    elif vms.can_freeze is not None:
+        settle(~vms.can_freeze & vms.lives_at(start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
+    if vms.created_ms is not None and vms.deleted_ms is not None:
+        if not is_overdue:
+            settle(vms.created_ms > start_ms, Outcome.ALREADY_UPDATED)
+        settle(vms.deleted_ms <= start_ms, Outcome.DELETED)
+    if vms.is_selected is not None:
+        outcome[~vms.is_selected] = NOT_SELECTED
+    return Fates(outcome, reason)
+
+
+def hittable(vms: Vms, scope: Scope, instant_ms: int) -> Bools:
+    """Which VMs a unit that starts at *instant_ms* could hit."""
+    if not scope.has_impact:
+        return np.zeros(len(vms.block.vm_key), np.bool_)
+    can = vms.lives_at(instant_ms)
+    for mask in (vms.is_selected, vms.can_freeze):
+        if mask is not None:
+            can &= mask
+    return can
+
+
+def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
+    """The VMs that a stage which starts at *start_ms* can hit, by walker and domain; singles last."""
+    block, single_row = vms.block, vms.block.single_row
+    is_hit = hittable(vms, scope, start_ms)
+    rows = np.flatnonzero(is_hit)
+    set_rows = rows[: np.searchsorted(rows, single_row)]
+    set_of_unit = np.repeat(np.arange(len(block.set_key)), np.diff(block.set_offsets))
+    unit_sizes = np.diff(block.unit_offsets)
+    domain = np.repeat(block.domain, unit_sizes) if vms.fault_domain is None else vms.fault_domain[:single_row]
+    walker = np.repeat(set_of_unit, unit_sizes)[set_rows]
+    walker_key = block.set_key
+    if vms.cluster is not None:
+        cluster, cluster_key = vms.cluster[0][set_rows], vms.cluster[1]
+        walker = np.where(cluster >= 0, len(walker_key) + cluster, walker)
+        walker_key = np.concatenate([walker_key, cluster_key])
+        # In order of their first rows, as sets are.
+        _, first, place = np.unique(walker, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        order = np.lexsort((domain[set_rows], rank[place]))
+    elif vms.fault_domain is not None:
+        order = np.lexsort((domain[set_rows], walker))
+    else:
+        order = np.arange(len(set_rows))
+    set_rows, walker = set_rows[order], walker[order]
+    walked = domain[set_rows]
+    is_new_set = np.diff(walker, prepend=-1) != 0
+    unit_start = np.flatnonzero(is_new_set | (np.diff(walked.astype(np.int16), prepend=-1) != 0))
+    rows = np.concatenate([set_rows, rows[len(set_rows) :]])
+    return Cut(
+        _block(
+            block.vm_key[rows],
+            np.append(np.flatnonzero(is_new_set[unit_start]), len(unit_start)),
+            walker_key[walker[unit_start]],
+            walked[unit_start],
+            np.append(unit_start, len(set_rows)),
+        ),
+        rows,
+        None if vms.deleted_ms is None else vms.deleted_ms[rows],
+        None if vms.profile is None else vms.profile[rows],
+        frozen(np.ascontiguousarray(domain)),
+        is_hit,
+    )

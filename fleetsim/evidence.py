@@ -1,0 +1,1588 @@
+"""What a run shows: its fleet, part by part, and what its campaigns did to the VMs of each.
+
+For strangers: made of the files alone. A part is looked at one campaign at a time, as arrays by the place of a VM in
+its part; what outlives that is one small aggregate a stage, and a few bytes a VM. Frames and arrays are made on first
+use.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fleetsim.schema import (
+    EVENTS,
+    FAULT_DOMAIN_COUNT_DEFAULT,
+    NEVER_MS,
+    OUTCOMES,
+    UPDATE_DOMAIN_COUNT_DEFAULT,
+    Outcome,
+    Reason,
+    words,
+)
+from fleetsim.testimony import (
+    EVERYWHERE,
+    FIGURE_TYPES,
+    IMPACTS,
+    ITERATION,
+    OUTCOME_COUNTS,
+    STAGE,
+    STAGE_TYPES,
+    Bools,
+    Campaign,
+    File,
+    Ints,
+    Listing,
+    Quorum,
+    Stage,
+    Testimony,
+    small_types,
+)
+
+_HOUR_MS = 3_600_000
+NO_DOMAIN = 255
+"""Stands for a missing domain in arithmetic; no domain has this number (R31)."""
+_ODD = 255
+"""Stands for a word that is none of its enumeration."""
+OUTAGES = ["set_out_ms", "set_down_ratio_max", "quorum_lost_ms", "application_out_ms"]
+"""Figures that only a sweep over the events tells: R76 asks for them, R74 for the rest."""
+_MOST = {"set_down_ratio_max", "longest_ms", "end_ms", "free_ms"}
+"""Figures of which a stage has the largest of its parts'; of `first_start_ms` the least, of all others the sum."""
+_SWEPT_AT_ONCE = 1 << 22
+"""Impacts of applications swept at once: what bounds the memory of that sweep."""
+_FLEET_COLUMNS = ["vm_row", "vm", "region", "set", "update_domain"]
+_EVENT_COLUMNS = ["phase", "kind", "result", "iteration", "vm_row", "start_at", "duration_ms", "effects"]
+_OUTCOME_COLUMNS = ["iteration", "vm_row", "outcome", "reason", "paused_ms", "down_ms", "event_count", "effects"]
+_NOBODY: Ints = np.empty(0, np.int64)
+
+
+class Part:
+    """One fleet part; columns are read on first use.
+
+    `vms` are its usable rows, each `vm_row` once, rising, all of one region; a place is a position in them.
+    """
+
+    def __init__(self, testimony: Testimony, listing: Listing, file: File) -> None:
+        self.testimony = testimony
+        self.path = file.path
+        self.listing = listing
+        self._file = file
+        fleet = listing.read(file, _FLEET_COLUMNS)
+        self.fleet = fleet.with_columns(
+            testimony.region_names.encode(fleet["region"]),
+            pl.col("set").cast(testimony.identity),
+            pl.col("update_domain").cast(pl.UInt8),
+            folder_region=pl.lit(testimony.region_names.code(file.folder_region), pl.UInt16),
+        )
+        self.region = (
+            int(self.fleet["region"][0]) if len(self.fleet) else testimony.region_names.code(file.folder_region)
+        )
+        self._rows = self._usable_rows()
+        usable = self.fleet if self._rows is None else self.fleet[self._rows]
+        self.set_row, self.set_count = _numbered(usable["set"])
+        self.vms = usable.with_columns(set_row=pl.Series(self.set_row, dtype=pl.Int64))
+        self._spans: dict[int, tuple[int, int]] = {}  # of campaigns: first start and last end of an impact here
+        self._weak: list[pl.DataFrame] = []
+        self._has_repeats = False
+        self._event_count = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row is usable as it stands."""
+        return self._rows is None
+
+    def _usable_rows(self) -> Ints | None:
+        """Rows of the file that `vms` has; None: all, as they stand."""
+        vm_row = self.fleet["vm_row"].to_numpy()
+        is_here = self.fleet["region"].to_numpy() == self.region
+        if is_here.all() and (vm_row[1:] > vm_row[:-1]).all():
+            return None
+        here = np.flatnonzero(is_here)
+        _, first = np.unique(vm_row[here], return_index=True)
+        rows: Ints = here[first]
+        return rows
+
+    def column(self, name: str) -> pl.Series | None:
+        """A fleet column of `vms`, None where the part has no such column, or nothing in it."""
+        if name not in self._file.columns or name in self._file.empty_columns:
+            return None
+        if name in ("vm", "set", "update_domain"):
+            return self.vms[name]
+        column = self.listing.read(self._file, [name])[name]
+        return column if self._rows is None else column.gather(self._rows)
+
+    def places(self, vm_row: pl.Series) -> Ints:
+        """The place of each `vm_row`, -1 for those the part has not."""
+        known, wanted = self.vms["vm_row"].to_numpy().astype(np.int64), vm_row.to_numpy().astype(np.int64)
+        if not len(known):
+            return np.full(len(wanted), -1)
+        if known[-1] - known[0] + 1 == len(known):
+            return np.where((known[0] <= wanted) & (wanted <= known[-1]), wanted - known[0], -1)
+        found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[found] == wanted, found, -1)
+
+    @cached_property
+    def lifetimes(self) -> tuple[Ints, Ints] | None:
+        """First instant each VM exists and first at which it is gone, ms; None where all live all the time."""
+        created, deleted = self.column("created"), self.column("deleted")
+        if created is None and deleted is None:
+            return None
+        since_ms = pl.Series([-NEVER_MS]).new_from_index(0, len(self.vms)) if created is None else self._ms(created)
+        until_ms = pl.Series([NEVER_MS]).new_from_index(0, len(self.vms)) if deleted is None else self._ms(deleted)
+        return since_ms.fill_null(-NEVER_MS).to_numpy(), until_ms.fill_null(NEVER_MS).to_numpy()
+
+    def _ms(self, instants: pl.Series) -> pl.Series:
+        return instants.dt.epoch("ms") - self.testimony.start_epoch_ms
+
+    def lives(self, at_ms: int) -> Bools:
+        if self.lifetimes is None:
+            return np.ones(len(self.vms), np.bool_)
+        created_ms, deleted_ms = self.lifetimes
+        lives: Bools = (created_ms <= at_ms) & (at_ms < deleted_ms)
+        return lives
+
+    def matches(self, column: str, values: Sequence[Any]) -> Bools:
+        """Which VMs have one of *values* in *column*; a null has none."""
+        found = self.column(column)
+        if found is None or not values:
+            return np.zeros(len(self.vms), np.bool_)
+        if found.dtype in (pl.Categorical, pl.Enum):
+            found = found.cast(pl.String)
+        wanted = pl.Series(list(values)).cast(found.dtype)
+        return found.is_in(wanted.implode()).fill_null(value=False).to_numpy()
+
+    def domains(self, walk_by: str) -> Ints:
+        """The domain of each VM that *walk_by* names; NO_DOMAIN for none."""
+        if walk_by == "update_domain":
+            return self._update_domains
+        return self._fault_domains
+
+    @cached_property
+    def _update_domains(self) -> Ints:
+        return self.vms["update_domain"].cast(pl.Int64).fill_null(NO_DOMAIN).to_numpy()
+
+    @cached_property
+    def _fault_domains(self) -> Ints:
+        column = self.column("fault_domain")
+        if column is None:
+            return np.full(len(self.vms), NO_DOMAIN)
+        return column.cast(pl.Int64).fill_null(NO_DOMAIN).to_numpy()
+
+    @cached_property
+    def sets(self) -> pl.DataFrame:
+        """Sets: set_row, region, set, vm_count."""
+        in_sets = self.vms.filter(pl.col("set_row") >= 0)
+        by_set = in_sets.group_by("set_row").agg(pl.col("region", "set").first(), vm_count=pl.len())
+        return by_set.sort("set_row")
+
+    @cached_property
+    def scale_sets(self) -> pl.DataFrame:
+        """Sets that are (placement groups of) scale sets."""
+        is_scale_set = self.matches("set_kind", ["scale_set"]) & (self.set_row >= 0)
+        rows = np.unique(self.set_row[is_scale_set])
+        return self.sets.filter(pl.col("set_row").is_in(pl.Series(rows).implode()))
+
+    @cached_property
+    def in_set_count(self) -> int:
+        return int(np.count_nonzero(self.set_row >= 0))
+
+    def cells(self) -> Iterator["Cell"]:
+        """This part in each campaign that should, or does, say something of its VMs."""
+        vm_row = self.vms["vm_row"]
+        met = self.listing.campaigns_in(self._file.vm_row_min, self._file.vm_row_max) if len(vm_row) else set()
+        for campaign in self.testimony.campaigns:
+            stage = self.testimony.calendar.stages.get((campaign.place, self.region))
+            if stage is not None or campaign.name in met:
+                yield Cell(self, campaign, stage)
+
+    def note(self, cell: "Cell") -> None:
+        """Keep of *cell* what rules about the part ask for."""
+        self._weak.append(cell.weak_sets)
+        if "events" in self.listing.readable and len(cell.place):
+            self._spans[cell.campaign.place] = int(cell.start_ms.min()), int(cell.end_ms.max())
+            self._has_repeats |= cell.is_repeated
+            self._event_count += len(cell.place)
+
+    @cached_property
+    def impacts(self) -> pl.DataFrame:
+        """Impacts that may overlap another of their VM: campaign, vm_row, start_ms, end_ms.
+
+        Campaigns that were at work here one after the other cannot meet, so mostly there are none to look at.
+        """
+        near: set[int] = set()
+        until_ms, longest = -NEVER_MS, -1
+        for start_ms, end_ms, place in sorted((*span, place) for place, span in self._spans.items()):
+            if start_ms < until_ms:
+                near |= {longest, place}
+            if end_ms > until_ms:
+                until_ms, longest = end_ms, place
+        if self._has_repeats:
+            near |= set(self._spans)
+        frames = [pl.DataFrame(schema={"campaign": pl.UInt16, "vm_row": pl.UInt32, **_SPAN_TYPES})]
+        for cell in self.cells():
+            if cell.campaign.place in near:
+                happened = cell.events.filter(pl.col("place") >= 0)
+                campaign = pl.lit(cell.campaign.place, pl.UInt16)
+                frames.append(
+                    happened.select("vm_row", "start_ms", "end_ms", campaign=campaign).select(frames[0].columns)
+                )
+        return pl.concat(frames)
+
+    @property
+    def happened(self) -> range:
+        """As long as there are events here."""
+        return range(self._event_count)
+
+    @cached_property
+    def weak_sets(self) -> pl.DataFrame:
+        """Sets that a started stage cannot promise a VM that stays up: set_row, reason."""
+        return pl.concat([pl.DataFrame(schema=_WEAK_TYPES), *self._weak]).unique(maintain_order=True)
+
+    @cached_property
+    def listed(self) -> pl.DataFrame:
+        """Sets of this part that no_guarantee.parquet lists: set_row, reason."""
+        listed = self.testimony.no_guarantee.join(self.sets, on=["region", "set"])
+        return listed.select("set_row", "reason")
+
+    @cached_property
+    def assigned(self) -> pl.DataFrame:
+        """VMs of sets whose domains were assigned: set_row, vm_row, column, found, expected, vm_count, domain_count.
+
+        `expected` is the place in the set by id, round robin; null where only some of the set were assigned theirs.
+        """
+        frames = [pl.DataFrame(schema=_ASSIGNED_TYPES)]
+        for column, domain_count in _DOMAIN_COUNTS.items():
+            flag = self.column(f"is_{column}_assigned")
+            if flag is None or not flag.any():
+                continue
+            rows = np.flatnonzero(flag.to_numpy() & (self.set_row >= 0))
+            rows = rows[self.vms[rows].select(pl.arg_sort_by("set_row", "vm")).to_series().to_numpy()]
+            group = self.set_row[rows]
+            starts = np.flatnonzero(np.diff(group, prepend=-1))
+            counts = np.diff(np.append(starts, len(rows)))
+            vm_count = np.repeat(counts, counts)
+            expected = (np.arange(len(rows)) - np.repeat(starts, counts)) % domain_count
+            is_mixed = vm_count != self.set_sizes[group]
+            frame = pl.DataFrame(
+                {
+                    "set_row": group,
+                    "vm_row": self.vms["vm_row"].gather(rows),
+                    "found": self.domains(column)[rows],
+                    "expected": expected,
+                    "vm_count": vm_count,
+                    "is_mixed": is_mixed,
+                }
+            )
+            told = {"column": pl.lit(column), "domain_count": pl.lit(domain_count, pl.Int64)}
+            expected_where_all = pl.when(~pl.col("is_mixed")).then("expected").alias("expected")
+            frames.append(frame.with_columns(expected_where_all, **told).select(list(_ASSIGNED_TYPES)))
+        return pl.concat(frames)
+
+    @cached_property
+    def misassigned(self) -> pl.DataFrame:
+        """Those of `assigned` whose domain is another than round robin gives."""
+        return self.assigned.filter(pl.col("found").ne_missing(pl.col("expected")))
+
+    @cached_property
+    def set_sizes(self) -> Ints:
+        """VMs of each set."""
+        return np.bincount(self.set_row[self.set_row >= 0], minlength=self.set_count)
+
+    def with_ids(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with the set, domain and VM of each row; null where there is none."""
+        for frame, key in ((self.sets, "set_row"), (self.vms, "vm_row")):
+            if key in offenders.columns:
+                named = ("set", "update_domain", "vm")
+                absent = [name for name in named if name in frame.columns and name not in offenders.columns]
+                offenders = offenders.join(frame.select(key, *absent), on=key, how="left", maintain_order="left")
+        return offenders
+
+    def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with the user's own names instead of rows and codes."""
+        offenders = self.with_ids(offenders)
+        if "region" not in offenders.columns:
+            offenders = offenders.with_columns(region=pl.lit(self.region, pl.UInt16))
+        first = [name for name in (*STAGE, *_FIRST_SHOWN) if name in offenders.columns]
+        return self.testimony.named(offenders).select(*first, pl.exclude(*first, *_NUMBERS))
+
+
+_SPAN_TYPES = {"start_ms": pl.Int64, "end_ms": pl.Int64}
+_WEAK_TYPES = {"set_row": pl.Int64, "reason": pl.String}
+_DOMAIN_COUNTS = {"update_domain": UPDATE_DOMAIN_COUNT_DEFAULT, "fault_domain": FAULT_DOMAIN_COUNT_DEFAULT}
+_ASSIGNED_TYPES = {
+    "set_row": pl.Int64,
+    "vm_row": pl.UInt32,
+    "column": pl.String,
+    "found": pl.Int64,
+    "expected": pl.Int64,
+    "vm_count": pl.Int64,
+    "domain_count": pl.Int64,
+}
+
+
+def _numbered(sets: pl.Series) -> tuple[Ints, int]:
+    """A number from 0 for each set, in order of first rows, -1 for null; and how many there are."""
+    runs = sets.rle_id().to_numpy().astype(np.int64)
+    if not len(runs):
+        return runs, 0
+    first = np.flatnonzero(np.diff(runs, prepend=-1))
+    run_sets = sets.gather(first)
+    known = run_sets.drop_nulls().unique(maintain_order=True)
+    if len(known) == len(run_sets) - run_sets.null_count():  # sets stand together, as they should
+        has_set = run_sets.is_not_null().to_numpy()
+        number = np.where(has_set, np.cumsum(has_set) - 1, -1)
+    else:
+        places = known.to_frame("set").with_row_index("number")
+        found = run_sets.to_frame("set").join(places, on="set", how="left", maintain_order="left")["number"]
+        number = found.cast(pl.Int64).fill_null(-1).to_numpy()
+    return number[runs], len(known)
+
+
+class Cell:
+    """What one campaign did to the VMs of one part; arrays and frames are made on first use.
+
+    Arrays over VMs are by place in `part.vms`, arrays over events by row of `events`.
+    """
+
+    def __init__(self, part: Part, campaign: Campaign, stage: Stage | None) -> None:
+        self.testimony = part.testimony
+        self.part = part
+        self.campaign = campaign
+        self.stage = stage
+
+    def _happened(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
+        """Rows of *table* within this part's range of VMs, from whichever files have them, each with its place."""
+        file = self.part._file
+        frames = list(
+            self.part.listing.read_range(table, file.vm_row_min, file.vm_row_max, columns, self.campaign.name)
+        )
+        if not frames:
+            return pl.DataFrame(schema={**small_types([_DECLARED[table][name] for name in columns]), **_PLACED})
+        rows = pl.concat(frames)
+        return rows.with_columns(
+            self.testimony.region_names.encode(rows["folder_region"]),
+            place=pl.Series(self.part.places(rows["vm_row"]), dtype=pl.Int64),
+        )
+
+    # Who is concerned
+
+    @cached_property
+    def selected(self) -> Bools:
+        """VMs that the campaign's regions and `where` select, whatever their dates."""
+        mask = np.full(len(self.part.vms), self.stage is not None)
+        for column, values in self.campaign.where.items() if self.stage is not None else ():
+            mask &= self.part.matches(column, values)
+        return mask
+
+    @cached_property
+    def can_freeze(self) -> Bools:
+        if not self.campaign.cannot_freeze_sizes:
+            return np.ones(len(self.part.vms), np.bool_)
+        return ~self.part.matches("size", self.campaign.cannot_freeze_sizes)
+
+    def hittable_at(self, at_ms: int) -> Bools:
+        """VMs a unit that starts at *at_ms* could hit."""
+        if self.campaign.kind not in IMPACTS:
+            return np.zeros(len(self.part.vms), np.bool_)
+        mask: Bools = self.selected & self.can_freeze
+        return mask & self.part.lives(at_ms) if self.part.lifetimes is not None else mask
+
+    @cached_property
+    def hittable(self) -> Bools:
+        """VMs the stage could hit when it started."""
+        if self.stage is None or self.stage.start_ms is None:
+            return np.zeros(len(self.part.vms), np.bool_)
+        mask = self.hittable_at(self.stage.start_ms)
+        if not self.stage.is_told and self.part.lifetimes is not None:
+            # Who was created before the first impact may have been so after the stage started: an event tells.
+            mask &= (self.part.lifetimes[0] <= self.stage.asked_ms) | (self.event_count > 0)
+        return mask
+
+    @cached_property
+    def lengths_ms(self) -> tuple[Ints, Ints]:
+        """The least and the greatest length of an impact of each VM."""
+        low = np.full(len(self.part.vms), self.campaign.length_ms_min)
+        high = np.full(len(self.part.vms), self.campaign.length_ms_max)
+        for sizes, low_ms, high_ms in self.campaign.families:
+            mask = self.part.matches("size", sizes)
+            low[mask], high[mask] = low_ms, high_ms
+        return low, high
+
+    # What happened
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """Every event with a `vm_row` in this part's range; `place` is -1 for VMs the part has not."""
+        events = self._happened("events", _EVENT_COLUMNS)
+        start_ms = pl.col("start_at").dt.epoch("ms") - self.testimony.start_epoch_ms
+        return (
+            # As 64 bits, for sums of lengths keep the type of what they add up.
+            events.with_columns(pl.col("duration_ms").cast(pl.Int64), start_ms=start_ms)
+            .with_columns(end_ms=pl.col("start_ms") + pl.col("duration_ms"))
+            .drop("start_at")
+        )
+
+    @cached_property
+    def _impacts(self) -> dict[str, npt.NDArray[Any]]:
+        """Events of the part's VMs: the impacts all else is made of."""
+        names = ["place", "start_ms", "end_ms", "duration_ms", "effects"]
+        events = self.events.select(names)
+        if len(events) and events["place"].min() < 0:  # type: ignore[operator]
+            events = events.filter(pl.col("place") >= 0)
+        return {name: events[name].to_numpy() for name in names}
+
+    @property
+    def place(self) -> Ints:
+        return self._impacts["place"]
+
+    @property
+    def start_ms(self) -> Ints:
+        return self._impacts["start_ms"]
+
+    @property
+    def end_ms(self) -> Ints:
+        return self._impacts["end_ms"]
+
+    @property
+    def duration_ms(self) -> Ints:
+        return self._impacts["duration_ms"]
+
+    @property
+    def event_effects(self) -> npt.NDArray[np.uint8]:
+        return self._impacts["effects"]
+
+    @cached_property
+    def is_cut(self) -> Bools:
+        """Events that end because their VM is deleted: it left no effects, and might have lasted longer."""
+        if self.part.lifetimes is None:
+            return np.zeros(len(self.place), np.bool_)
+        is_gone = self.end_ms == self.part.lifetimes[1][self.place]
+        might_last = self.duration_ms < self.lengths_ms[1][self.place]
+        cut: Bools = is_gone & might_last & (self.event_effects == 0)
+        return cut
+
+    @cached_property
+    def event_count(self) -> Ints:
+        """Events of each VM."""
+        return np.bincount(self.place, minlength=len(self.part.vms))
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a VM has two events."""
+        return bool(len(self.place) and self.event_count.max() > 1)
+
+    @cached_property
+    def paused_ms(self) -> Ints:
+        """Time each VM was paused, summed."""
+        paused_ms = np.zeros(len(self.part.vms), np.int64)
+        if self.is_repeated:
+            np.add.at(paused_ms, self.place, self.duration_ms)
+        else:
+            paused_ms[self.place] = self.duration_ms
+        return paused_ms
+
+    @cached_property
+    def effects(self) -> npt.NDArray[np.uint8]:
+        """Union of the effects on each VM."""
+        effects = np.zeros(len(self.part.vms), np.uint8)
+        np.bitwise_or.at(effects, self.place, self.event_effects)
+        return effects
+
+    @cached_property
+    def outcomes(self) -> pl.DataFrame:
+        """Every outcome with a `vm_row` in this part's range, words as codes; `place` is -1 where there is no VM."""
+        outcomes = self._happened("outcomes", _OUTCOME_COLUMNS)
+        return outcomes.with_columns(
+            outcome_code=_coded(outcomes["outcome"], words(Outcome)),
+            reason_code=_coded(outcomes["reason"], words(Reason)),
+        )
+
+    @cached_property
+    def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bools]:
+        """How each VM must end: outcome, reason, and whether it may as well be `deleted`, for it went later on."""
+        vm_count = len(self.part.vms)
+        outcome = np.full(vm_count, Outcome.UPDATED, np.uint8)
+        reason = np.full(vm_count, Reason.NONE, np.uint8)
+        may_be_deleted = np.zeros(vm_count, np.bool_)
+        stage = self.stage
+        if stage is None:
+            return outcome, reason, may_be_deleted
+        is_overdue = stage.start_ms is None and stage.overdue_count > 0
+        if is_overdue:
+            outcome[:], reason[:] = Outcome.OVERDUE, Reason.NO_ROOM_IN_CALENDAR
+        lives = self.part.lives(stage.judged_ms)
+        if self.campaign.kind not in IMPACTS:
+            outcome[lives], reason[lives] = Outcome.UNAFFECTED, Reason.NO_IMPACT
+        else:
+            left_alone = lives & ~self.can_freeze
+            outcome[left_alone], reason[left_alone] = Outcome.UNAFFECTED, Reason.CANNOT_FREEZE
+        if self.part.lifetimes is not None:
+            created_ms, deleted_ms = self.part.lifetimes
+            if not is_overdue:
+                outcome[created_ms > stage.judged_ms] = Outcome.ALREADY_UPDATED
+                reason[created_ms > stage.judged_ms] = Reason.NONE
+            is_gone = deleted_ms <= stage.judged_ms
+            outcome[is_gone], reason[is_gone] = Outcome.DELETED, Reason.NONE
+            goes = self.hittable & (deleted_ms < NEVER_MS)
+            if "events" in self.part.listing.readable:
+                is_left = self.event_count == 0
+                is_left[self.place[self.is_cut]] = True
+                outcome[goes & is_left] = Outcome.DELETED
+            else:
+                may_be_deleted = goes
+        return outcome, reason, may_be_deleted
+
+    # How it walked
+
+    @cached_property
+    def _clusters(self) -> tuple[Ints, list[str]]:
+        """The cluster that each VM walks with, -1 for none, and their names."""
+        column = self.part.column("cluster") if self.campaign.is_in_step else None
+        if column is None:
+            return np.full(len(self.part.vms), -1), []
+        names = column.cast(pl.String).drop_nulls().unique().sort().to_list()
+        codes = column.cast(pl.String).replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
+        return np.where(self.part.set_row >= 0, codes.fill_null(-1).to_numpy(), -1), names
+
+    @cached_property
+    def walks(self) -> "Walks":
+        """The sets and singles here that walk alone."""
+        places = np.flatnonzero(self.hittable & (self._clusters[0] < 0))
+        set_row = self.part.set_row[places]
+        walker = np.where(set_row < 0, self.part.set_count + places, set_row)
+        return Walks.of(self, places, walker)
+
+    @cached_property
+    def clusters(self) -> "Walks":
+        """This part's share of the clusters whose sets walk in step."""
+        cluster, names = self._clusters
+        places = np.flatnonzero(self.hittable & (cluster >= 0))
+        return Walks.of(self, places, cluster[places], names)
+
+    @cached_property
+    def reach(self) -> "_Reach":
+        """How long the stage could have taken here, had it started when it was judged."""
+        assert self.stage is not None
+        cluster, _ = self._clusters
+        is_hit = self.hittable_at(self.stage.judged_ms)
+        places = np.flatnonzero(is_hit & (cluster < 0) & (self.part.set_row >= 0))
+        populated = np.unique(self.part.set_row[places] * 256 + self._domains[places]) // 256
+        domain_count = int(np.bincount(populated).max(initial=0)) if len(populated) else int(is_hit.any())
+        in_step = np.unique(self._domains[is_hit & (cluster >= 0)])
+        return _Reach(domain_count, frozenset(in_step.tolist()), int(self.lengths_ms[1][is_hit].max(initial=0)))
+
+    # Sets, all their living VMs
+
+    @cached_property
+    def strength(self) -> Ints:
+        """Of each set when the stage started: -1 where none of its VMs was to be hit, else 0, or why it is weak."""
+        set_row, set_count = self.part.set_row, self.part.set_count
+        stage = self.stage
+        if stage is None or stage.start_ms is None:
+            return np.full(set_count, -1)
+        has_hit = np.bincount(set_row[self.hittable & (set_row >= 0)], minlength=set_count) > 0
+        lives = self.part.lives(stage.start_ms) & (set_row >= 0)
+        living, total, squares = _domain_sums(set_row[lives], self._domains[lives], set_count)
+        return np.where(has_hit, np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0)), -1)
+
+    @cached_property
+    def _domains(self) -> Ints:
+        return self.part.domains(self.campaign.walk_by)
+
+    @cached_property
+    def weak_sets(self) -> pl.DataFrame:
+        """Sets the stage cannot promise a VM that stays up: set_row, reason."""
+        rows = np.flatnonzero(self.strength > 0)
+        reason = np.where(self.strength[rows] == 1, "one_vm", "one_domain")
+        return pl.DataFrame({"set_row": rows, "reason": reason}, schema=_WEAK_TYPES)
+
+    @cached_property
+    def is_divided(self) -> Bools:
+        """Sets of which VMs walk with different clusters: the scenario asks for what no set can be promised then."""
+        if not self.campaign.is_in_step:
+            return np.zeros(self.part.set_count, np.bool_)
+        cluster, _ = self._clusters
+        places = np.flatnonzero(self.hittable & (self.part.set_row >= 0))
+        lowest = np.full(self.part.set_count, len(self.part.vms))
+        highest = np.full(self.part.set_count, -1)
+        np.minimum.at(lowest, self.part.set_row[places], cluster[places])
+        np.maximum.at(highest, self.part.set_row[places], cluster[places])
+        return lowest < highest
+
+    @cached_property
+    def states(self) -> "_States":
+        """How many VMs of each set were out, and how many living, from one change to the next; with their domains."""
+        part = self.part
+        happened = np.flatnonzero(part.set_row[self.place] >= 0)
+        place = self.place[happened]
+        impacts = part.set_row[place], self.start_ms[happened], self.end_ms[happened]
+        members = np.flatnonzero(part.set_row >= 0)
+        lifetimes = part.lifetimes
+        if lifetimes is not None:
+            lifetimes = lifetimes[0][members], lifetimes[1][members]
+        whose = part.set_row[members], lifetimes
+        return _States.of(
+            impacts, _powers(self._domains[place]), whose, _powers(self._domains[members]), part.set_count
+        )
+
+    @cached_property
+    def set_states(self) -> pl.DataFrame:
+        """`states` with some VM out as a frame: set_row, at_ms, next_ms, down, living, is_one_domain, is_all_one."""
+        states = self.states.where(self.states.values["out"] > 0)
+        value = states.values
+        return pl.DataFrame(
+            {
+                "set_row": states.group,
+                "at_ms": states.at_ms,
+                "down": value["out"],
+                "vm_count": value["living"],
+                # Numbers are all equal just if their count times the sum of squares is the square of their sum.
+                "is_one_domain": value["out"] * value["out_squares"] == value["out_sum"] ** 2,
+                "has_two_domains": value["living"] * value["living_squares"] != value["living_sum"] ** 2,
+                "is_divided": self.is_divided[states.group],
+            }
+        )
+
+    @property
+    def fault_domain_states(self) -> pl.DataFrame:
+        """`set_states` where fault domains are walked, else none."""
+        return self.set_states if self.campaign.walk_by == "fault_domain" else self.set_states.head(0)
+
+    @cached_property
+    def left_alone(self) -> Ints:
+        """VMs selected that cannot be frozen, or that a campaign without impact leaves alone."""
+        is_left = ~self.can_freeze if self.campaign.kind in IMPACTS else np.ones(len(self.part.vms), np.bool_)
+        return np.flatnonzero(self.selected & is_left)
+
+    # Sums
+
+    def figures(self) -> "_Figures":
+        """This cell's share of the figures of `summary` and the counts of `stages`."""
+        figures: _Figures = {}
+
+        def tell(figure: str, value: Any, bin_start_ms: int | None = None) -> None:
+            figures[figure, bin_start_ms] = (float(value), float(value))
+
+        durations = self.duration_ms
+        if len(self.place):
+            self._tell_bins(tell)
+        tell("unavailable_ms", durations.sum())
+        since_ms = np.full(len(self.place), self.campaign.asked_ms)
+        if self.part.lifetimes is not None:
+            since_ms = np.maximum(since_ms, self.part.lifetimes[0][self.place])
+        tell("pending_vm_ms", (self.end_ms - since_ms).sum())
+        tell("vm_hit_count", np.count_nonzero(self.event_count))
+        tell("set_count", np.count_nonzero(self.strength >= 0))
+        tell("single_count", np.count_nonzero(self.hittable & (self.part.set_row < 0)))
+        tell("no_guarantee_count", np.count_nonzero(self.strength > 0))
+        states = self.states
+        tell("set_out_ms", states.out_ms)
+        if self.testimony.quorum is not None and self.testimony.quorum.by == "set":
+            tell("quorum_lost_ms", states.quorum_lost_ms(self.testimony.quorum))
+        promised = states.where((self.strength[states.group] == 0) & (states.values["living"] > 0))
+        ratios = promised.values["out"] / promised.values["living"]
+        tell("set_down_ratio_max", ratios.max(initial=0.0))
+        self._tell_outcomes(tell)
+        return figures
+
+    def _tell_bins(self, tell: Callable[..., None]) -> None:
+        hour = self.start_ms // _HOUR_MS
+        first = int(hour.min())
+        starts = np.bincount(hour - first)
+        unavailable_ms = np.bincount(hour - first, weights=self.duration_ms)
+        for place in np.flatnonzero(starts):
+            tell("hourly_start_count", starts[place], (first + int(place)) * _HOUR_MS)
+            tell("hourly_unavailable_ms", unavailable_ms[place], (first + int(place)) * _HOUR_MS)
+        paused_ms = self.paused_ms[self.event_count > 0]
+        # The lower bound of a bin is the value with all but its seven leading bits cleared.
+        shift = np.maximum(np.frexp(paused_ms)[1] - 7, 0)
+        bounds, counts = np.unique(paused_ms >> shift << shift, return_counts=True)
+        for bound_ms, count in zip(bounds.tolist(), counts.tolist(), strict=True):
+            tell("paused_ms_histogram", count, bound_ms)
+
+    def _tell_outcomes(self, tell: Callable[..., None]) -> None:
+        """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""
+        if self.testimony.has_outcomes:
+            codes = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == ITERATION)["outcome_code"]
+        else:
+            codes = pl.Series(self.expected_outcomes[0][self.selected])
+        counts = np.bincount(codes.to_numpy(), minlength=_ODD + 1)
+        for code, figure in enumerate(OUTCOME_COUNTS):
+            tell(figure, counts[code])
+
+    def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with the user's own names instead of rows and codes."""
+        return _in_stage(self.testimony, self.campaign, self.part.region, self.part.with_ids(offenders))
+
+
+_FIRST_SHOWN = ["set", "cluster", "update_domain", "fault_domain", "vm", "vm_row"]
+_NUMBERS = ["unit_row", "walk_row", "set_row", "place", "outcome_code", "reason_code"]
+"""Columns that mean something here only."""
+
+
+def _in_stage(testimony: Testimony, campaign: Campaign, region: int, offenders: pl.DataFrame) -> pl.DataFrame:
+    """*offenders* with their stage, names in front."""
+    stage = {"campaign": campaign.name, "iteration": ITERATION, "region": testimony.region_names.word(region)}
+    told = [pl.lit(value).alias(name) for name, value in stage.items() if name not in offenders.columns]
+    named = testimony.named(offenders).with_columns(told)
+    first = [name for name in (*STAGE, *_FIRST_SHOWN) if name in named.columns]
+    return named.select(*first, pl.exclude(*first, *_NUMBERS))
+
+
+_DECLARED = {"events": EVENTS, "outcomes": OUTCOMES}
+_PLACED = {"folder_region": pl.UInt16, "place": pl.Int64}
+_OUT = ("out", "out_sum", "out_squares")
+_LIVING = ("living", "living_sum", "living_squares")
+_Figures = dict[tuple[str, int | None], tuple[float, float]]
+"""A figure and its bin, and between which values it must be: one value but where a cut impact hides a length."""
+
+
+def _coded(column: pl.Series, known: Sequence[str]) -> pl.Series:
+    """Codes (u8) of the words of *column*; _ODD for others."""
+    codes = {word: code for code, word in enumerate(known)}
+    met = [str(word) for word in column.unique().cast(pl.String)]
+    if len(met) == 1:
+        return pl.repeat(codes.get(met[0], _ODD), len(column), dtype=pl.UInt8, eager=True)
+    return column.cast(pl.String).replace_strict(codes, default=_ODD, return_dtype=pl.UInt8)
+
+
+def _powers(domain: Ints) -> list[Ints]:
+    """What is added up of domains: how many, their sum, and the sum of their squares."""
+    return [np.ones(len(domain), np.int64), domain, domain**2]
+
+
+def _domain_sums(group: Ints, domain: Ints, group_count: int) -> list[Ints]:
+    """`_powers` added up in each group."""
+    return [_total(group, power, group_count) for power in _powers(domain)]
+
+
+def _total(group: Ints, value: Ints, group_count: int) -> Ints:
+    """The sum of *value* in each group; sums are far below 2**53, so floats are exact."""
+    return np.bincount(group, weights=value, minlength=group_count).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What bounds the time of a stage in one part."""
+
+    domain_count: int  # of its largest walk, clusters in step aside
+    cluster_domains: frozenset[int]  # of those
+    length_ms_max: int
+
+
+@dataclass(frozen=True)
+class _States:
+    """What holds of groups of VMs from one instant of change to the next; arrays, a row a group and instant."""
+
+    group: Ints
+    at_ms: Ints
+    next_ms: Ints  # of the same group; where nothing follows, `at_ms`
+    values: dict[str, Ints]
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @staticmethod
+    def of(
+        impacts: tuple[Ints, Ints, Ints],
+        weights: Sequence[Ints],
+        members: tuple[Ints, tuple[Ints, Ints] | None],
+        member_weights: Sequence[Ints],
+        group_count: int,
+    ) -> "_States":
+        """Sweep *impacts* (group, start, end) over *members* (group, and when each is created and deleted, or None).
+
+        `values` has, of those out, the sums of *weights* as `_OUT`, of those living those of *member_weights* as
+        `_LIVING`.
+        """
+        group, start_ms, end_ms = impacts
+        member, lifetimes = members
+        groups, at_ms = np.concatenate([group, group]), np.concatenate([start_ms, end_ms])
+        changes = {name: np.concatenate([weight, -weight]) for name, weight in zip(_OUT, weights, strict=False)}
+        if lifetimes is None or not len(group):
+            states = _States.swept(groups, at_ms, changes)
+            living = [_total(member, weight, group_count) for weight in member_weights]
+            base = {name: value[states.group] for name, value in zip(_LIVING, living, strict=False)}
+            return replace(states, values={**states.values, **base})
+        # Lives are cut to the time in which something happens, so that each is one change up and one down.
+        low_ms, high_ms = int(start_ms.min()) - 1, int(end_ms.max()) + 1
+        is_met = np.zeros(group_count, np.bool_)
+        is_met[group] = True
+        created_ms, deleted_ms = lifetimes
+        rows = np.flatnonzero(is_met[member] & (created_ms < high_ms) & (deleted_ms > low_ms))
+        begins, goes = np.maximum(created_ms[rows], low_ms), np.minimum(deleted_ms[rows], high_ms)
+        nobody = np.zeros(2 * len(rows), np.int64)
+        changes = {name: np.concatenate([change, nobody]) for name, change in changes.items()}
+        for name, weight in zip(_LIVING, member_weights, strict=False):
+            changes[name] = np.concatenate([np.zeros(len(at_ms), np.int64), weight[rows], -weight[rows]])
+        return _States.swept(
+            np.concatenate([groups, member[rows], member[rows]]), np.concatenate([at_ms, begins, goes]), changes
+        )
+
+    @staticmethod
+    def swept(group: Ints, at_ms: Ints, changes: Mapping[str, Ints]) -> "_States":
+        """Add up *changes* of each group in order of time; all of one instant at once."""
+        if not len(group):
+            return _States(_NOBODY, _NOBODY, _NOBODY, dict.fromkeys((*changes, *_LIVING), _NOBODY))
+        low_ms = int(at_ms.min())
+        span_ms = int(at_ms.max()) - low_ms + 1
+        if int(group.max()) < 2**62 // span_ms:  # one number sorts faster than two
+            key = group * span_ms + (at_ms - low_ms)
+            order = np.argsort(key)
+            key = key[order]
+            is_first = np.diff(key, prepend=-1) != 0
+        else:
+            order = np.lexsort((at_ms, group))
+            is_first = (np.diff(group[order], prepend=-1) != 0) | (np.diff(at_ms[order], prepend=low_ms - 1) != 0)
+        first = np.flatnonzero(is_first)
+        rows = order[first]
+        groups, instants = group[rows], at_ms[rows]
+        is_last = np.append(groups[1:] != groups[:-1], True)
+        next_ms = np.where(is_last, instants, np.append(instants[1:], 0))
+        starts = np.append(0, np.flatnonzero(is_last)[:-1] + 1)
+        values = {}
+        for name, change in changes.items():
+            summed = np.cumsum(np.add.reduceat(change[order], first))
+            # What the groups before leave over; nothing, where each comes back to where it was.
+            left = np.append(0, summed[starts[1:] - 1])
+            values[name] = summed - np.repeat(left, np.diff(np.append(starts, len(groups)))) if left.any() else summed
+        return _States(groups, instants, next_ms, values)
+
+    def where(self, mask: Bools) -> "_States":
+        values = {name: value[mask] for name, value in self.values.items()}
+        return _States(self.group[mask], self.at_ms[mask], self.next_ms[mask], values)
+
+    @property
+    def out_ms(self) -> int:
+        """Time in which all living VMs of a group were out, summed over groups."""
+        is_out = (self.values["out"] > 0) & (self.values["out"] >= self.values["living"])
+        return int((self.next_ms - self.at_ms)[is_out & (self.values["living"] > 0)].sum())
+
+    def quorum_lost_ms(self, quorum: Quorum) -> int:
+        """Time in which fewer VMs were up than the quorum asks for, though as many were living, summed over groups."""
+        out, living = self.values["out"], self.values["living"]
+        need = quorum.need(living)
+        is_lost = (out > 0) & (living >= need) & (living - out < need)
+        return int((self.next_ms - self.at_ms)[is_lost].sum())
+
+
+class Walks:
+    """Who walks in one stage, domain by domain, and when each unit was visited.
+
+    A walk is a set, a cluster whose sets are in step, or a single; a unit is a walk's domain or a single; a visit is
+    what starts in a unit at one instant. Walks are numbered from 0 in order of their first rows, units after their
+    walks. Arrays: W walks, U units, N visits in order of unit and start, L VMs that go some time.
+    """
+
+    def __init__(
+        self,
+        testimony: Testimony,
+        campaign: Campaign,
+        stage: Stage | None,
+        whose: Part | Sequence[str],
+        *,
+        walk: Mapping[str, npt.NDArray[Any]],
+        unit: Mapping[str, Ints],
+        loss: Mapping[str, Ints],
+        visit: Mapping[str, Ints],
+    ) -> None:
+        self.testimony = testimony
+        self.campaign = campaign
+        self.stage = stage
+        self._is_told = stage is None or stage.is_told
+        self._whose = whose  # the part of sets and singles, or the names of clusters; `walk["name"]` counts in it
+        self.walk = walk  # first_vm_row, name (a place in the part, or a cluster), is_set
+        self.unit = unit  # walk, domain, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
+        self.loss = loss  # unit, deleted_ms
+        self.visit = visit  # unit, start_ms, impact_end_ms, end_ms, end_ms_max, hit_count
+
+    @staticmethod
+    def of(cell: Cell, places: Ints, walker: Ints, clusters: Sequence[str] | None = None) -> "Walks":
+        """The walks of the VMs at *places*, each with its *walker*: a set, a single, or one of *clusters*."""
+        part = cell.part
+        is_in_set = part.set_row[places] >= 0
+        domain = np.where(is_in_set, cell._domains[places], NO_DOMAIN)
+        key = walker * 256 + domain
+        if (key[1:] < key[:-1]).any():
+            order = np.argsort(key, kind="stable")
+            places, key = places[order], key[order]
+        starts = np.flatnonzero(np.diff(key, prepend=-1))
+        sizes = np.diff(np.append(starts, len(key)))
+        number = np.repeat(np.arange(len(starts)), sizes)
+        unit_walker = key[starts] // 256
+        walk_starts = np.flatnonzero(np.diff(unit_walker, prepend=-1))
+        vm_row = part.vms["vm_row"].to_numpy().astype(np.int64)[places]
+        unit_first = _least(vm_row, starts)
+        low, high = cell.lengths_ms
+        gone_ms, loss = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}
+        if part.lifetimes is not None:
+            deleted_ms = part.lifetimes[1][places]
+            gone_ms = _most(deleted_ms, starts)
+            goes = np.flatnonzero(deleted_ms < NEVER_MS)
+            loss = {"unit": number[goes], "deleted_ms": deleted_ms[goes]}
+        return Walks(
+            cell.testimony,
+            cell.campaign,
+            cell.stage,
+            cell.part if clusters is None else clusters,
+            walk={
+                "first_vm_row": _least(unit_first, walk_starts),
+                "name": places[starts[walk_starts]] if clusters is None else unit_walker[walk_starts],
+                "is_set": part.set_row[places[starts[walk_starts]]] >= 0,
+            },
+            unit={
+                "walk": np.repeat(np.arange(len(walk_starts)), np.diff(np.append(walk_starts, len(starts)))),
+                "domain": key[starts] % 256,
+                "vm_count": sizes,
+                "gone_ms": gone_ms,
+                "length_ms_min": _least(low[places], starts),
+                "length_ms_max": _most(high[places], starts),
+            },
+            loss=loss,
+            visit=_visits(cell, places, number),
+        )
+
+    @staticmethod
+    def joined(shares: Sequence["Walks"]) -> "Walks":
+        """The clusters of one region, from what each of its parts knows of them."""
+        clusters = [share._whose for share in shares if not isinstance(share._whose, Part)]
+        names = sorted({name for share in clusters for name in share})
+        code = {name: place for place, name in enumerate(names)}
+        of_share = [np.array([code[name] for name in share], np.int64) for share in clusters]
+        walker = [codes[share.walk["name"]] for share, codes in zip(shares, of_share, strict=True)]
+        key = np.concatenate(
+            [
+                codes[share.unit["walk"]] * 256 + share.unit["domain"]
+                for share, codes in zip(shares, walker, strict=True)
+            ]
+        )
+        keys, unit_of = np.unique(key, return_inverse=True)
+        offsets = np.cumsum([0, *(len(share.unit["walk"]) for share in shares)])
+        order = np.argsort(unit_of, kind="stable")
+        starts = np.flatnonzero(np.diff(unit_of[order], prepend=-1))
+
+        def folded(name: str, fold: Callable[[Ints, Ints], Ints]) -> Ints:
+            return fold(np.concatenate([share.unit[name] for share in shares])[order], starts)
+
+        def renumbered(rows: str, name: str) -> Ints:
+            tables = [getattr(share, rows) for share in shares]
+            return np.concatenate(
+                [
+                    unit_of[table["unit"] + offset] if name == "unit" else table[name]
+                    for table, offset in zip(tables, offsets[:-1], strict=True)
+                ]
+            )
+
+        visit = {name: renumbered("visit", name) for name in shares[0].visit}
+        by_start = np.lexsort((visit["start_ms"], visit["unit"]))
+        visit = {name: values[by_start] for name, values in visit.items()}
+        is_new = (np.diff(visit["unit"], prepend=-1) != 0) | (np.diff(visit["start_ms"], prepend=-NEVER_MS) != 0)
+        folds = {"unit": _least, "start_ms": _least, "hit_count": _sum}
+        visit = {name: folds.get(name, _most)(values, np.flatnonzero(is_new)) for name, values in visit.items()}
+        first = np.full(len(names), NEVER_MS)
+        for share, codes in zip(shares, walker, strict=True):
+            np.minimum.at(first, codes, share.walk["first_vm_row"])
+        met, unit_walk = np.unique(keys // 256, return_inverse=True)
+        return Walks(
+            shares[0].testimony,
+            shares[0].campaign,
+            shares[0].stage,
+            names,
+            walk={"first_vm_row": first[met], "name": met, "is_set": np.ones(len(met), np.bool_)},
+            unit={
+                "walk": unit_walk,
+                "domain": keys % 256,
+                "vm_count": folded("vm_count", _sum),
+                "gone_ms": folded("gone_ms", _most),
+                "length_ms_min": folded("length_ms_min", _least),
+                "length_ms_max": folded("length_ms_max", _most),
+            },
+            loss={name: renumbered("loss", name) for name in ("unit", "deleted_ms")},
+            visit=visit,
+        )
+
+    @cached_property
+    def visit_walk(self) -> Ints:
+        return self.unit["walk"][self.visit["unit"]]
+
+    @cached_property
+    def domain_count(self) -> Ints:
+        """Units of each walk."""
+        return np.bincount(self.unit["walk"], minlength=len(self.walk["name"]))
+
+    @cached_property
+    def set_visits(self) -> pl.DataFrame:
+        """Visits of sets and clusters: walk_row, domain, start_ms, impact_end_ms, end_ms, end_ms_max; in order."""
+        mask = self.walk["is_set"][self.visit_walk]
+        columns = {name: self.visit[name][mask] for name in ("start_ms", "impact_end_ms", "end_ms", "end_ms_max")}
+        domain = self.unit["domain"][self.visit["unit"][mask]]
+        frame = pl.DataFrame({"walk_row": self.visit_walk[mask], "domain": domain, **columns})
+        return frame.sort("walk_row", "start_ms", "domain")
+
+    @cached_property
+    def visit_count(self) -> Ints:
+        """Visits of each unit."""
+        return np.bincount(self.visit["unit"], minlength=len(self.unit["walk"]))
+
+    @cached_property
+    def spans(self) -> pl.DataFrame:
+        """Walks that were visited: walk_row, first_start_ms, end_ms, end_ms_max, visit_count, is_set."""
+        starts = np.flatnonzero(np.diff(self.visit_walk, prepend=-1))
+        return pl.DataFrame(
+            {
+                "walk_row": self.visit_walk[starts],
+                "first_start_ms": _least(self.visit["start_ms"], starts),
+                "end_ms": _most(self.visit["end_ms"], starts),
+                "end_ms_max": _most(self.visit["end_ms_max"], starts),
+                "visit_count": np.diff(np.append(starts, len(self.visit_walk))),
+                "is_set": self.walk["is_set"][self.visit_walk[starts]],
+            }
+        )
+
+    @cached_property
+    def last_start_ms(self) -> int:
+        """The last instant at which a walk may first start."""
+        assert self.stage is not None
+        assert self.stage.start_ms is not None
+        if not self.stage.is_told and not len(self.visit["unit"]):
+            return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
+        return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
+
+    @cached_property
+    def is_excused(self) -> Bools:
+        """Units without a visit all of whose VMs were gone when their turn came, as far as that can be known."""
+        none = self.visit_count == 0
+        excused = np.zeros(len(none), np.bool_)
+        suspects = np.flatnonzero(none & (self.unit["gone_ms"] < NEVER_MS))
+        if not len(suspects):
+            return excused
+        walk_count = len(self.walk["name"])
+        latest = np.full(walk_count, self.last_start_ms)
+        visited = np.zeros(walk_count, np.bool_)
+        spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "end_ms_max")}
+        visited[spans["walk_row"]] = True
+        latest[spans["walk_row"]] = spans["end_ms_max"] + self.campaign.gap_ms
+        for unit in suspects.tolist():
+            walk = int(self.unit["walk"][unit])
+            turn_ms = int(latest[walk])
+            if self.ranks is not None and visited[walk]:
+                # The order is known: its turn came when the next unit that was visited started.
+                rows = slice(*np.searchsorted(self.visit_walk, [walk, walk + 1]))
+                later = self.ranks[self.visit["unit"][rows]] > self.ranks[unit]
+                turn_ms = int(self.visit["start_ms"][rows][later].min(initial=turn_ms))
+            excused[unit] = self.unit["gone_ms"][unit] <= turn_ms
+        return excused
+
+    @cached_property
+    def ranks(self) -> Ints | None:
+        """By what the units of a walk are in order; None where the order is drawn, or not to be known."""
+        if self.campaign.order == "sequential":
+            return self.unit["domain"]
+        if self.campaign.order == "largest_first" and (self._is_told or not len(self.loss["unit"])):
+            return self.unit["domain"] - self.unit["vm_count"] * 256
+        return None
+
+    @cached_property
+    def units(self) -> pl.DataFrame:
+        """Units: unit_row, walk_row, domain, vm_count, visit_count, vm_hit_count, expected_count, is_excused.
+
+        `expected_count`: VMs that were there when the unit started.
+        """
+        first = np.searchsorted(self.visit["unit"], np.arange(len(self.unit["walk"])))
+        visited = self.visit_count > 0
+        hit_count = np.bincount(self.visit["unit"], weights=self.visit["hit_count"], minlength=len(visited)).astype(
+            np.int64
+        )
+        expected = self.unit["vm_count"]
+        if len(self.loss["unit"]):
+            start_ms = np.full(len(visited), -NEVER_MS)
+            start_ms[visited] = self.visit["start_ms"][first[visited]]
+            gone = self.loss["unit"][self.loss["deleted_ms"] <= start_ms[self.loss["unit"]]]
+            expected = expected - np.bincount(gone, minlength=len(visited))
+        return pl.DataFrame(
+            {
+                "unit_row": np.arange(len(visited)),
+                "walk_row": self.unit["walk"],
+                "domain": self.unit["domain"],
+                "vm_count": self.unit["vm_count"],
+                "visit_count": self.visit_count,
+                "vm_hit_count": hit_count,
+                "expected_count": expected,
+                "is_excused": self.is_excused,
+            }
+        )
+
+    @cached_property
+    def walk_frame(self) -> pl.DataFrame:
+        """Sets and clusters: walk_row, domain_count, length_ms_min, length_ms_max, is_left (nobody is deleted)."""
+        rows = np.flatnonzero(self.walk["is_set"])
+        return pl.DataFrame({"walk_row": rows, "domain_count": self.domain_count[rows]})
+
+    @cached_property
+    def constant_spans(self) -> pl.DataFrame:
+        """Walks of sets whose VMs can have one length only and stay to the end, and what these must take."""
+        held_ms = np.maximum(self.unit["length_ms_max"], self.campaign.work_ms)
+        walk_count = len(self.walk["name"])
+        is_free = self.unit["length_ms_min"] != self.unit["length_ms_max"]
+        is_constant = np.bincount(self.unit["walk"], weights=is_free, minlength=walk_count) == 0
+        work_ms = np.zeros(walk_count, np.int64)
+        np.add.at(work_ms, self.unit["walk"], held_ms)
+        first_loss_ms = np.full(walk_count, NEVER_MS)
+        np.minimum.at(first_loss_ms, self.unit["walk"][self.loss["unit"]], self.loss["deleted_ms"])
+        first_loss_ms[self.unit["walk"][self.is_excused]] = -NEVER_MS
+        row = self.spans["walk_row"].to_numpy()
+        return (
+            self.spans.with_columns(
+                domain_count=pl.Series(self.domain_count[row], dtype=pl.Int64),
+                expected_ms=pl.Series(
+                    work_ms[row] + (self.domain_count[row] - 1) * self.campaign.gap_ms, dtype=pl.Int64
+                ),
+                is_constant=pl.Series(is_constant[row]),
+                first_loss_ms=pl.Series(first_loss_ms[row], dtype=pl.Int64),
+            )
+            .filter("is_set", "is_constant", pl.col("first_loss_ms") >= pl.col("end_ms_max"))
+            .drop("is_constant", "first_loss_ms", "is_set")
+        )
+
+    @cached_property
+    def last_walk(self) -> tuple[int, int, int, int] | None:
+        """The walk here that the summary says ended last: first start, end at the least and most, domains visited."""
+        assert self.stage is not None
+        told = self.testimony.last_vm_row(*self.stage.key)
+        rows = np.flatnonzero(self.walk["first_vm_row"] == told) if told is not None else _NOBODY
+        spans = self.spans.filter(pl.col("walk_row").is_in(pl.Series(rows).implode())) if len(rows) else None
+        if spans is None or not len(spans):
+            return None
+        first_ms, end_ms, end_ms_max, count = spans.row(0)[1:5]
+        return first_ms, end_ms, end_ms_max, count
+
+    def figures(self) -> _Figures:
+        """These walks' share of the times of their stage."""
+        if self.stage is None or self.stage.start_ms is None:
+            return {}
+        start_ms = self.stage.start_ms
+        figures: _Figures = {("free_ms", None): (start_ms, start_ms)}
+        spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "first_start_ms", "end_ms", "end_ms_max")}
+        # When each walk is through with its last unit, be it one that nobody was left of.
+        low, high = np.full(len(self.walk["name"]), start_ms), np.full(len(self.walk["name"]), self.last_start_ms)
+        low[spans["walk_row"]], high[spans["walk_row"]] = spans["end_ms"], spans["end_ms_max"]
+        if self.is_excused.any():
+            gone_ms, walk = self.unit["gone_ms"][self.is_excused], self.unit["walk"][self.is_excused]
+            np.maximum.at(low, walk, gone_ms)
+            np.maximum.at(high, walk, gone_ms)
+        if len(low):
+            figures["free_ms", None] = (max(start_ms, int(low.max())), max(start_ms, int(high.max())))
+        if len(spans["walk_row"]):
+            first_ms = spans["first_start_ms"]
+            figures["first_start_ms", None] = (int(first_ms.min()),) * 2
+            figures["end_ms", None] = (int(spans["end_ms"].max()), int(spans["end_ms_max"].max()))
+            longest = (spans["end_ms"] - first_ms).max(), (spans["end_ms_max"] - first_ms).max()
+            figures["longest_ms", None] = (int(longest[0]), int(longest[1]))
+        return figures
+
+    def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with the user's own names instead of rows and codes."""
+        if "walk_row" in offenders.columns:
+            walk_row = offenders["walk_row"].to_numpy()
+            name = self.walk["name"][walk_row]
+            if isinstance(self._whose, Part):
+                vms = self._whose.vms[name]
+                is_set = pl.Series(self.walk["is_set"][walk_row])
+                single = pl.select(pl.when(~is_set).then(vms["vm"])).to_series()
+                offenders = offenders.with_columns(set=vms["set"], vm=single)
+            else:
+                offenders = offenders.with_columns(cluster=pl.Series([self._whose[code] for code in name.tolist()]))
+        if "domain" in offenders.columns:
+            domain = pl.when(pl.col("domain") != NO_DOMAIN).then("domain").alias(self.campaign.walk_by)
+            offenders = offenders.with_columns(domain).drop("domain")
+        assert self.stage is not None
+        return _in_stage(self.testimony, self.campaign, self.stage.region, offenders)
+
+
+def _visits(cell: Cell, places: Ints, number: Ints) -> dict[str, Ints]:
+    """The visits of the units whose VMs are at *places*, each in the unit of its *number*."""
+    unit_of = np.full(len(cell.part.vms), -1)
+    unit_of[places] = number
+    unit, start_ms, end_ms = unit_of[cell.place], cell.start_ms, cell.end_ms
+    end_ms_max = end_ms
+    if cell.is_cut.any():
+        end_ms_max = np.where(cell.is_cut, start_ms + cell.lengths_ms[1][cell.place], end_ms)
+    if len(unit) and unit.min() < 0:
+        rows = np.flatnonzero(unit >= 0)
+        unit, start_ms, end_ms, end_ms_max = unit[rows], start_ms[rows], end_ms[rows], end_ms_max[rows]
+    is_same = unit[1:] == unit[:-1]
+    if (unit[1:] < unit[:-1]).any() or (is_same & (start_ms[1:] < start_ms[:-1])).any():
+        order = np.lexsort((start_ms, unit))
+        unit, start_ms, end_ms, end_ms_max = unit[order], start_ms[order], end_ms[order], end_ms_max[order]
+        is_same = unit[1:] == unit[:-1]
+    first = np.append(0, np.flatnonzero(~is_same | (start_ms[1:] != start_ms[:-1])) + 1) if len(unit) else _NOBODY
+    starts = start_ms[first]
+    impact_end_ms = _most(end_ms, first)
+    held_ms = starts + cell.campaign.work_ms
+    return {
+        "unit": unit[first],
+        "start_ms": starts,
+        "impact_end_ms": impact_end_ms,
+        "end_ms": np.maximum(impact_end_ms, held_ms),
+        "end_ms_max": np.maximum(impact_end_ms if end_ms_max is end_ms else _most(end_ms_max, first), held_ms),
+        "hit_count": np.diff(np.append(first, len(unit))),
+    }
+
+
+def _most(values: Ints, starts: Ints) -> Ints:
+    """The greatest of each slice of *values*."""
+    return np.maximum.reduceat(values, starts) if len(starts) else _NOBODY
+
+
+def _least(values: Ints, starts: Ints) -> Ints:
+    return np.minimum.reduceat(values, starts) if len(starts) else _NOBODY
+
+
+def _sum(values: Ints, starts: Ints) -> Ints:
+    return np.add.reduceat(values, starts) if len(starts) else _NOBODY
+
+
+class InStep:
+    """What the parts of a region know of clusters whose sets walk in step, until all of them went by."""
+
+    def __init__(self) -> None:
+        self._shares: dict[tuple[int, int], list[Walks]] = {}
+
+    def add(self, cell: Cell) -> None:
+        if cell.stage is not None and cell.campaign.is_in_step:
+            self._shares.setdefault(cell.stage.key, []).append(cell.clusters)
+
+    def joined(self) -> Iterator[Walks]:
+        """The clusters of each stage."""
+        for shares in self._shares.values():
+            yield Walks.joined(shares)
+
+
+class Whole:
+    """The run once its parts went by: aggregates per stage, and what no part accounts for."""
+
+    def __init__(self, testimony: Testimony, listing: Listing) -> None:
+        self.testimony = testimony
+        self._listing = listing
+        self._figures: dict[tuple[int, int], dict[tuple[str, int | None], tuple[float, float]]] = {}
+        self._last_walks: list[tuple[int, int, int, int, int, int, int]] = []
+        self._reach: dict[tuple[int, int], list[_Reach]] = {}
+        self._set_ranges: list[tuple[int, Any, Any, str]] = []
+        self._seen = dict.fromkeys(("events", "outcomes"), 0)
+        self._found = dict.fromkeys(("vms", "sets", "singles"), 0)
+        self.listed_left = testimony.no_guarantee
+        self.fleet_files = listing.tables["fleet"]
+        # All that grows with the fleet: 8 bytes a VM, for a VM may be repeated in any two parts.
+        self._vm_prints: npt.NDArray[np.uint64] = np.empty(sum(file.rows for file in self.fleet_files), np.uint64)
+
+    @property
+    def summary(self) -> pl.DataFrame:
+        return self.testimony.summary
+
+    @property
+    def stages(self) -> pl.DataFrame:
+        return self.testimony.stages
+
+    @property
+    def calendar(self) -> pl.DataFrame:
+        return self.testimony.calendar.frame
+
+    @cached_property
+    def fleet_digest(self) -> pl.DataFrame:
+        """The manifest's digest of the fleet beside that of the parts' rows, as their metadata tell it."""
+        rows_digests = "".join(file.rows_digest for file in self.fleet_files if file.rows)
+        try:
+            found = hashlib.sha256(bytes.fromhex(rows_digests)).hexdigest()
+        except ValueError:
+            found = "none"
+        return pl.DataFrame({"expected": [str(self._listing.manifest["fleet_digest"])], "found": [found]})
+
+    @cached_property
+    def repeated_vms(self) -> pl.DataFrame:
+        """Rows of the fleet whose `vm` others have too: vm, vm_row, path. Exact where two fingerprints agree."""
+        prints = self._vm_prints[: self._found["vms"]]
+        prints.sort()
+        suspects = pl.Series(np.unique(prints[1:][prints[1:] == prints[:-1]]))
+        frames = [pl.DataFrame(schema={"vm": pl.String, "vm_row": pl.UInt32, "path": pl.String})]
+        for file in self.fleet_files if len(suspects) else ():
+            rows = self._listing.read(file, ["vm", "vm_row"])
+            rows = rows.filter(_fingerprints(rows["vm"]).is_in(suspects.implode()))
+            frames.append(rows.select(pl.col("vm").cast(pl.String), "vm_row", path=pl.lit(file.path)))
+        return pl.concat(frames).filter(pl.col("vm").is_duplicated())
+
+    def add(self, part: Part) -> None:
+        """Keep of *part* what rules about the whole run ask for."""
+        end = self._found["vms"] + len(part.fleet)
+        self._vm_prints[self._found["vms"] : end] = _fingerprints(part.fleet["vm"]).to_numpy()
+        self._found["vms"] = end
+        self._found["sets"] += part.set_count
+        self._found["singles"] += len(part.vms) - part.in_set_count
+        ranges = part.sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
+        self._set_ranges += [(*row, part.path) for row in ranges.rows()]
+        self.listed_left = self.listed_left.join(part.sets, on=["region", "set"], how="anti")
+
+    def add_cell(self, cell: Cell) -> None:
+        """Keep of *cell*, and of the walks in it, what rules about stages ask for."""
+        if "events" in self._listing.readable:
+            self._seen["events"] += len(cell.events)
+            self._fold(cell.campaign.place, cell.part.region, cell.figures())
+            self.add_walks(cell.walks)
+        if "outcomes" in self._listing.readable:
+            self._seen["outcomes"] += len(cell.outcomes)
+        if cell.stage is not None and cell.stage.start_ms is None and cell.stage.overdue_count:
+            self._reach.setdefault(cell.stage.key, []).append(cell.reach)
+
+    def add_walks(self, walks: Walks) -> None:
+        """Keep of *walks* what rules about stages ask for."""
+        if walks.stage is None:
+            return
+        self._fold(*walks.stage.key, walks.figures())
+        if (last := walks.last_walk) is not None:
+            self._last_walks.append((walks.campaign.place, ITERATION, walks.stage.region, *last))
+
+    def _fold(self, campaign: int, region: int, figures: _Figures) -> None:
+        """Fold *figures* of a part into those of its stage."""
+        told = self._figures.setdefault((campaign, region), {})
+        for key, (low, high) in figures.items():
+            if key not in told:
+                told[key] = low, high
+            elif key[0] in _MOST:
+                told[key] = max(told[key][0], low), max(told[key][1], high)
+            elif key[0] == "first_start_ms":
+                told[key] = min(told[key][0], low), min(told[key][1], high)
+            else:
+                told[key] = told[key][0] + low, told[key][1] + high
+
+    @cached_property
+    def figures(self) -> pl.DataFrame:
+        """Figures of each stage, folded over the parts: FIGURE_TYPES and value_max, up to which a value may be."""
+        rows = [
+            (campaign, ITERATION, region, figure, bin_start_ms, low, high)
+            for (campaign, region), figures in self._figures.items()
+            for (figure, bin_start_ms), (low, high) in figures.items()
+        ]
+        return pl.DataFrame(rows, schema={**FIGURE_TYPES, "value_max": pl.Float64}, orient="row")
+
+    @cached_property
+    def last_walks(self) -> pl.DataFrame:
+        """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
+        names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count"]
+        walks = pl.DataFrame(self._last_walks, schema={**STAGE_TYPES, **dict.fromkeys(names, pl.Int64)}, orient="row")
+        return self.testimony.of_campaign(self.testimony.last_walks, "gap_ms").join(walks, on=STAGE, how="left")
+
+    def figure(self, name: str) -> pl.DataFrame:
+        """One single-valued figure as a column of its name, a row a stage."""
+        return self.figures.filter(pl.col("figure") == name).select(*STAGE, pl.col("value").cast(pl.Int64).alias(name))
+
+    @cached_property
+    def stage_meetings(self) -> pl.DataFrame:
+        """Two stages that exclude each other, the earlier first, by the times the summary tells."""
+        times = self.testimony.stage_times.filter(pl.col("start_ms").is_not_null())
+        return self._meetings(times.select(*STAGE, "start_ms", end_ms=pl.coalesce("free_ms", "end_ms", "start_ms")))
+
+    @cached_property
+    def event_meetings(self) -> pl.DataFrame:
+        """The same by first and last impacts."""
+        times = self.figure("first_start_ms").join(self.figure("end_ms"), on=STAGE)
+        return self._meetings(times.rename({"first_start_ms": "start_ms"}))
+
+    def _meetings(self, spans: pl.DataFrame) -> pl.DataFrame:
+        spans = self.testimony.of_campaign(spans, "lag_ms", "excludes")
+        spans = spans.sort("start_ms", "end_ms", *STAGE).with_row_index("place")
+        regions = spans.select("region", neighbour="region").unique()
+        near = pl.concat([regions, self.testimony.neighbours]).unique()
+        is_excluded = (pl.col("region") == pl.col("neighbour")) | (pl.col("excludes") & pl.col("excludes_other"))
+        return (
+            spans.join(near, on="region")
+            .join(spans, left_on="neighbour", right_on="region", suffix="_other")
+            .filter(pl.col("place") < pl.col("place_other"), is_excluded)
+            .rename({"neighbour": "region_other"})
+            .drop("place", "place_other", "excludes", "excludes_other")
+        )
+
+    @cached_property
+    def bounds(self) -> pl.DataFrame:
+        """What each campaign's length cannot be below: its longest walk, and its longest pair of them."""
+        longest = self.figure("longest_ms").drop("iteration").rename({"longest_ms": "bound_ms"})
+        one = longest.with_columns(bound=pl.lit("longest walk"), region_other=pl.lit(None, pl.UInt16))
+        edges = longest.join(self.testimony.neighbours.rename({"neighbour": "region_other"}), on="region")
+        two = (
+            self.testimony.of_campaign(edges, "lag_ms", "excludes")
+            .filter("excludes")
+            .join(
+                longest,
+                left_on=["campaign", "region_other"],
+                right_on=["campaign", "region"],
+                suffix="_other",
+            )
+            .filter(pl.col("region") < pl.col("region_other"))
+            .with_columns(
+                bound_ms=pl.col("bound_ms") + pl.col("bound_ms_other") + pl.col("lag_ms"),
+                bound=pl.lit("longest pair"),
+            )
+            .select(one.columns)
+        )
+        lengths = self.testimony.stage_times.group_by("campaign").agg(
+            length_ms=pl.col("end_ms").max() - pl.col("start_ms").min()
+        )
+        return pl.concat([one, two]).join(lengths, on="campaign", how="left")
+
+    @cached_property
+    def overdue(self) -> pl.DataFrame:
+        """Stages that never started for want of room, and when they would have ended at the latest."""
+        rows = []
+        for (campaign, region), reaches in self._reach.items():
+            stage = self.testimony.calendar.stages[campaign, region]
+            given = stage.campaign
+            in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
+            domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
+            held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
+            ends_ms = stage.judged_ms + given.spread_ms + domain_count * (held_ms + given.gap_ms)
+            rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
+        types = {**STAGE_TYPES, "first_ms": pl.Int64, "end_ms_max": pl.Int64}
+        return pl.DataFrame(rows, schema=types, orient="row")
+
+    @cached_property
+    def applications(self) -> pl.DataFrame:
+        """Figures of applications, over all regions, of each campaign: FIGURE_TYPES."""
+        quorum = self.testimony.quorum
+        rows = []
+        is_told = any("application" in file.columns for file in self.fleet_files)
+        for campaign in self.testimony.campaigns if is_told else ():
+            out_ms = lost_ms = 0
+            for states in self._application_states(campaign):
+                out_ms += states.out_ms
+                lost_ms += states.quorum_lost_ms(quorum) if quorum is not None else 0
+            rows.append((campaign.place, "application_out_ms", out_ms))
+            if quorum is not None and quorum.by == "application":
+                rows.append((campaign.place, "quorum_lost_ms", lost_ms))
+        everywhere = self.testimony.region_names.code(EVERYWHERE)
+        told = [(place, ITERATION, everywhere, figure, None, float(value)) for place, figure, value in rows]
+        return pl.DataFrame(told, schema=FIGURE_TYPES, orient="row")
+
+    def _application_states(self, campaign: Campaign) -> Iterator[_States]:
+        """How many VMs of each application were out and living under *campaign*, so many applications at a time."""
+        files = [file for file in self._listing.tables["events"] if campaign.name in self._listing.campaigns(file)]
+        share_count = 1 + sum(file.rows for file in files) // _SWEPT_AT_ONCE
+        for share in range(share_count if files else 0):
+            members, impacts = [], []
+            for file in self.fleet_files:
+                part = Part(self.testimony, self._listing, file)
+                if (column := part.column("application")) is None:
+                    continue
+                # Equal names have equal prints; that two others do is not to be expected.
+                prints = column.cast(pl.String).hash().to_numpy()
+                is_here = column.is_not_null().to_numpy() & (prints % np.uint64(share_count) == share)
+                lifetimes = part.lifetimes or (np.full(len(prints), -NEVER_MS), np.full(len(prints), NEVER_MS))
+                members.append((prints[is_here], *(each[is_here] for each in lifetimes)))
+                cell = Cell(part, campaign, None)
+                rows = np.flatnonzero(is_here[cell.place])
+                impacts.append((prints[cell.place[rows]], cell.start_ms[rows], cell.end_ms[rows]))
+            if any(len(happened) for happened, *_ in impacts):
+                yield self._applications_swept(members, impacts)
+
+    @staticmethod
+    def _applications_swept(
+        members: Sequence[tuple[Any, Ints, Ints]], impacts: Sequence[tuple[Any, Ints, Ints]]
+    ) -> _States:
+        prints, created_ms, deleted_ms = (np.concatenate(arrays) for arrays in zip(*members, strict=True))
+        happened, start_ms, end_ms = (np.concatenate(arrays) for arrays in zip(*impacts, strict=True))
+        known, group = np.unique(happened, return_inverse=True)
+        member = np.minimum(np.searchsorted(known, prints), len(known) - 1)
+        rows = np.flatnonzero(known[member] == prints)
+        lives = created_ms[rows], deleted_ms[rows]
+        is_always = bool((lives[0] == -NEVER_MS).all() and (lives[1] == NEVER_MS).all())
+        ones, one_each = np.ones(len(group), np.int64), np.ones(len(rows), np.int64)
+        lifetimes = None if is_always else lives
+        return _States.of((group, start_ms, end_ms), [ones], (member[rows], lifetimes), [one_each], len(known))
+
+    @cached_property
+    def outages(self) -> pl.DataFrame:
+        """Figures of sets by stage, and of applications by campaign."""
+        of_sets = self.figures.filter(pl.col("figure").is_in(OUTAGES))
+        return pl.concat([of_sets, self.applications.with_columns(value_max="value")])
+
+    @cached_property
+    def fleet_ranges(self) -> pl.DataFrame:
+        """Files of the fleet in vm_row order, with their range."""
+        return pl.DataFrame(
+            [(file.path, file.rows, file.vm_row_min, file.vm_row_max) for file in self.fleet_files],
+            schema={"path": pl.String, "rows": pl.Int64, "low": pl.Int64, "high": pl.Int64},
+            orient="row",
+        )
+
+    @cached_property
+    def divided_sets(self) -> pl.DataFrame:
+        """Sets that two parts of the fleet have VMs of; looked for where the ranges of their sets overlap."""
+        frames = [pl.DataFrame(schema={"region": pl.UInt16, "set": self.testimony.identity, "path": pl.String})]
+        ranges = sorted(self._set_ranges, key=lambda item: (item[0], item[1]))
+        for place, (region, _, high, path) in enumerate(ranges):
+            for other_region, other_low, _, other_path in ranges[place + 1 :]:
+                if other_region != region or other_low > high:
+                    break
+                shared = self._sets_in(path).join(self._sets_in(other_path), on="set", how="semi")
+                frames.append(
+                    shared.select(region=pl.lit(region, pl.UInt16), set="set", path=pl.lit(f"{path}, {other_path}"))
+                )
+        return pl.concat(frames)
+
+    def _sets_in(self, path: str) -> pl.DataFrame:
+        file = next(file for file in self.fleet_files if file.path == path)
+        return Part(self.testimony, self._listing, file).sets.select("set")
+
+    def _strays(self, table: str) -> pl.DataFrame:
+        """Rows of *table* of no campaign, or whose `vm_row` lies in no part of the fleet: path, campaign, vm_row."""
+        files = self._listing.tables[table]
+        frames = [pl.DataFrame(schema={"path": pl.String, "campaign": pl.UInt16, "vm_row": pl.UInt32})]
+        if sum(file.rows for file in files) != self._seen[table]:
+            inside = [pl.col("vm_row").is_between(file.vm_row_min, file.vm_row_max) for file in self.fleet_files]
+            is_seen = pl.any_horizontal(*inside, False) & (pl.col("campaign") < len(self.testimony.campaigns))
+            for file in files:
+                rows = self._listing.read(file, ["campaign", "vm_row"])
+                rows = rows.with_columns(self.testimony.campaign_names.encode(rows["campaign"]), path=pl.lit(file.path))
+                frames.append(rows.filter(~is_seen).select(frames[0].columns))
+        return pl.concat(frames).with_columns(
+            problem=pl.when(pl.col("campaign") < len(self.testimony.campaigns))
+            .then(pl.lit("no such VM"))
+            .otherwise(pl.lit("no such campaign"))
+        )
+
+    @cached_property
+    def stray_events(self) -> pl.DataFrame:
+        return self._strays("events")
+
+    @cached_property
+    def stray_outcomes(self) -> pl.DataFrame:
+        return self._strays("outcomes")
+
+    @cached_property
+    def counts(self) -> pl.DataFrame:
+        """The manifest's counts beside those of the files: figure, expected, value."""
+        found = self._found | {
+            table: sum(file.rows for file in self._listing.tables[table]) for table in ("events", "outcomes", "stages")
+        }
+        claimed = self._listing.manifest["counts"]
+        return pl.DataFrame(
+            [(name, expected, claimed.get(name)) for name, expected in found.items()],
+            schema={"figure": pl.String, "expected": pl.Int64, "value": pl.Int64},
+            orient="row",
+        )
+
+    @cached_property
+    def stages_told(self) -> pl.DataFrame:
+        """What `stages` says, one row a stage and figure: FIGURE_TYPES."""
+        stages = self.testimony.stages
+        told = [name for name in stages.columns if name.endswith(("_count", "_ms"))]
+        return stages.unpivot(on=told, index=STAGE, variable_name="figure").select(
+            *STAGE, "figure", pl.lit(None, pl.Int64).alias("bin_start_ms"), pl.col("value").cast(pl.Float64)
+        )
+
+
+def _fingerprints(vm: pl.Series) -> pl.Series:
+    """64 bits of each VM, the same in every part: those of a whole number are the number itself."""
+    return vm.reinterpret(signed=False) if vm.dtype == pl.Int64 else vm.cast(pl.String).hash()

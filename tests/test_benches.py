@@ -1,0 +1,196 @@
+"""The opponents of the benchmarks: each gives the answer in closed form on a small fleet, and a wrong one is told."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from benches import __main__ as bench
+from benches import campaign, checks, worker
+from benches.campaign import Given
+from benches.opponents import OPPONENTS, RANDOM_GROUPS, Opponent
+
+VMS = 2_000
+CASES = [pytest.param(each, group, id=f"{group}-{each.name}") for each in OPPONENTS for group in each.groups]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return worker.prepare(tmp_path_factory.mktemp("fleet") / "prepared", VMS)
+
+
+def impacts_one_by_one(vms: int) -> tuple[list[int], list[int]]:
+    """Start and length of each VM's freeze, VM by VM from the words of the campaign."""
+    starts = []
+    for vm in range(vms):
+        domain = vm % 20 % 5
+        is_second = vm // (vms // 10) % 2 == 1
+        starts.append(domain * (30_000 + 1_800_000) + is_second * (5 * 30_000 + 4 * 1_800_000))
+    return starts, [30_000] * vms
+
+
+@pytest.mark.parametrize("vms", [200, 2_000, 40_200])
+def test_the_closed_form_is_the_sum_over_all_vms(vms):
+    starts, lengths = impacts_one_by_one(vms)
+    assert campaign.checksum(vms) == sum((vm + 1) * start_ms // 1000 for vm, start_ms in enumerate(starts))
+    assert max(map(sum, zip(starts, lengths, strict=True))) == campaign.LENGTH_S * 1000 == 14_700_000
+    verdict = checks.check_impacts(vms, starts, lengths, is_random=False)
+    assert verdict == checks.Verdict(14_700.0, campaign.checksum(vms))
+
+
+def test_the_checksum_wraps_around():
+    exact = 3851.25 * 100_000_000**2  # the leading term
+    assert campaign.checksum(100_000_000) == pytest.approx(exact % 2**64, rel=1e-6)
+
+
+@pytest.mark.parametrize(("opponent", "group"), CASES)
+def test_every_opponent_gives_the_answer(opponent: Opponent, group: str, prepared, tmp_path):
+    if opponent.missing:
+        pytest.skip(f"{opponent.what} needs {', '.join(opponent.missing)}")
+    given = Given(VMS, prepared, tmp_path, threads=2, is_random=group in RANDOM_GROUPS)
+    if opponent.how == "process":
+        opponent.load()(Given.parse(given.words()))
+        result = tmp_path / "out"
+    else:
+        task = opponent.load()(given)
+        task()
+        result = task()  # a second time, as it is when measured
+    verdict = worker.judge(opponent, given, result)
+    if result is None:
+        assert opponent.role == "limit" or group == "kernel"
+        return
+    assert verdict["problems"] == ()
+    if not given.is_random:
+        assert (verdict["length_s"], verdict["checksum"]) == (14_700.0, campaign.checksum(VMS))
+
+
+def test_a_wrong_start_or_length_is_told():
+    starts, lengths = map(np.array, impacts_one_by_one(VMS))
+
+    def problems() -> str:
+        return "; ".join(checks.check_impacts(VMS, starts, lengths, is_random=False).problems)
+
+    assert not problems()
+    starts[[3, 4]] = starts[[4, 3]]
+    assert "checksum" in problems()
+    starts[[3, 4]] = starts[[4, 3]]
+    lengths[-1] += 1
+    assert "length 14,700.001 s" in problems()
+    assert "1 freezes are not" in problems()
+    assert checks.check_impacts(VMS, starts[1:], lengths, is_random=False).problems
+
+
+def random_impacts(p50_ms: float) -> tuple[np.ndarray, np.ndarray]:
+    """A campaign with lengths of another median, by the rules."""
+    lengths = np.random.default_rng(1).lognormal(np.log(p50_ms), campaign.SIGMA, VMS).astype(np.int64)
+    by_region = lengths.reshape(10, -1, 4, 5)
+    starts = np.zeros_like(by_region)
+    for region in range(10):
+        start_ms = 0 if region % 2 == 0 else int((starts + by_region)[region - 1].max())
+        for domain in range(5):
+            starts[region, :, :, domain] = np.reshape(start_ms, (-1, 1))
+            start_ms = starts[region, :, 0, domain] + by_region[region, :, :, domain].max(axis=1) + 1_800_000
+    return starts.reshape(VMS), lengths
+
+
+@pytest.mark.parametrize(
+    ("vm", "said"),
+    [(7, "apart"), (slice(1, 20, 5), "the gap after"), (slice(0, 20, 5), "at 0"), (slice(200, 220), "is through")],
+)
+def test_a_broken_rule_is_told_with_random_lengths(vm, said):
+    starts, lengths = random_impacts(campaign.P50_MS)
+    assert not checks.check_impacts(VMS, starts, lengths, is_random=True).problems
+    starts[vm] += 1
+    assert any(said in problem for problem in checks.check_impacts(VMS, starts, lengths, is_random=True).problems)
+
+
+def test_another_distribution_is_told():
+    starts, lengths = random_impacts(campaign.P50_MS * 1.05)
+    (problem,) = checks.check_impacts(VMS, starts, lengths, is_random=True).problems
+    assert "from the lognormal" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("events", lambda table: table.drop_columns("effects"), "has the columns"),
+        ("events", lambda table: table.slice(1), "1,999 rows"),
+        ("events", lambda table: table.set_column(6, "start_at", table["start_at"].cast(pa.int64())), "an instant"),
+        (
+            "events",
+            lambda table: table.set_column(8, "effects", pc.add(table["effects"], pa.scalar(1, pa.uint8()))),
+            "not 16",
+        ),
+        ("outcomes", lambda table: table.set_column(2, "vm_row", pa.repeat(pa.scalar(0, pa.uint32()), VMS)), "once"),
+        (
+            "outcomes",
+            lambda table: table.set_column(5, "paused_ms", pc.add(table["paused_ms"], pa.scalar(1, pa.uint32()))),
+            "paused_ms",
+        ),
+    ],
+)
+def test_a_wrong_table_is_told(name, change, said, prepared, tmp_path):
+    (opponent,) = (each for each in OPPONENTS if each.name == "run")
+    given = Given(VMS, prepared, tmp_path, threads=1)
+    out = opponent.load()(given)()
+    table = pa.concat_tables([pq.ParquetFile(path).read() for path in sorted((out / name).rglob("*.parquet"))])
+    shutil.rmtree(out / name)
+    pq.write_table(table, out / f"{name}.parquet")
+    assert not worker.judge(opponent, given, out)["problems"]
+    pq.write_table(change(table), out / f"{name}.parquet")
+    problems = worker.judge(opponent, given, out)["problems"]
+    assert any(said in problem for problem in problems)
+
+
+def test_the_command_keeps_its_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "kept.json"
+    told = ["--vms", "2e3", "--rounds", "2", "--only", "numpy", "--only", "heapq", "--json", str(kept)]
+    assert bench.main(told) == 0
+    content = json.loads(kept.read_text())
+    assert {(row["name"], row["group"]) for row in content["rows"]} == {
+        (name, group) for name in ("numpy", "heapq") for group in ("memory", "random")
+    }
+    for row in content["rows"]:
+        assert row["problems"] == []
+        assert row["events"] == VMS
+        assert len(row["seconds_by_round"]) == 2
+        assert row["group"] == "random" or row["checksum"] == campaign.checksum(VMS)
+    assert "NumPy, vectorised" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_wrong_answer_fails_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    answer = {
+        "seconds": 1.0,
+        "cpu_seconds": 1.0,
+        "peak_mib": 1.0,
+        "length_s": 1.0,
+        "checksum": 1,
+        "problems": ["length 1 s"],
+    }
+    monkeypatch.setattr(bench._Bench, "_worker", lambda self, *words: answer)
+    assert bench.main(["--vms", "2000", "--rounds", "1", "--only", "numpy"]) == 1
+    assert "WRONG: memory, NumPy, vectorised, 2,000 VMs: length 1 s" in capsys.readouterr().out
+
+
+def test_an_opponent_whose_library_is_missing_is_left_out_with_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    absent = replace(OPPONENTS[0], name="absent", what="Absent", needs=("no_such_library",))
+    monkeypatch.setattr(bench, "OPPONENTS", (absent,))
+    assert bench.main(["--vms", "2000", "--rounds", "1"]) == 0
+    assert "left out: Absent needs no_such_library" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("told", [["--vms", "1e3,2001"], ["--only", "nobody"], ["--rounds", "0"]])
+def test_unusable_arguments_are_refused(told, capsys):
+    with pytest.raises(SystemExit) as exited:
+        bench.main(told)
+    assert exited.value.code == 2
+    assert "must be" in capsys.readouterr().err
