@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant(
         "judged at the campaign's start",
         "runner.py",
-        "self._load(parts, scope), scope, stage.asked_ms)",
+        "self._load(parts, scope), scope, at_ms)",
         "self._load(parts, scope), scope, scope.campaign.start_ms)",
     ),
     # Who is selected.
