@@ -1241,7 +1241,8 @@ def quorum_needed(min_up: str | int | float) -> pl.Expr:
     if min_up == "majority":
         return pl.col("living") // 2 + 1
     if isinstance(min_up, float):
-        return (pl.col("living") * min_up).ceil().cast(pl.Int64)
+        ratio = Fraction(str(min_up))  # as the scenario spells it: 0.55 of 20 are 11, in floats a hair more
+        return (pl.col("living").cast(pl.Int64) * ratio.numerator + (ratio.denominator - 1)) // ratio.denominator
     return pl.lit(int(min_up), pl.Int64)
 
 
@@ -1269,6 +1270,9 @@ def _applications(files: RunFiles, names: Collection[str]) -> Iterator[pl.DataFr
         hit_groups = hits.lazy().select("group").unique()
         lives = [_lives(files, rows.join(hit_groups, on="group", how="semi")) for rows in fleets.values()]
         vms = pl.concat(_in_turn(files, "applications", lives))
+        # Both are in memory, so that the codes of words are the same in both; numbers sort three times as fast.
+        words, code = vms.select(pl.col("group").unique()), pl.col("group").to_physical()
+        hits, vms = hits.with_columns(code), vms.with_columns(code)
         spans = _out_spans(vms.lazy(), hits.lazy())
         span_ms = pl.col("end_ms") - pl.col("start_ms")
         out = spans.group_by("group").agg(
@@ -1285,7 +1289,8 @@ def _applications(files: RunFiles, names: Collection[str]) -> Iterator[pl.DataFr
             hit.join(vms.group_by("group").agg(pl.col("vm_count").sum()), on="group", how="left")
             .join(out, on="group", how="left")
             .join(_most_in_a_month(spans.filter(_IS_ALL_OUT), "group"), on="group", how="left")
-            .with_columns(pl.col("month_out_ms_max").fill_null(0), application=pl.col("group").cast(pl.String))
+            .join(words.select(code, application=pl.col("group").cast(pl.String)), on="group", how="left")
+            .with_columns(pl.col("month_out_ms_max").fill_null(0))
             .select(_APPLICATIONS.columns[1:])
         )
 
@@ -1362,11 +1367,10 @@ def _out_spans(vms: pl.LazyFrame, hits: pl.LazyFrame) -> pl.DataFrame:
     """The spans in which VMs of a group are out: `group`, `start_ms`, `end_ms`, `out`, `living`, `down_ratio`.
 
     *vms* as `_lives` has them; *hits*: `group`, `start_ms`, `end_ms`, one row an impact.
-    A sweep: at each instant the changes of both counts, summed in order of time. Each group begins and ends with
-    nobody, so one running sum serves them all.
+    A sweep: the changes of both counts, summed in order of time; between two at one instant nothing lasts. Each group
+    begins and ends with nobody, so one running sum serves them all.
     """
     none, one = pl.lit(0, pl.Int64), pl.lit(1, pl.Int64)
-    vms = vms.join(hits.select("group").unique(), on="group", how="semi")
     living = pl.col("vm_count")
     always = vms.group_by("group").agg(
         living=living.filter(pl.col("created_ms").is_null()).sum(),
@@ -1382,8 +1386,6 @@ def _out_spans(vms: pl.LazyFrame, hits: pl.LazyFrame) -> pl.DataFrame:
     ]
     return (
         pl.concat(changes)
-        .group_by("group", "at_ms")
-        .agg(pl.col("out", "living").sum())
         .sort("group", "at_ms")
         .select(
             "group",
@@ -1391,7 +1393,7 @@ def _out_spans(vms: pl.LazyFrame, hits: pl.LazyFrame) -> pl.DataFrame:
             start_ms="at_ms",
             end_ms=pl.col("at_ms").shift(-1),
         )
-        .filter(pl.col("out") > 0)
+        .filter((pl.col("out") > 0) & (pl.col("start_ms") < pl.col("end_ms")))
         # Where Polars knows `living` to be the same all over, it would multiply by 1 / living: 3 of 5 is not 3 x 0.2.
         .with_columns(down_ratio=pl.map_batches(["out", "living"], _ratio, return_dtype=pl.Float64))
         .collect()
