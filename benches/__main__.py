@@ -152,14 +152,12 @@ class _Bench:
         """The rows of *opponents*, after the rounds."""
         self.console.print(f"[bold]{group}[/], {vms:,} VMs: {', '.join(each.name for each in opponents)}")
         found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in opponents}
-        is_random = group in RANDOM_GROUPS
+        prepared, is_random = self._prepared(vms), group in RANDOM_GROUPS
         for _ in range(self.rounds):
             for each in opponents:
                 with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-                    given = Given(vms, self._prepared(vms), Path(scratch), self.threads, is_random)
-                    found[each.name].append(
-                        self._process(each, given) if each.how == "process" else self._call(each, given)
-                    )
+                    given = Given(vms, prepared, Path(scratch), self.threads, is_random)
+                    found[each.name].append(self._round(each, given))
         rows = [self._row(group, each, vms, found[each.name]) for each in opponents]
         for role in ("fleetsim", "limit"):
             against = [row for row, each in zip(rows, opponents, strict=True) if each.role == role]
@@ -174,6 +172,16 @@ class _Bench:
         if not prepared.exists():
             self._worker("prepare", str(prepared), str(vms))
         return prepared
+
+    def _round(self, opponent: Opponent, given: Given) -> dict[str, Any]:
+        """Seconds, peak and verdict; one that fails takes no time and says why, and the others go on."""
+        try:
+            return self._process(opponent, given) if opponent.how == "process" else self._call(opponent, given)
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
+            problem = f"failed with exit code {error.returncode}, saying: {said}"
+            nothing = dict.fromkeys(("seconds", "cpu_seconds", "peak_mib"), math.nan)
+            return {**nothing, "length_s": None, "checksum": None, "problems": [problem]}
 
     def _call(self, opponent: Opponent, given: Given) -> dict[str, Any]:
         warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))

@@ -180,6 +180,23 @@ def test_a_wrong_answer_fails_the_command(tmp_path, monkeypatch, capsys):
     assert "WRONG: memory, NumPy, vectorised, 2,000 VMs: length 1 s" in capsys.readouterr().out
 
 
+def test_an_opponent_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sound, broken = (each for each in OPPONENTS if each.name in ("numpy", "heapq"))
+    code = "import sys; sys.exit('no such way')"
+    run = bench._Bench._run
+    monkeypatch.setattr(bench, "OPPONENTS", (sound, broken))
+    monkeypatch.setattr(
+        bench._Bench,
+        "_run",
+        lambda self, *words: run(self, "-c", code) if broken.name in words else run(self, *words),
+    )
+    assert bench.main(["--vms", "2000", "--rounds", "1", "--only", "memory"]) == 1
+    out = capsys.readouterr().out
+    assert f"WRONG: memory, {broken.what}, 2,000 VMs: failed with exit code 1, saying: no such way" in out
+    assert f"WRONG: memory, {sound.what}" not in out
+
+
 def test_an_opponent_whose_library_is_missing_is_left_out_with_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     absent = replace(OPPONENTS[0], name="absent", what="Absent", needs=("no_such_library",))
