@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetsim import __version__, figures, records, stages
+from fleetsim import __version__, records, stages
 from fleetsim.blocks import Scope, Vms, load
 from fleetsim.engine import (
     ITERATION,
@@ -352,6 +352,8 @@ class _Writing:
         """What applications suffer under each campaign: they span regions, so only the whole run can tell."""
         if not self.scenario.has_events or "application" not in self.prepared.columns:
             return []
+        from fleetsim import figures  # noqa: PLC0415 - and with it Polars, which most runs need not wait for
+
         totals = figures.application_totals(self.folder.path, tomllib.loads(resolved_text))
         return [
             (campaign, ITERATION, "*", figure, None, float(value))

@@ -943,6 +943,20 @@ def process(*arguments, **options):
     return subprocess.Popen([sys.executable, "-c", code, *map(os.fsencode, map(str, arguments))], **streams)
 
 
+def test_a_run_waits_for_no_library_it_does_not_use(here):
+    code = (
+        "import sys; from fleetsim.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    arguments = ("run", "fleet.csv", "december.toml", "-o", "quick")
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+
+    imported = set(run.stdout.splitlines()[-1].split())
+    assert {"numba", "pyarrow"} <= imported
+    assert not {"pandas", "polars", "rich", "duckdb"} & imported
+
+
 def test_unusable_input_ends_a_process_with_2(here):
     with process("fleet", "check", "flete.csv") as command:
         out, err = command.communicate()

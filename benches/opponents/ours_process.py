@@ -6,12 +6,11 @@ from benches.campaign import Given, scenario
 
 
 def run(given: Given) -> None:
-    """The command, in this process."""
-    from fleetsim.cli import cli
+    """The command, in this process, which it ends."""
+    from fleetsim.cli import main
 
     path = given.folder / "scenario.toml"
     path.write_text(scenario(is_random=given.is_random))
     arguments = ["run", given.prepared, path, "-o", given.folder / "out", "--threads", given.threads]
-    status = cli.main([str(word) for word in arguments], prog_name="fleetsim", standalone_mode=False)
-    if status:
-        sys.exit(status)
+    sys.argv = ["fleetsim", *map(str, arguments)]
+    main()
