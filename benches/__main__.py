@@ -188,12 +188,8 @@ class _Bench:
         return self._worker("call", opponent.name, *warm.words(), *given.words())
 
     def _process(self, opponent: Opponent, given: Given) -> dict[str, Any]:
-        code = (
-            f"import sys; from benches.campaign import Given; from {opponent.module} import {opponent.function};"
-            f" {opponent.function}(Given.parse(sys.argv[1:]))"
-        )
         started_s = time.perf_counter()
-        _, used = self._run("-c", code, *given.words())
+        _, used = self._run("-c", opponent.process_code, *given.words())
         seconds = time.perf_counter() - started_s
         verdict = self._worker("check", opponent.name, *given.words())
         cpu_seconds, peak_mib = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024

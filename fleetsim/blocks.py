@@ -116,7 +116,7 @@ class Vms:
     created_ms: Int64s | None = None  # [V] None: all live all the time; -NEVER_MS for those that always did
     deleted_ms: Int64s | None = None  # [V] NEVER_MS for those that always will
     fault_domain: npt.NDArray[np.uint8] | None = None  # [V] None: update domains are walked
-    cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster of each, -1 for none; [clusters] their keys
+    cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster each walks with, -1 for none; [clusters] their keys
     profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
 
     @property
@@ -184,7 +184,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
         deleted_ms=_since(column["deleted"], start_ms_epoch, NEVER_MS) if scope.has_lifetimes else None,
         fault_domain=to_numpy(column["fault_domain"].fill_null(0)) if scope.walks_fault_domains else None,
-        cluster=_clusters(column["cluster"]) if scope.campaign.sets_in_step else None,
+        cluster=_clusters(column["cluster"], block) if scope.campaign.sets_in_step else None,
         profile=_profiles(column["size"], scope.profile_of_size) if scope.profile_of_size else None,
     )
 
@@ -280,9 +280,17 @@ def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
     return to_numpy(words.indices.fill_null(-1)).astype(np.int64), words.dictionary
 
 
-def _clusters(column: pa.ChunkedArray) -> tuple[Int64s, Int64s]:
-    """Cluster of each VM, -1 for none, and the key that draws of each cluster are addressed by."""
+def _clusters(column: pa.ChunkedArray, block: Block) -> tuple[Int64s, Int64s]:
+    """Cluster each VM walks with, -1 for none, and the key that draws of each cluster are addressed by.
+
+    A set walks with a cluster if all its VMs are in it: were its parts to walk with several, nothing would keep two of
+    its domains apart.
+    """
     codes, words = _coded(column)
+    in_sets, starts = codes[: block.single_row], block.unit_offsets[block.set_offsets]
+    if len(starts) > 1:
+        lowest, highest = (each.reduceat(in_sets, starts[:-1]) for each in (np.minimum, np.maximum))
+        in_sets[:] = np.repeat(np.where(lowest == highest, lowest, -1), np.diff(starts))
     return codes, keys_of(words)
 
 

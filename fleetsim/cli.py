@@ -3,13 +3,12 @@
 Only click is imported here; what a command needs is imported when it runs, so that `--help` is at once.
 """
 
-import atexit
 import gc
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -629,21 +628,26 @@ class _WithoutPandas:
 
 
 def main() -> None:
-    """Run the command line; the two families of expected errors end here, anything else is a bug."""
+    """Run the command line as a process of its own."""
     # Numba and Arrow make half a million objects; to look through them for garbage, again and again and at the end, was
     # a third of what a small run takes.
     gc.set_threshold(200_000)
-    atexit.register(gc.freeze)
     sys.meta_path.insert(0, _WithoutPandas)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
-    sys.exit(_guarded(lambda: cli.main(prog_name="fleetsim", standalone_mode=False)))
+    status = answer()
+    gc.freeze()
+    sys.exit(status)
 
 
-def _guarded(command: Callable[[], object]) -> int:
+def answer(arguments: Sequence[str] | None = None) -> int:
+    """Run the command of *arguments* (None: the process's own). Returns its exit code.
+
+    The two families of expected errors end here, anything else is a bug.
+    """
     try:
-        command()
+        cli.main(arguments, prog_name="fleetsim", standalone_mode=False)
     except InputError as error:
         for problem in error.problems:
             _tell(f"fleetsim: {problem}", err=True)

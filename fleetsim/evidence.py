@@ -541,13 +541,21 @@ class Cell:
 
     @cached_property
     def _clusters(self) -> tuple[Ints, list[str]]:
-        """The cluster that each VM walks with, -1 for none, and their names."""
+        """The cluster that each VM walks with, -1 for none, and their names: the one that all VMs of its set are in."""
         column = self.part.column("cluster") if self.campaign.is_in_step else None
         if column is None:
             return np.full(len(self.part.vms), -1), []
         names = column.cast(pl.String).drop_nulls().unique().sort().to_list()
         codes = column.cast(pl.String).replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
-        return np.where(self.part.set_row >= 0, codes.fill_null(-1).to_numpy(), -1), names
+        given = codes.fill_null(-1).to_numpy()
+        members = np.flatnonzero(self.part.set_row >= 0)
+        set_row = self.part.set_row[members]
+        lowest, highest = np.full(self.part.set_count, len(names)), np.full(self.part.set_count, -1)
+        np.minimum.at(lowest, set_row, given[members])
+        np.maximum.at(highest, set_row, given[members])
+        walks_with = np.full(len(self.part.vms), -1)
+        walks_with[members] = np.where(lowest == highest, lowest, -1)[set_row]
+        return walks_with, names
 
     @cached_property
     def walks(self) -> "Walks":
@@ -602,19 +610,6 @@ class Cell:
         return pl.DataFrame({"set_row": rows, "reason": reason}, schema=_WEAK_TYPES)
 
     @cached_property
-    def is_divided(self) -> Bools:
-        """Sets of which VMs walk with different clusters: the scenario asks for what no set can be promised then."""
-        if not self.campaign.is_in_step:
-            return np.zeros(self.part.set_count, np.bool_)
-        cluster, _ = self._clusters
-        places = np.flatnonzero(self.hittable & (self.part.set_row >= 0))
-        lowest = np.full(self.part.set_count, len(self.part.vms))
-        highest = np.full(self.part.set_count, -1)
-        np.minimum.at(lowest, self.part.set_row[places], cluster[places])
-        np.maximum.at(highest, self.part.set_row[places], cluster[places])
-        return lowest < highest
-
-    @cached_property
     def states(self) -> "_States":
         """How many VMs of each set were out, and how many living, from one change to the next; with their domains."""
         part = self.part
@@ -644,7 +639,6 @@ class Cell:
                 # Numbers are all equal just if their count times the sum of squares is the square of their sum.
                 "is_one_domain": value["out"] * value["out_squares"] == value["out_sum"] ** 2,
                 "has_two_domains": value["living"] * value["living_squares"] != value["living_sum"] ** 2,
-                "is_divided": self.is_divided[states.group],
             }
         )
 

@@ -352,7 +352,7 @@ class _Writing:
         """What applications suffer under each campaign: they span regions, so only the whole run can tell."""
         if not self.scenario.has_events or "application" not in self.prepared.columns:
             return []
-        from fleetsim import figures  # noqa: PLC0415 - and with it Polars, which most runs need not wait for
+        from fleetsim import figures  # and with it Polars, which most runs need not wait for
 
         totals = figures.application_totals(self.folder.path, tomllib.loads(resolved_text))
         return [

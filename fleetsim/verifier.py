@@ -612,15 +612,15 @@ def _order_kept(walks: Walks) -> pl.DataFrame:
 @_rule("R34", "cell", over="set_states", needs="events")
 def _one_vm_up(cell: Cell) -> pl.DataFrame:
     """A set with living VMs in two or more domains has a VM up at every instant."""
-    return cell.set_states.filter(
-        pl.col("has_two_domains"), pl.col("down") >= pl.col("vm_count"), ~pl.col("is_divided")
-    ).select("set_row", "at_ms", "down", "vm_count")
+    return cell.set_states.filter(pl.col("has_two_domains"), pl.col("down") >= pl.col("vm_count")).select(
+        "set_row", "at_ms", "down", "vm_count"
+    )
 
 
 @_rule("R35", "cell", over="set_states", needs="events")
 def _one_domain_down(cell: Cell) -> pl.DataFrame:
     """Of a set, VMs of at most one domain are down at any instant."""
-    differ = cell.set_states.filter(~pl.col("is_one_domain"), ~pl.col("is_divided"))
+    differ = cell.set_states.filter(~pl.col("is_one_domain"))
     return differ.select("set_row", "at_ms", "down")
 
 
@@ -650,7 +650,7 @@ def _no_guarantee_strays(whole: Whole) -> pl.DataFrame:
 @_rule("R39", "cell", over="fault_domain_states", needs="events")
 def _one_fault_domain_down(cell: Cell) -> pl.DataFrame:
     """Where fault domains are walked, VMs of at most one fault domain of a set are down at any instant."""
-    differ = cell.fault_domain_states.filter(~pl.col("is_one_domain"), ~pl.col("is_divided"))
+    differ = cell.fault_domain_states.filter(~pl.col("is_one_domain"))
     return differ.select("set_row", "at_ms", "down")
 
 

@@ -2,6 +2,7 @@
 
     python -m tests.mutants --all        every one of them
     python -m tests.mutants --third 2    those whose place in the list is 2 modulo 3
+    python -m tests.mutants --bug gap    those with this in their name
 
 The edited package is a copy, run without compilation on the nets' tiny fleets. A bug that survives is a hole in the
 nets: find the test that should have seen it.
@@ -211,6 +212,8 @@ MUTANTS = (
         "place // PLACEMENT_GROUP_VMS",
         "(place - 1) // PLACEMENT_GROUP_VMS",
     ),
+    Mutant("a set walks with one of its clusters", BLOCKS, "np.where(lowest == highest, lowest, -1)", "lowest"),
+    Mutant("a set walks with each of its clusters", BLOCKS, "if len(starts) > 1:", "if len(starts) > 10**9:"),
     Mutant("the first cluster is none", BLOCKS, "np.where(cluster >= 0,", "np.where(cluster > 0,"),
     Mutant("no cluster is one", BLOCKS, "np.where(cluster >= 0,", "np.where(cluster >= -1,"),
     Mutant(
@@ -288,9 +291,11 @@ def main() -> int:
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true")
     chosen.add_argument("--third", type=int, choices=range(3))
+    chosen.add_argument("--bug", metavar="WORDS", help="those with these words in their name")
     arguments = parser.parse_args()
     sound = Mutant("none at all", "engine.py", "ITERATION = 1\n", "ITERATION = 1\n")
-    mutants = MUTANTS if arguments.all else MUTANTS[arguments.third :: 3]
+    mutants = MUTANTS[arguments.third or 0 :: 1 if arguments.third is None else 3]
+    mutants = [mutant for mutant in mutants if (arguments.bug or "") in mutant.bug]
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for mutant, is_alive in zip((sound, *mutants), pool.map(survives, (sound, *mutants)), strict=True):

@@ -48,6 +48,7 @@ class Vm:
     size: str | None = None
     application: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    set_cluster: str | None = None  # the cluster that all VMs of its set are in, if there is one: `as_prepared` says
 
     def lives(self, now: int) -> bool:
         is_there = self.created_ms is None or self.created_ms <= now
@@ -111,8 +112,8 @@ class Campaign:
         """Who walks: the single, the set, or in step all sets of a cluster; the second is what draws hang on."""
         if vm.set is None:
             return "single", vm.vm
-        if self.sets_in_step and vm.cluster is not None:
-            return "cluster", vm.cluster
+        if self.sets_in_step and vm.set_cluster is not None:
+            return "cluster", vm.set_cluster
         return "set", vm.set
 
     def quantiles_of(self, vm: Vm) -> Sequence[int]:
@@ -289,11 +290,13 @@ def as_prepared(vms: Iterable[Vm]) -> list[Vm]:
             starts = range(0, len(members), PLACEMENT_GROUP_VM_COUNT)
             groups = [members[start : start + PLACEMENT_GROUP_VM_COUNT] for start in starts]
         for number, group in enumerate(groups):
+            clusters = {vm.cluster for vm in group}
             for i, vm in enumerate(group):
                 filled.append(
                     replace(
                         vm,
                         set=f"{vm.set}/pg-{number}" if is_cut else vm.set,
+                        set_cluster=vm.cluster if len(clusters) == 1 else None,
                         update_domain=_or_default(vm.update_domain, i, DEFAULT_UPDATE_DOMAIN_COUNT),
                         fault_domain=_or_default(vm.fault_domain, i, DEFAULT_FAULT_DOMAIN_COUNT),
                     )

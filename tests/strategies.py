@@ -310,7 +310,7 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
         of_set = {}
         for place, vm in enumerate(vms):
             if vm.set not in of_set:
-                of_set[vm.set] = draw(st.sampled_from([("a",), ("b",), (None,)]))
+                of_set[vm.set] = draw(st.sampled_from([("a",), ("b",), (None,), ("a", "b"), ("a", None)]))
             vms[place] = replace(vm, cluster=draw(st.sampled_from(of_set[vm.set])))
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))

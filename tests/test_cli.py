@@ -57,7 +57,7 @@ class Said(NamedTuple):
 def call(*arguments):
     """Start the command line as `main` does. Returns the exit code."""
     words = [str(argument) for argument in arguments]
-    return cli._guarded(lambda: cli.cli.main(words, prog_name="fleetsim", standalone_mode=False))
+    return cli.answer(words)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import gzip
 import json
 import random
 import shutil
-import sys
 
 import polars as pl
 import pyarrow as pa
@@ -514,15 +513,12 @@ def test_all_that_is_wrong_is_told_at_once(refused, given):
 
 
 @pytest.fixture
-def say(monkeypatch, capsys):
+def say(capsys):
     """Run fleetsim: (exit code, stdout, stderr)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fleetsim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        captured = capsys.readouterr()
-        return done.value.code, captured.out, captured.err
+        code = cli.answer([*map(str, arguments)])
+        return code, *capsys.readouterr()
 
     return run
 

@@ -649,6 +649,20 @@ def test_all_sets_of_a_cluster_walk_a_domain_together():
     assert log.figures["c", "italynorth"]["longest_ms"] == 26
 
 
+@pytest.mark.parametrize("others", ["y", None])
+def test_a_set_in_several_clusters_walks_alone(others):
+    # With its clusters, VM 2 would wait for the slow domain 0 of the other set, and be hit together with VM 1.
+    vms = [
+        Vm(0, "italynorth", "a", 0, cluster="x", size="D"),
+        Vm(1, "italynorth", "b", 0, cluster=others),
+        Vm(2, "italynorth", "b", 1, cluster="x"),
+    ]
+    lengths = {"family_lengths": {"D": strategies.constant(40)}}
+    log = simulate(vms, [freeze(length_ms=10, sets_in_step=True, update_domain_order="sequential", **lengths)], (), 1)
+
+    assert {vm: start_ms for (_, vm), start_ms in starts(log).items()} == {0: 0, 1: 0, 2: 10}
+
+
 def test_a_cluster_draws_by_its_name():
     vms = [Vm(i, "italynorth", f"s{i % 2}", i // 2, cluster="x") for i in range(40)]
     campaign = freeze(length_ms=10, sets_in_step=True, update_domain_order="random", spread_ms=1_000)

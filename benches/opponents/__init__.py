@@ -69,6 +69,14 @@ class Opponent:
     def function(self) -> str:
         return self.home.partition(":")[2]
 
+    @property
+    def process_code(self) -> str:
+        """What a whole process of it runs; the words of a `Given` follow."""
+        return (
+            f"import sys; from benches.campaign import Given; from {self.module} import {self.function};"
+            f" {self.function}(Given.parse(sys.argv[1:]))"
+        )
+
     def load(self) -> Callable[..., Any]:
         """Its function."""
         function: Callable[..., Any] = getattr(import_module(self.module), self.function)
