@@ -5,7 +5,9 @@ else - VMs that `where` leaves out, that come and go, that cannot be frozen, wal
 settled here, before the kernels: `cut` picks the rows that can be hit and puts them in the order they are walked.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -18,9 +20,10 @@ import pyarrow.parquet as pq
 
 from fleetsim.errors import InputError
 from fleetsim.fleet.order import keys_of
-from fleetsim.fleet.prepared import PreparedPart
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kinds import KINDS
-from fleetsim.scenario import Campaign, Quorum
+from fleetsim.regions import Relation
+from fleetsim.scenario import Campaign, FleetFacts, Quorum, Resolved, Scenario, resolve
 from fleetsim.schema import NEVER_MS, NO_ROW, Outcome, Reason, Walk
 from fleetsim.tables import to_numpy
 
@@ -155,6 +158,35 @@ class Cut:
     profile: npt.NDArray[np.uint8] | None
     domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
     is_hit: Bools  # of all VMs, as the parts stand
+
+
+def resolve_over(
+    prepared: PreparedFleet, scenario: Scenario, relation: Relation, threads: int | None = None
+) -> Resolved:
+    """*scenario* over *prepared*: what `where` selects is counted on *threads* (default: one a core)."""
+
+    def select(campaign: Campaign, regions: Sequence[str]) -> dict[str, int]:
+        scope = Scope(campaign)
+        parts = [(each.region, part) for each in prepared.regions if each.region in regions for part in each.parts]
+        counts = dict.fromkeys(regions, 0)
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            found = pool.map(lambda part: _count_selected(load([part], scope, 0)), [part for _, part in parts])
+            for (region, _), count in zip(parts, found, strict=True):
+                counts[region] += count
+        return counts
+
+    facts = FleetFacts(
+        vm_counts={region.region: region.vm_count for region in prepared.regions},
+        columns=prepared.columns,
+        sizes=prepared.sizes,
+        workloads=prepared.workloads,
+    )
+    return resolve(scenario, relation, facts, select)
+
+
+def _count_selected(vms: Vms) -> int:
+    """VMs of *vms* that the campaign selects, whatever their dates."""
+    return len(vms.block.vm_key) if vms.is_selected is None else int(np.count_nonzero(vms.is_selected))
 
 
 def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vms:

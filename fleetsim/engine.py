@@ -274,11 +274,6 @@ def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
     return Impacts(nobody, np.empty(0, np.uint32), sums, nobody, None, fates)
 
 
-def count_selected(vms: Vms) -> int:
-    """VMs of *vms* that the campaign selects, whatever their dates."""
-    return len(vms.block.vm_key) if vms.is_selected is None else int(np.count_nonzero(vms.is_selected))
-
-
 def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
     """Whether a unit that starts at *at_ms* could hit one of *vms*."""
     return bool(hittable(vms, scope, at_ms).any())

@@ -16,15 +16,15 @@ import polars as pl
 import pyarrow as pa
 
 from fleetsim import __version__
-from fleetsim.blocks import Scope, load
-from fleetsim.engine import ITERATION, count_selected
+from fleetsim.blocks import resolve_over
+from fleetsim.engine import ITERATION
 from fleetsim.errors import InputError, nearest, nearest_path, renaming
-from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import RESOLVED, RunFolder
-from fleetsim.scenario import Campaign, FleetFacts, Resolved, load_scenario, resolve
+from fleetsim.scenario import Campaign, Resolved, load_scenario
 from fleetsim.schema import EVENTS, LENGTH_MS_MAX, SCHEMA_VERSION, Effect, Kind, Phase, Result, words
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 from fleetsim.verifier import Verdict, verify_parts
@@ -71,41 +71,15 @@ def verify_events(
     relation = load_relation(Path(pairs) if pairs is not None else None)
     log = _Log(events)
     with tempfile.TemporaryDirectory(prefix="fleetsim-verify.") as scratch:
-        prepared, is_given = _prepared(fleet, relation, pairs, Path(scratch), progress)
-        resolved = resolve(
-            loaded,
-            relation,
-            FleetFacts(
-                vm_counts={region.region: region.vm_count for region in prepared.regions},
-                columns=prepared.columns,
-                sizes=prepared.sizes,
-                workloads=prepared.workloads,
-            ),
-            select=lambda campaign, regions: _selected(prepared, campaign, regions),
-        )
-        rows = log.rows(prepared, resolved, has_rows_of_fleet=is_given)
+        given = as_prepared(fleet, relation)
+        prepared = given or prepare(fleet, Path(scratch) / "prepared", pairs, progress=progress)
+        resolved = resolve_over(prepared, loaded, relation)
+        rows = log.rows(prepared, resolved, has_rows_of_fleet=given is not None)
         folder = Path(scratch) / "run"
         _lay_out(folder, rows, prepared, resolved, relation)
         lacking = dict(_LACKING) | ({} if log.has_effects else {"effects": "the log has no column 'effects'"})
         verdict = verify_parts(folder, lacking, progress=progress)
     return replace(verdict, run=Path(log.name))
-
-
-def _prepared(
-    fleet: Any, relation: Relation, pairs: str | Path | None, scratch: Path, progress: Progress | None
-) -> tuple[PreparedFleet, bool]:
-    """*fleet* as a prepared one, and whether it was one."""
-    if isinstance(fleet, str | Path) and (Path(fleet) / "prepared.json").is_file():
-        prepared = open_prepared(fleet)
-        if prepared.pairs_digest == relation.digest:
-            return prepared, True
-    return prepare(fleet, scratch / "prepared", pairs, progress=progress), False
-
-
-def _selected(prepared: PreparedFleet, campaign: Campaign, regions: Sequence[str]) -> dict[str, int]:
-    """VMs that `where` selects, by region."""
-    parts = {region.region: region.parts for region in prepared.regions if region.region in regions}
-    return {region: sum(count_selected(load([part], Scope(campaign), 0)) for part in parts[region]) for region in parts}
 
 
 class _Log:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import Scope, Vms, load
+from fleetsim.blocks import Scope, Vms, load, resolve_over
 from fleetsim.engine import (
     ITERATION,
     Course,
@@ -31,18 +31,17 @@ from fleetsim.engine import (
     Sums,
     advance,
     campaign_key,
-    count_selected,
     idle,
     is_anyone_hit,
     length_ms_max,
 )
 from fleetsim.errors import InputError, RunError
-from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, open_prepared
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
-from fleetsim.scenario import FleetFacts, Resolved, difference, load_scenario, resolve
+from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import NEVER_MS, SCHEMA_VERSION, Kind
 from fleetsim.tables import parquet_bytes, provenance_of
 
@@ -101,17 +100,7 @@ def run(
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with _prepared(fleet, out, relation, pairs, progress, resume=resume) as prepared:
-        resolved = resolve(
-            loaded,
-            relation,
-            FleetFacts(
-                vm_counts={region.region: region.vm_count for region in prepared.regions},
-                columns=prepared.columns,
-                sizes=prepared.sizes,
-                workloads=prepared.workloads,
-            ),
-            select=lambda campaign, regions: _selected(prepared, Scope(campaign), regions, threads),
-        )
+        resolved = resolve_over(prepared, loaded, relation, threads)
         provenance = {
             "fleetsim_version": __version__,
             "schema_version": SCHEMA_VERSION,
@@ -159,11 +148,9 @@ def _prepared(
     fleet: Any, out: Path, relation: Relation, pairs: str | Path | None, progress: Progress | None, *, resume: bool
 ) -> Iterator[PreparedFleet]:
     """The prepared fleet to run over: *fleet* itself, or one made beside *out* for the time of the run."""
-    if isinstance(fleet, str | Path) and (Path(fleet) / "prepared.json").is_file():
-        prepared = open_prepared(fleet)
-        if prepared.pairs_digest == relation.digest:
-            yield prepared
-            return
+    if (given := as_prepared(fleet, relation)) is not None:
+        yield given
+        return
     # Nothing may be written for unusable input, not even folders.
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if resume:
@@ -171,17 +158,6 @@ def _prepared(
             shutil.rmtree(stray)  # of the run that was killed, perhaps while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
         yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
-
-
-def _selected(prepared: PreparedFleet, scope: Scope, regions: Sequence[str], threads: int | None) -> dict[str, int]:
-    """VMs that `where` selects, by region."""
-    parts = [(each.region, part) for each in prepared.regions if each.region in regions for part in each.parts]
-    counts = dict.fromkeys(regions, 0)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        loaded = pool.map(lambda part: count_selected(load([part], scope, 0)), [part for _, part in parts])
-        for (region, _), count in zip(parts, loaded, strict=True):
-            counts[region] += count
-    return counts
 
 
 Parts = tuple[PreparedPart, ...]

@@ -548,7 +548,8 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         counts = {region: selected[region] for region in scope.regions if selected.get(region)}
         released = tuple(tuple(region for region in wave if region in counts) for wave in scope.waves)
         if scope.regions and not counts:
-            warnings.append(f"{word((*here, 'where'))}: no VM of its regions matches, so nothing happens")
+            cut = "; scale sets of over 100 VMs are in groups, as 'S/pg-0'" if "set" in dict(campaign.where) else ""
+            warnings.append(f"{word((*here, 'where'))}: no VM of its regions matches, so nothing happens{cut}")
         elif counts:
             warnings += [
                 f"{word((*here, 'waves', i))}: no VM of the fleet is in that wave, so it is over when it is released"

@@ -983,6 +983,17 @@ def test_a_wave_whose_vms_are_not_selected_is_a_warning():
     )
 
 
+def test_a_cut_scale_set_is_looked_for_by_its_groups():
+    text = MINIMAL + 'where = { set = "workers" }\n'
+
+    over_fleet = resolved(text, columns=COLUMNS | {"set": pa.string()}, select=lambda campaign, regions: {})
+
+    assert over_fleet.warnings == (
+        "scenario:6: campaign.hypervisor.where: no VM of its regions matches, so nothing happens;"
+        " scale sets of over 100 VMs are in groups, as 'S/pg-0'",
+    )
+
+
 VALUES = {
     'workload = "nobody"': None,
     "vm = 3": None,

@@ -5,7 +5,6 @@ created and, in bins, how long they lived. Regions, sets and update domains it d
 and each sentence about that goes into the file, the prepared fleet and the run.
 """
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from fleetsim.progress import Progress
 from fleetsim.regions import public_regions
 from fleetsim.schema import FLEET, UPDATE_DOMAIN_COUNT_DEFAULT, Stream
 from fleetsim.shipped import dataset_path
-from fleetsim.tables import arrow_field, check_new, folder_above, instants, provenance_of, write_parquet
+from fleetsim.tables import arrow_field, check_new, folder_above, instant_ms, instants, provenance_of, write_parquet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -184,8 +183,8 @@ class _Lives:
     counts: dict[str, int]
 
 
-def _moment(present: str, at_day: float | None, start: str | datetime | None) -> tuple[float, datetime] | None:
-    """Which day of the trace is which instant; None where everybody is present throughout."""
+def _moment(present: str, at_day: float | None, start: str | datetime | None) -> tuple[float, int] | None:
+    """Which day of the trace is which instant, in ms since 1970; None where everybody is present throughout."""
     problems = []
     if present not in ("throughout", "alive"):
         hint = nearest(present, ("throughout", "alive"))
@@ -200,28 +199,18 @@ def _moment(present: str, at_day: float | None, start: str | datetime | None) ->
     day = _AT_DAY_DEFAULT if at_day is None else at_day
     if isinstance(day, bool) or not isinstance(day, int | float) or not 0 <= day <= _TRACE_DAYS:
         problems.append(f"at_day: must be a day of the trace, from 0 to {_TRACE_DAYS}, got '{at_day}'")
-    instant: object = _START_DEFAULT if start is None else start
-    if isinstance(instant, str):
-        with contextlib.suppress(ValueError):
-            instant = datetime.fromisoformat(instant)
-    if (
-        not isinstance(instant, datetime)
-        or instant.tzinfo is None
-        or instant.microsecond % 1000
-        or not 1900 <= instant.year < 9999
-    ):
-        problems.append(
-            "start: must be an instant with a zone in whole milliseconds of the years 1900 to 9998,"
-            f" as 2026-12-01T00:00:00Z, got '{start}'"
-        )
+    start_ms = 0
+    try:
+        start_ms = instant_ms("start", _START_DEFAULT if start is None else start)
+    except InputError as error:
+        problems += error.problems
     if problems:
         raise InputError(problems)
-    assert isinstance(instant, datetime)
-    return day, instant
+    return day, start_ms
 
 
-def _lives(trace: pa.Table, key: int, day: float, start: datetime) -> _Lives:
-    """Lives of the rows of *trace*, whose *day* is *start*: lengths are drawn within their bins, by VM."""
+def _lives(trace: pa.Table, key: int, day: float, start_ms: int) -> _Lives:
+    """Lives of the rows of *trace*, whose *day* is *start_ms*: lengths are drawn within their bins, by VM."""
     low_s, high_s = (trace[name].fill_null(0).to_numpy().astype(np.int64) for name in _OPTIONAL[:2])
     is_known = trace["lifetime_lo_s"].is_valid().to_numpy()
     is_endless = trace["censored"].fill_null(False).to_numpy()
@@ -232,8 +221,7 @@ def _lives(trace: pa.Table, key: int, day: float, start: datetime) -> _Lives:
     is_kept = is_known & (is_endless | (created_ms + length_ms > 0))
     if not is_kept.any():
         raise InputError(f"at_day: must be a day on which a VM of known life is alive, or before one is, got '{day:g}'")
-    start_ms = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    told = start.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    told = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=start_ms)).isoformat().replace("+00:00", "Z")
     return _Lives(
         is_kept,
         instants(start_ms + created_ms),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.fleet.facts import render_facts
+from fleetsim.regions import Relation
 from fleetsim.schema import SCHEMA_VERSION
 from fleetsim.tables import write_atomic
 
@@ -142,6 +143,14 @@ def write_manifest(
         "warnings": warnings,
     }
     write_atomic(folder / MANIFEST, (json.dumps(stated, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def as_prepared(fleet: Any, relation: Relation) -> PreparedFleet | None:
+    """*fleet* itself, if it is a prepared one that was paired by *relation*."""
+    if not isinstance(fleet, str | Path) or not (Path(fleet) / MANIFEST).is_file():
+        return None
+    prepared = open_prepared(fleet)
+    return prepared if prepared.pairs_digest == relation.digest else None
 
 
 def open_prepared(path: str | Path) -> PreparedFleet:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fleetsim.errors import InputError, nearest, nearest_name, nearest_path, renaming
-from fleetsim.fleet.prepared import open_prepared
+from fleetsim.fleet.prepared import MANIFEST, open_prepared
 from fleetsim.regions import Relation
 from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column
 from fleetsim.tables import arrow_type
@@ -458,7 +458,7 @@ def _pieces_of_path(path: Path) -> Iterator[_Piece]:
         yield _piece_of_file(path, {})
         return
     invented: list[str] = []
-    if (path / "prepared.json").is_file():
+    if (path / MANIFEST).is_file():
         invented = list(open_prepared(path).invented)
         path = path / "fleet"
     elif (path / "resolved.toml").is_file():
