@@ -8,7 +8,6 @@ use.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +40,7 @@ from fleetsim.testimony import (
     Quorum,
     Stage,
     Testimony,
+    lazily,
     small_types,
 )
 
@@ -72,6 +72,7 @@ class Part:
         self.path = file.path
         self.listing = listing
         self._file = file
+        self.row_count = file.rows
         fleet = listing.read(file, _FLEET_COLUMNS)
         self.fleet = fleet.with_columns(
             testimony.region_names.encode(fleet["region"]),
@@ -126,7 +127,7 @@ class Part:
         found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         return np.where(known[found] == wanted, found, -1)
 
-    @cached_property
+    @lazily
     def lifetimes(self) -> tuple[Ints, Ints] | None:
         """First instant each VM exists and first at which it is gone, ms; None where all live all the time."""
         created, deleted = self.column("created"), self.column("deleted")
@@ -162,32 +163,32 @@ class Part:
             return self._update_domains
         return self._fault_domains
 
-    @cached_property
+    @lazily
     def _update_domains(self) -> Ints:
         return self.vms["update_domain"].cast(pl.Int64).fill_null(NO_DOMAIN).to_numpy()
 
-    @cached_property
+    @lazily
     def _fault_domains(self) -> Ints:
         column = self.column("fault_domain")
         if column is None:
             return np.full(len(self.vms), NO_DOMAIN)
         return column.cast(pl.Int64).fill_null(NO_DOMAIN).to_numpy()
 
-    @cached_property
+    @lazily
     def sets(self) -> pl.DataFrame:
         """Sets: set_row, region, set, vm_count."""
         in_sets = self.vms.filter(pl.col("set_row") >= 0)
         by_set = in_sets.group_by("set_row").agg(pl.col("region", "set").first(), vm_count=pl.len())
         return by_set.sort("set_row")
 
-    @cached_property
+    @lazily
     def scale_sets(self) -> pl.DataFrame:
         """Sets that are (placement groups of) scale sets."""
         is_scale_set = self.matches("set_kind", ["scale_set"]) & (self.set_row >= 0)
         rows = np.unique(self.set_row[is_scale_set])
         return self.sets.filter(pl.col("set_row").is_in(pl.Series(rows).implode()))
 
-    @cached_property
+    @lazily
     def in_set_count(self) -> int:
         return int(np.count_nonzero(self.set_row >= 0))
 
@@ -208,7 +209,7 @@ class Part:
             self._has_repeats |= cell.is_repeated
             self._event_count += len(cell.place)
 
-    @cached_property
+    @lazily
     def impacts(self) -> pl.DataFrame:
         """Impacts that may overlap another of their VM: campaign, vm_row, start_ms, end_ms.
 
@@ -238,18 +239,18 @@ class Part:
         """As long as there are events here."""
         return range(self._event_count)
 
-    @cached_property
+    @lazily
     def weak_sets(self) -> pl.DataFrame:
         """Sets that a started stage cannot promise a VM that stays up: set_row, reason."""
         return pl.concat([pl.DataFrame(schema=_WEAK_TYPES), *self._weak]).unique(maintain_order=True)
 
-    @cached_property
+    @lazily
     def listed(self) -> pl.DataFrame:
         """Sets of this part that no_guarantee.parquet lists: set_row, reason."""
         listed = self.testimony.no_guarantee.join(self.sets, on=["region", "set"])
         return listed.select("set_row", "reason")
 
-    @cached_property
+    @lazily
     def assigned(self) -> pl.DataFrame:
         """VMs of sets whose domains were assigned: set_row, vm_row, column, found, expected, vm_count, domain_count.
 
@@ -283,12 +284,12 @@ class Part:
             frames.append(frame.with_columns(expected_where_all, **told).select(list(_ASSIGNED_TYPES)))
         return pl.concat(frames)
 
-    @cached_property
+    @lazily
     def misassigned(self) -> pl.DataFrame:
         """Those of `assigned` whose domain is another than round robin gives."""
         return self.assigned.filter(pl.col("found").ne_missing(pl.col("expected")))
 
-    @cached_property
+    @lazily
     def set_sizes(self) -> Ints:
         """VMs of each set."""
         return np.bincount(self.set_row[self.set_row >= 0], minlength=self.set_count)
@@ -371,7 +372,7 @@ class Cell:
 
     # Who is concerned
 
-    @cached_property
+    @lazily
     def selected(self) -> Bools:
         """VMs that the campaign's regions and `where` select, whatever their dates."""
         mask = np.full(len(self.part.vms), self.stage is not None)
@@ -379,7 +380,7 @@ class Cell:
             mask &= self.part.matches(column, values)
         return mask
 
-    @cached_property
+    @lazily
     def can_freeze(self) -> Bools:
         if not self.campaign.cannot_freeze_sizes:
             return np.ones(len(self.part.vms), np.bool_)
@@ -392,7 +393,7 @@ class Cell:
         mask: Bools = self.selected & self.can_freeze
         return mask & self.part.lives(at_ms) if self.part.lifetimes is not None else mask
 
-    @cached_property
+    @lazily
     def hittable(self) -> Bools:
         """VMs the stage could hit when it started."""
         if self.stage is None or self.stage.start_ms is None:
@@ -403,7 +404,7 @@ class Cell:
             mask &= (self.part.lifetimes[0] <= self.stage.asked_ms) | (self.event_count > 0)
         return mask
 
-    @cached_property
+    @lazily
     def lengths_ms(self) -> tuple[Ints, Ints]:
         """The least and the greatest length of an impact of each VM."""
         low = np.full(len(self.part.vms), self.campaign.length_ms_min)
@@ -415,7 +416,7 @@ class Cell:
 
     # What happened
 
-    @cached_property
+    @lazily
     def events(self) -> pl.DataFrame:
         """Every event with a `vm_row` in this part's range; `place` is -1 for VMs the part has not."""
         events = self._happened("events", _EVENT_COLUMNS)
@@ -427,7 +428,7 @@ class Cell:
             .drop("start_at")
         )
 
-    @cached_property
+    @lazily
     def _impacts(self) -> dict[str, npt.NDArray[Any]]:
         """Events of the part's VMs: the impacts all else is made of."""
         names = ["place", "start_ms", "end_ms", "duration_ms", "effects"]
@@ -456,7 +457,7 @@ class Cell:
     def event_effects(self) -> npt.NDArray[np.uint8]:
         return self._impacts["effects"]
 
-    @cached_property
+    @lazily
     def is_cut(self) -> Bools:
         """Events that end because their VM is deleted: it left no effects, and might have lasted longer."""
         if self.part.lifetimes is None:
@@ -466,7 +467,7 @@ class Cell:
         cut: Bools = is_gone & might_last & (self.event_effects == 0)
         return cut
 
-    @cached_property
+    @lazily
     def event_count(self) -> Ints:
         """Events of each VM."""
         return np.bincount(self.place, minlength=len(self.part.vms))
@@ -476,7 +477,7 @@ class Cell:
         """Whether a VM has two events."""
         return bool(len(self.place) and self.event_count.max() > 1)
 
-    @cached_property
+    @lazily
     def paused_ms(self) -> Ints:
         """Time each VM was paused, summed."""
         paused_ms = np.zeros(len(self.part.vms), np.int64)
@@ -486,14 +487,14 @@ class Cell:
             paused_ms[self.place] = self.duration_ms
         return paused_ms
 
-    @cached_property
+    @lazily
     def effects(self) -> npt.NDArray[np.uint8]:
         """Union of the effects on each VM."""
         effects = np.zeros(len(self.part.vms), np.uint8)
         np.bitwise_or.at(effects, self.place, self.event_effects)
         return effects
 
-    @cached_property
+    @lazily
     def outcomes(self) -> pl.DataFrame:
         """Every outcome with a `vm_row` in this part's range, words as codes; `place` is -1 where there is no VM."""
         outcomes = self._happened("outcomes", _OUTCOME_COLUMNS)
@@ -502,7 +503,7 @@ class Cell:
             reason_code=_coded(outcomes["reason"], words(Reason)),
         )
 
-    @cached_property
+    @lazily
     def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bools]:
         """How each VM must end: outcome, reason, and whether it may as well be `deleted`, for it went later on."""
         vm_count = len(self.part.vms)
@@ -539,7 +540,7 @@ class Cell:
 
     # How it walked
 
-    @cached_property
+    @lazily
     def _clusters(self) -> tuple[Ints, list[str]]:
         """The cluster that each VM walks with, -1 for none, and their names: the one that all VMs of its set are in."""
         column = self.part.column("cluster") if self.campaign.is_in_step else None
@@ -557,7 +558,7 @@ class Cell:
         walks_with[members] = np.where(lowest == highest, lowest, -1)[set_row]
         return walks_with, names
 
-    @cached_property
+    @lazily
     def walks(self) -> "Walks":
         """The sets and singles here that walk alone."""
         places = np.flatnonzero(self.hittable & (self._clusters[0] < 0))
@@ -565,14 +566,14 @@ class Cell:
         walker = np.where(set_row < 0, self.part.set_count + places, set_row)
         return Walks.of(self, places, walker)
 
-    @cached_property
+    @lazily
     def clusters(self) -> "Walks":
         """This part's share of the clusters whose sets walk in step."""
         cluster, names = self._clusters
         places = np.flatnonzero(self.hittable & (cluster >= 0))
         return Walks.of(self, places, cluster[places], names)
 
-    @cached_property
+    @lazily
     def reach(self) -> "_Reach":
         """How long the stage could have taken here, had it started when it was judged."""
         assert self.stage is not None
@@ -586,7 +587,7 @@ class Cell:
 
     # Sets, all their living VMs
 
-    @cached_property
+    @lazily
     def strength(self) -> Ints:
         """Of each set when the stage started: -1 where none of its VMs was to be hit, else 0, or why it is weak."""
         set_row, set_count = self.part.set_row, self.part.set_count
@@ -598,22 +599,65 @@ class Cell:
         living, total, squares = _domain_sums(set_row[lives], self._domains[lives], set_count)
         return np.where(has_hit, np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0)), -1)
 
-    @cached_property
+    @lazily
     def _domains(self) -> Ints:
         return self.part.domains(self.campaign.walk_by)
 
-    @cached_property
+    @lazily
     def weak_sets(self) -> pl.DataFrame:
         """Sets the stage cannot promise a VM that stays up: set_row, reason."""
         rows = np.flatnonzero(self.strength > 0)
         reason = np.where(self.strength[rows] == 1, "one_vm", "one_domain")
         return pl.DataFrame({"set_row": rows, "reason": reason}, schema=_WEAK_TYPES)
 
-    @cached_property
-    def states(self) -> "_States":
-        """How many VMs of each set were out, and how many living, from one change to the next; with their domains."""
+    @lazily
+    def _in_sets(self) -> Ints:
+        """Events of VMs in sets."""
+        return np.flatnonzero(self.part.set_row[self.place] >= 0)
+
+    @lazily
+    def tidy_outages(self) -> pl.DataFrame:
+        """Each time a domain of a tidy set goes out: set_row, at_ms, down, vm_count (of the set).
+
+        Tidy is a set that has living VMs in two domains and of which each domain goes out once, all at once, when the
+        former is all back. What a sweep would find of it, these rows tell: one domain is out at any time, most of it
+        when it goes, and never all of the set. It is told by a look at each event; a sweep sorts them.
+        """
         part = self.part
-        happened = np.flatnonzero(part.set_row[self.place] >= 0)
+        happened = self._in_sets
+        is_by_set = self.testimony.quorum is not None and self.testimony.quorum.by == "set"
+        if part.lifetimes is not None or self.is_repeated or is_by_set or not len(happened):
+            return pl.DataFrame(schema=dict.fromkeys(("set_row", "at_ms", "down", "vm_count"), pl.Int64))
+        place, start_ms, end_ms = self.place[happened], self.start_ms[happened], self.end_ms[happened]
+        key = part.set_row[place] * 256 + self._domains[place]
+        if (key[1:] < key[:-1]).any():
+            order = np.argsort(key, kind="stable")
+            key, start_ms, end_ms = key[order], start_ms[order], end_ms[order]
+        runs = np.flatnonzero(np.diff(key, prepend=-1))
+        first_ms, back_ms = _least(start_ms, runs), _most(end_ms, runs)
+        is_tidy = (first_ms == _most(start_ms, runs)) & (first_ms < _least(end_ms, runs))
+        down, group = np.diff(np.append(runs, len(key))), key[runs] // 256
+        order = np.lexsort((first_ms, group))
+        group, first_ms, back_ms, down, is_tidy = (each[order] for each in (group, first_ms, back_ms, down, is_tidy))
+        is_tidy[1:] &= (group[1:] != group[:-1]) | (back_ms[:-1] <= first_ms[1:])
+        members = np.flatnonzero(part.set_row >= 0)
+        count, total, squares = _domain_sums(part.set_row[members], self._domains[members], part.set_count)
+        is_whole = count * squares != total**2  # two domains
+        is_whole[group[~is_tidy]] = False
+        rows = np.flatnonzero(is_whole[group])
+        of = {"set_row": group[rows], "at_ms": first_ms[rows], "down": down[rows], "vm_count": count[group[rows]]}
+        return pl.DataFrame(of)
+
+    @lazily
+    def states(self) -> "_States":
+        """How many VMs of each set were out, and how many living, from one change to the next; with their domains.
+
+        But for tidy sets.
+        """
+        part = self.part
+        is_tidy = np.zeros(part.set_count, np.bool_)
+        is_tidy[self.tidy_outages["set_row"].to_numpy()] = True
+        happened = self._in_sets[~is_tidy[part.set_row[self.place[self._in_sets]]]]
         place = self.place[happened]
         impacts = part.set_row[place], self.start_ms[happened], self.end_ms[happened]
         members = np.flatnonzero(part.set_row >= 0)
@@ -625,12 +669,12 @@ class Cell:
             impacts, _powers(self._domains[place]), whose, _powers(self._domains[members]), part.set_count
         )
 
-    @cached_property
+    @lazily
     def set_states(self) -> pl.DataFrame:
-        """`states` with some VM out as a frame: set_row, at_ms, next_ms, down, living, is_one_domain, is_all_one."""
+        """States with some VM out: set_row, at_ms, down, vm_count (living), is_one_domain, has_two_domains."""
         states = self.states.where(self.states.values["out"] > 0)
         value = states.values
-        return pl.DataFrame(
+        swept = pl.DataFrame(
             {
                 "set_row": states.group,
                 "at_ms": states.at_ms,
@@ -641,13 +685,15 @@ class Cell:
                 "has_two_domains": value["living"] * value["living_squares"] != value["living_sum"] ** 2,
             }
         )
+        both = {name: pl.lit(value=True) for name in ("is_one_domain", "has_two_domains")}
+        return pl.concat([self.tidy_outages.with_columns(**both), swept])
 
     @property
     def fault_domain_states(self) -> pl.DataFrame:
         """`set_states` where fault domains are walked, else none."""
         return self.set_states if self.campaign.walk_by == "fault_domain" else self.set_states.head(0)
 
-    @cached_property
+    @lazily
     def left_alone(self) -> Ints:
         """VMs selected that cannot be frozen, or that a campaign without impact leaves alone."""
         is_left = ~self.can_freeze if self.campaign.kind in IMPACTS else np.ones(len(self.part.vms), np.bool_)
@@ -680,7 +726,9 @@ class Cell:
             tell("quorum_lost_ms", states.quorum_lost_ms(self.testimony.quorum))
         promised = states.where((self.strength[states.group] == 0) & (states.values["living"] > 0))
         ratios = promised.values["out"] / promised.values["living"]
-        tell("set_down_ratio_max", ratios.max(initial=0.0))
+        tidy = self.tidy_outages.filter(pl.Series(self.strength[self.tidy_outages["set_row"].to_numpy()] == 0))
+        tidy_ratios = (tidy["down"] / tidy["vm_count"]).to_numpy()
+        tell("set_down_ratio_max", max(ratios.max(initial=0.0), tidy_ratios.max(initial=0.0)))
         self._tell_outcomes(tell)
         return figures
 
@@ -823,6 +871,11 @@ class _States:
         """Add up *changes* of each group in order of time; all of one instant at once."""
         if not len(group):
             return _States(_NOBODY, _NOBODY, _NOBODY, dict.fromkeys((*changes, *_LIVING), _NOBODY))
+        # VMs of a unit mostly follow each other: what they change together is one change, and there is less to sort.
+        runs = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(at_ms, prepend=at_ms[0] - 1) != 0))
+        if len(runs) < len(group):
+            group, at_ms = group[runs], at_ms[runs]
+            changes = {name: np.add.reduceat(change, runs) for name, change in changes.items()}
         low_ms = int(at_ms.min())
         span_ms = int(at_ms.max()) - low_ms + 1
         if int(group.max()) < 2**62 // span_ms:  # one number sorts faster than two
@@ -1000,16 +1053,16 @@ class Walks:
             visit=visit,
         )
 
-    @cached_property
+    @lazily
     def visit_walk(self) -> Ints:
         return self.unit["walk"][self.visit["unit"]]
 
-    @cached_property
+    @lazily
     def domain_count(self) -> Ints:
         """Units of each walk."""
         return np.bincount(self.unit["walk"], minlength=len(self.walk["name"]))
 
-    @cached_property
+    @lazily
     def set_visits(self) -> pl.DataFrame:
         """Visits of sets and clusters: walk_row, domain, start_ms, impact_end_ms, end_ms, end_ms_max; in order."""
         mask = self.walk["is_set"][self.visit_walk]
@@ -1018,12 +1071,12 @@ class Walks:
         frame = pl.DataFrame({"walk_row": self.visit_walk[mask], "domain": domain, **columns})
         return frame.sort("walk_row", "start_ms", "domain")
 
-    @cached_property
+    @lazily
     def visit_count(self) -> Ints:
         """Visits of each unit."""
         return np.bincount(self.visit["unit"], minlength=len(self.unit["walk"]))
 
-    @cached_property
+    @lazily
     def spans(self) -> pl.DataFrame:
         """Walks that were visited: walk_row, first_start_ms, end_ms, end_ms_max, visit_count, is_set."""
         starts = np.flatnonzero(np.diff(self.visit_walk, prepend=-1))
@@ -1038,7 +1091,7 @@ class Walks:
             }
         )
 
-    @cached_property
+    @lazily
     def last_start_ms(self) -> int:
         """The last instant at which a walk may first start."""
         assert self.stage is not None
@@ -1047,7 +1100,7 @@ class Walks:
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
         return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
 
-    @cached_property
+    @lazily
     def is_excused(self) -> Bools:
         """Units without a visit all of whose VMs were gone when their turn came, as far as that can be known."""
         none = self.visit_count == 0
@@ -1072,7 +1125,7 @@ class Walks:
             excused[unit] = self.unit["gone_ms"][unit] <= turn_ms
         return excused
 
-    @cached_property
+    @lazily
     def ranks(self) -> Ints | None:
         """By what the units of a walk are in order; None where the order is drawn, or not to be known."""
         if self.campaign.order == "sequential":
@@ -1081,7 +1134,7 @@ class Walks:
             return self.unit["domain"] - self.unit["vm_count"] * 256
         return None
 
-    @cached_property
+    @lazily
     def units(self) -> pl.DataFrame:
         """Units: unit_row, walk_row, domain, vm_count, visit_count, vm_hit_count, expected_count, is_excused.
 
@@ -1111,13 +1164,13 @@ class Walks:
             }
         )
 
-    @cached_property
+    @lazily
     def walk_frame(self) -> pl.DataFrame:
         """Sets and clusters: walk_row, domain_count, length_ms_min, length_ms_max, is_left (nobody is deleted)."""
         rows = np.flatnonzero(self.walk["is_set"])
         return pl.DataFrame({"walk_row": rows, "domain_count": self.domain_count[rows]})
 
-    @cached_property
+    @lazily
     def constant_spans(self) -> pl.DataFrame:
         """Walks of sets whose VMs can have one length only and stay to the end, and what these must take."""
         held_ms = np.maximum(self.unit["length_ms_max"], self.campaign.work_ms)
@@ -1143,7 +1196,7 @@ class Walks:
             .drop("is_constant", "first_loss_ms", "is_set")
         )
 
-    @cached_property
+    @lazily
     def last_walk(self) -> tuple[int, int, int, int] | None:
         """The walk here that the summary says ended last: first start, end at the least and most, domains visited."""
         assert self.stage is not None
@@ -1241,15 +1294,53 @@ def _sum(values: Ints, starts: Ints) -> Ints:
     return np.add.reduceat(values, starts) if len(starts) else _NOBODY
 
 
+@dataclass(frozen=True, slots=True)
+class WalkFacts:
+    """What rules about stages ask of walks; `key` is the stage's campaign and region."""
+
+    key: tuple[int, int]
+    figures: _Figures
+    last: tuple[int, int, int, int] | None
+
+    @staticmethod
+    def of(walks: Walks) -> "WalkFacts | None":
+        return None if walks.stage is None else WalkFacts(walks.stage.key, walks.figures(), walks.last_walk)
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """What is kept of a cell when its part has gone by."""
+
+    key: tuple[int, int]
+    row_counts: Mapping[str, int]
+    figures: _Figures
+    walks: WalkFacts | None
+    reach: "_Reach | None"
+    clusters: Walks | None  # its share of those that walk in step
+
+    @staticmethod
+    def of(cell: Cell) -> "CellFacts":
+        readable, stage = cell.part.listing.readable, cell.stage
+        has_events = "events" in readable
+        return CellFacts(
+            key=(cell.campaign.place, cell.part.region),
+            row_counts={table: len(getattr(cell, table)) for table in ("events", "outcomes") if table in readable},
+            figures=cell.figures() if has_events else {},
+            walks=WalkFacts.of(cell.walks) if has_events else None,
+            reach=cell.reach if stage is not None and stage.start_ms is None and stage.overdue_count else None,
+            clusters=cell.clusters if has_events and stage is not None and cell.campaign.is_in_step else None,
+        )
+
+
 class InStep:
     """What the parts of a region know of clusters whose sets walk in step, until all of them went by."""
 
     def __init__(self) -> None:
         self._shares: dict[tuple[int, int], list[Walks]] = {}
 
-    def add(self, cell: Cell) -> None:
-        if cell.stage is not None and cell.campaign.is_in_step:
-            self._shares.setdefault(cell.stage.key, []).append(cell.clusters)
+    def add(self, facts: CellFacts) -> None:
+        if facts.clusters is not None:
+            self._shares.setdefault(facts.key, []).append(facts.clusters)
 
     def joined(self) -> Iterator[Walks]:
         """The clusters of each stage."""
@@ -1286,7 +1377,7 @@ class Whole:
     def calendar(self) -> pl.DataFrame:
         return self.testimony.calendar.frame
 
-    @cached_property
+    @lazily
     def fleet_digest(self) -> pl.DataFrame:
         """The manifest's digest of the fleet beside that of the parts' rows, as their metadata tell it."""
         rows_digests = "".join(file.rows_digest for file in self.fleet_files if file.rows)
@@ -1296,7 +1387,7 @@ class Whole:
             found = "none"
         return pl.DataFrame({"expected": [str(self._listing.manifest["fleet_digest"])], "found": [found]})
 
-    @cached_property
+    @lazily
     def repeated_vms(self) -> pl.DataFrame:
         """Rows of the fleet whose `vm` others have too: vm, vm_row, path. Exact where two fingerprints agree."""
         prints = self._vm_prints[: self._found["vms"]]
@@ -1320,39 +1411,37 @@ class Whole:
         self._set_ranges += [(*row, part.path) for row in ranges.rows()]
         self.listed_left = self.listed_left.join(part.sets, on=["region", "set"], how="anti")
 
-    def add_cell(self, cell: Cell) -> None:
-        """Keep of *cell*, and of the walks in it, what rules about stages ask for."""
-        if "events" in self._listing.readable:
-            self._seen["events"] += len(cell.events)
-            self._fold(cell.campaign.place, cell.part.region, cell.figures())
-            self.add_walks(cell.walks)
-        if "outcomes" in self._listing.readable:
-            self._seen["outcomes"] += len(cell.outcomes)
-        if cell.stage is not None and cell.stage.start_ms is None and cell.stage.overdue_count:
-            self._reach.setdefault(cell.stage.key, []).append(cell.reach)
+    def add_cell(self, facts: "CellFacts") -> None:
+        """Keep of a cell, and of the walks in it, what rules about stages ask for."""
+        for table, count in facts.row_counts.items():
+            self._seen[table] += count
+        self._fold(facts.key, facts.figures)
+        if facts.walks is not None:
+            self.add_walks(facts.walks)
+        if facts.reach is not None:
+            self._reach.setdefault(facts.key, []).append(facts.reach)
 
-    def add_walks(self, walks: Walks) -> None:
-        """Keep of *walks* what rules about stages ask for."""
-        if walks.stage is None:
-            return
-        self._fold(*walks.stage.key, walks.figures())
-        if (last := walks.last_walk) is not None:
-            self._last_walks.append((walks.campaign.place, ITERATION, walks.stage.region, *last))
+    def add_walks(self, facts: "WalkFacts") -> None:
+        """Keep of walks what rules about stages ask for."""
+        self._fold(facts.key, facts.figures)
+        if facts.last is not None:
+            campaign, region = facts.key
+            self._last_walks.append((campaign, ITERATION, region, *facts.last))
 
-    def _fold(self, campaign: int, region: int, figures: _Figures) -> None:
-        """Fold *figures* of a part into those of its stage."""
-        told = self._figures.setdefault((campaign, region), {})
-        for key, (low, high) in figures.items():
-            if key not in told:
-                told[key] = low, high
-            elif key[0] in _MOST:
-                told[key] = max(told[key][0], low), max(told[key][1], high)
-            elif key[0] == "first_start_ms":
-                told[key] = min(told[key][0], low), min(told[key][1], high)
+    def _fold(self, key: tuple[int, int], figures: _Figures) -> None:
+        """Fold *figures* of a part into those of its stage, the campaign and region *key*."""
+        told = self._figures.setdefault(key, {})
+        for figure, (low, high) in figures.items():
+            if figure not in told:
+                told[figure] = low, high
+            elif figure[0] in _MOST:
+                told[figure] = max(told[figure][0], low), max(told[figure][1], high)
+            elif figure[0] == "first_start_ms":
+                told[figure] = min(told[figure][0], low), min(told[figure][1], high)
             else:
-                told[key] = told[key][0] + low, told[key][1] + high
+                told[figure] = told[figure][0] + low, told[figure][1] + high
 
-    @cached_property
+    @lazily
     def figures(self) -> pl.DataFrame:
         """Figures of each stage, folded over the parts: FIGURE_TYPES and value_max, up to which a value may be."""
         rows = [
@@ -1362,7 +1451,7 @@ class Whole:
         ]
         return pl.DataFrame(rows, schema={**FIGURE_TYPES, "value_max": pl.Float64}, orient="row")
 
-    @cached_property
+    @lazily
     def last_walks(self) -> pl.DataFrame:
         """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
         names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count"]
@@ -1373,13 +1462,13 @@ class Whole:
         """One single-valued figure as a column of its name, a row a stage."""
         return self.figures.filter(pl.col("figure") == name).select(*STAGE, pl.col("value").cast(pl.Int64).alias(name))
 
-    @cached_property
+    @lazily
     def stage_meetings(self) -> pl.DataFrame:
         """Two stages that exclude each other, the earlier first, by the times the summary tells."""
         times = self.testimony.stage_times.filter(pl.col("start_ms").is_not_null())
         return self._meetings(times.select(*STAGE, "start_ms", end_ms=pl.coalesce("free_ms", "end_ms", "start_ms")))
 
-    @cached_property
+    @lazily
     def event_meetings(self) -> pl.DataFrame:
         """The same by first and last impacts."""
         times = self.figure("first_start_ms").join(self.figure("end_ms"), on=STAGE)
@@ -1399,7 +1488,7 @@ class Whole:
             .drop("place", "place_other", "excludes", "excludes_other")
         )
 
-    @cached_property
+    @lazily
     def bounds(self) -> pl.DataFrame:
         """What each campaign's length cannot be below: its longest walk, and its longest pair of them."""
         longest = self.figure("longest_ms").drop("iteration").rename({"longest_ms": "bound_ms"})
@@ -1426,7 +1515,7 @@ class Whole:
         )
         return pl.concat([one, two]).join(lengths, on="campaign", how="left")
 
-    @cached_property
+    @lazily
     def overdue(self) -> pl.DataFrame:
         """Stages that never started for want of room, and when they would have ended at the latest."""
         rows = []
@@ -1441,7 +1530,7 @@ class Whole:
         types = {**STAGE_TYPES, "first_ms": pl.Int64, "end_ms_max": pl.Int64}
         return pl.DataFrame(rows, schema=types, orient="row")
 
-    @cached_property
+    @lazily
     def applications(self) -> pl.DataFrame:
         """Figures of applications, over all regions, of each campaign: FIGURE_TYPES."""
         quorum = self.testimony.quorum
@@ -1495,13 +1584,13 @@ class Whole:
         lifetimes = None if is_always else lives
         return _States.of((group, start_ms, end_ms), [ones], (member[rows], lifetimes), [one_each], len(known))
 
-    @cached_property
+    @lazily
     def outages(self) -> pl.DataFrame:
         """Figures of sets by stage, and of applications by campaign."""
         of_sets = self.figures.filter(pl.col("figure").is_in(OUTAGES))
         return pl.concat([of_sets, self.applications.with_columns(value_max="value")])
 
-    @cached_property
+    @lazily
     def fleet_ranges(self) -> pl.DataFrame:
         """Files of the fleet in vm_row order, with their range."""
         return pl.DataFrame(
@@ -1510,7 +1599,7 @@ class Whole:
             orient="row",
         )
 
-    @cached_property
+    @lazily
     def divided_sets(self) -> pl.DataFrame:
         """Sets that two parts of the fleet have VMs of; looked for where the ranges of their sets overlap."""
         frames = [pl.DataFrame(schema={"region": pl.UInt16, "set": self.testimony.identity, "path": pl.String})]
@@ -1546,15 +1635,15 @@ class Whole:
             .otherwise(pl.lit("no such campaign"))
         )
 
-    @cached_property
+    @lazily
     def stray_events(self) -> pl.DataFrame:
         return self._strays("events")
 
-    @cached_property
+    @lazily
     def stray_outcomes(self) -> pl.DataFrame:
         return self._strays("outcomes")
 
-    @cached_property
+    @lazily
     def counts(self) -> pl.DataFrame:
         """The manifest's counts beside those of the files: figure, expected, value."""
         found = self._found | {
@@ -1567,7 +1656,7 @@ class Whole:
             orient="row",
         )
 
-    @cached_property
+    @lazily
     def stages_told(self) -> pl.DataFrame:
         """What `stages` says, one row a stage and figure: FIGURE_TYPES."""
         stages = self.testimony.stages

@@ -7,16 +7,20 @@ part, and of a part one campaign at a time; what outlives them is one small aggr
 File names do not count.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.evidence import NO_DOMAIN, OUTAGES, Cell, InStep, Part, Walks, Whole
+from fleetsim.evidence import NO_DOMAIN, OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole
 from fleetsim.schema import (
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
@@ -33,6 +37,7 @@ from fleetsim.testimony import (
     OUTCOME_COUNTS,
     STAGE,
     Bools,
+    File,
     Listing,
     Testimony,
     read_manifest,
@@ -41,6 +46,8 @@ from fleetsim.testimony import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 OFFENDERS_SHOWN = 5
 """Offenders a result shows; all are counted."""
 _WINDOWS = ["notice_at", *(f"{phase}_{end}_at" for phase in ("self_service", "scheduled") for end in ("start", "end"))]
@@ -137,27 +144,50 @@ def _judged(listing: Listing, progress: Callable[[str, int, int], None] | None) 
         return Verdict(listing.folder, tally.results(testimony))
     whole = Whole(testimony, listing)
     in_step = InStep()
-    vm_count = sum(file.rows for file in listing.tables["fleet"])
+    files = listing.tables["fleet"]
+    vm_count = sum(file.rows for file in files)
     done = 0
-    for file in listing.tables["fleet"]:
-        part = Part(testimony, listing, file)
-        for cell in part.cells():
-            tally.ask("cell", cell, cell.named)
-            if "events" in listing.readable:
-                tally.ask("walks", cell.walks, cell.walks.named)
-                in_step.add(cell)
-            whole.add_cell(cell)
-            part.note(cell)
-        tally.ask("part", part, part.named)
+    for part, cells, of_part in _in_turn_on_threads(partial(_judged_part, testimony, listing), files):
+        tally.add(of_part)
+        for facts in cells:
+            in_step.add(facts)
+            whole.add_cell(facts)
         whole.add(part)
-        done += file.rows
+        done += part.row_count
         if progress is not None:
             progress("verify", done, vm_count)
     for walks in in_step.joined():
         tally.ask("walks", walks, walks.named)
-        whole.add_walks(walks)
+        if (of_walks := WalkFacts.of(walks)) is not None:
+            whole.add_walks(of_walks)
     tally.ask("run", whole, testimony.named)
     return Verdict(listing.folder, tally.results(testimony))
+
+
+def _judged_part(testimony: Testimony, listing: Listing, file: File) -> "tuple[Part, list[CellFacts], _Tally]":
+    """What the rules find in one part of the fleet, on any thread; the campaigns go by one at a time."""
+    tally, part, facts = _Tally(listing), Part(testimony, listing, file), []
+    for cell in part.cells():
+        tally.ask("cell", cell, cell.named)
+        if "events" in listing.readable:
+            tally.ask("walks", cell.walks, cell.walks.named)
+        facts.append(CellFacts.of(cell))
+        part.note(cell)
+    tally.ask("part", part, part.named)
+    return part, facts, tally
+
+
+def _in_turn_on_threads(task: Callable[[_Given], _Found], givens: Iterable[_Given]) -> Iterator[_Found]:
+    """*task* of each of *givens*, in their order; no more are under way, or wait to be taken, than there are cores."""
+    cores = os.cpu_count() or 1
+    under_way: deque[Future[_Found]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for given in givens:
+            under_way.append(pool.submit(task, given))
+            if len(under_way) > cores:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +237,11 @@ class _Tally:
                 offenders = query.offenders(subject)
                 shown = named(_first(offenders)).to_dicts() if len(offenders) else []
                 self._add(query.rule, len(getattr(subject, query.over)), len(offenders), shown)
+
+    def add(self, other: "_Tally") -> None:
+        """Add what *other* counted of rows that come later."""
+        for rule, rows in other._rows.items():
+            self._add(rule, rows, other._counts[rule], other._shown[rule])
 
     def _add(self, rule: str, rows: int, count: int, shown: Iterable[Mapping[str, Any]]) -> None:
         self._rows[rule] = self._rows.get(rule, 0) + rows

@@ -12,7 +12,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from fleetsim import testimony
 from fleetsim.errors import InputError
+from fleetsim.evidence import Cell, Part
 from fleetsim.schema import SCHEMA_VERSION, SUMMARY
 from fleetsim.verifier import OFFENDERS_SHOWN, Verdict, verify
 from tests.plant import CAMPAIGNS, HOUR_MS, Plant, Row, derive, later, length, sound, write, write_manifest, write_table
@@ -64,6 +66,38 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     assert broken(verdict) == []
     assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == []
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def nothing(plant: Plant) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "fault", ["nothing", "all_at_once", "impacts_overlap", "split_a_domain", "hit_twice", "gap_too_short", "miss_a_vm"]
+)
+def test_a_tidy_set_is_judged_as_if_it_were_swept(tmp_path: Path, plant: Plant, monkeypatch, fault: str) -> None:
+    globals()[fault](plant)
+    derive(plant)
+    folder = write(plant, tmp_path)
+
+    def figures() -> list[dict[tuple[str, int | None], tuple[float, float]]]:
+        listing = testimony.Listing(folder, testimony.read_manifest(folder), {})
+        told = testimony.Testimony.read(listing)
+        parts = [Part(told, listing, file) for file in listing.tables["fleet"]]
+        return [cell.figures() for part in parts for cell in part.cells()]
+
+    judged, tidy_count = (figures(), broken(verify(folder))), 0
+
+    def none(cell: Cell) -> pl.DataFrame:
+        nonlocal tidy_count
+        found = tidy_outages(cell)
+        tidy_count += len(found)
+        return found.head(0)
+
+    tidy_outages = Cell.tidy_outages._compute
+    monkeypatch.setattr(Cell, "tidy_outages", property(none))
+    assert (figures(), broken(verify(folder))) == judged
+    assert tidy_count
 
 
 def shift(events: Iterable[Row], ms: int) -> None:
