@@ -26,18 +26,15 @@ def folded(text):
     return re.sub(r"\s+", " ", text)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("readme")
-
-
-def test_the_readme_runs_as_pasted_and_shows_what_it_says(folder):
+@pytest.mark.parametrize("document", ["README.md", "docs/promises.md"])
+def test_a_document_runs_as_pasted_and_shows_what_it_says(document, tmp_path):
+    (tmp_path / "datasets").symlink_to(ROOT / "datasets")
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "COLUMNS": "80", "TZ": "UTC"}
     ran = 0
-    for language, code, shown in steps(README):
+    for language, code, shown in steps((ROOT / document).read_text("utf-8")):
         command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
         said = folded(done.stdout)
         for line in shown:
@@ -55,7 +52,9 @@ def test_a_wrong_claim_would_be_seen():
     assert step == ("sh", "echo one\n", ["two"])
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md", "docs/promises.md"]
+)
 def test_links_lead_somewhere(path):
     text = (ROOT / path).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -11,8 +11,9 @@ import pytest
 
 import fleetsim
 from fleetsim import fleet
+from fleetsim.blocks import resolve_over
 from fleetsim.regions import load_relation
-from fleetsim.scenario import FleetFacts, json_schema, load_scenario, resolve
+from fleetsim.scenario import json_schema, load_scenario
 
 EXAMPLES = Path(__file__).parent.parent / "datasets" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
@@ -20,19 +21,7 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
 
 def resolved(name, folder):
     prepared = fleet.prepare(EXAMPLES / f"{name}.csv", folder)
-    facts = FleetFacts(
-        {region.region: region.vm_count for region in prepared.regions},
-        prepared.columns,
-        prepared.sizes,
-        prepared.workloads,
-    )
-    vms = pl.read_csv(EXAMPLES / f"{name}.csv")
-
-    def select(campaign, regions):
-        selected = vms.filter(*(pl.col(column).is_in(values) for column, values in campaign.where))
-        return {region: len(selected.filter(region=region)) for region in regions}
-
-    return resolve(load_scenario(EXAMPLES / f"{name}.toml"), load_relation(), facts, select)
+    return resolve_over(prepared, load_scenario(EXAMPLES / f"{name}.toml"), load_relation())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,125 @@
+"""The promises of the guide (docs/promises.md), each seen in the files of a run from outside; `G` is their number."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import fleetsim
+
+START = datetime(2026, 12, 1, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+def hit(tmp_path):
+    """Run a campaign over VMs; every rule is kept. Returns its events with the columns of the fleet, in time."""
+
+    def run(vms: pl.DataFrame, name: str = "run", scenario: dict | None = None, **campaign) -> pl.DataFrame:
+        given = {"name": name, "start": START, "campaign": [{"name": "update", **campaign}], **(scenario or {})}
+        finished = fleetsim.run(vms, given, tmp_path / name)
+        assert fleetsim.verify(finished.path).ok
+        events = fleetsim.read_events(finished.path, columns=["set", "update_domain"] if "set" in vms.columns else [])
+        return events.sort("start_at", "vm").collect()
+
+    return run
+
+
+def vms_of(count: int, **columns) -> pl.DataFrame:
+    told = {name: pl.lit(value) if isinstance(value, str) else pl.Series(value) for name, value in columns.items()}
+    return pl.DataFrame({"vm": range(count)}).with_columns(**{"region": pl.lit("eastus"), **told})
+
+
+def spans(events: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """First start and last end of the events of each group, in time."""
+    return events.group_by(by).agg(pl.min("start_at"), pl.max("end_at"), pl.len()).sort("start_at")
+
+
+def test_g1_an_update_without_impact_hits_no_vm(hit, tmp_path):
+    events = hit(vms_of(3, set="web"), kind="no_impact")
+    outcomes = pl.read_parquet(tmp_path / "run" / "outcomes/**/*.parquet")
+
+    assert events.is_empty()
+    assert outcomes.select("outcome", "reason").rows() == [("unaffected", "no_impact")] * 3
+    assert outcomes.select(pl.sum("event_count", "paused_ms", "down_ms")).row(0) == (0, 0, 0)
+
+
+def test_g2_a_vm_is_paused_for_30_s_and_keeps_its_memory(hit):
+    events = hit(vms_of(3))
+
+    assert set(events["kind"]) == {"freeze"}
+    assert set(events["end_at"] - events["start_at"]) == {timedelta(seconds=30)}
+    effects = ("memory_lost", "temp_disk_lost", "address_changed", "host_changed", "clock_synchronised")
+    assert set(events.select(effects).rows()) == {(False, False, False, False, True)}
+
+
+@pytest.mark.parametrize("gap", ["0s", "30min"])
+def test_g5_a_domain_is_back_before_the_next_one_goes(hit, gap):
+    length = {"min": "5s", "max": "60s"}
+    events = hit(
+        vms_of(60, set="web", update_domain=[vm % 7 for vm in range(60)]), length=length, update_domain_gap=gap
+    )
+    walk = spans(events, "update_domain")
+
+    assert len(walk) == 7
+    assert set(events.group_by("update_domain").agg(pl.col("start_at").n_unique())["start_at"]) == {1}
+    rests = (walk["start_at"].shift(-1) - walk["end_at"]).drop_nulls()
+    assert set(rests) == {timedelta(minutes=30 if gap == "30min" else 0)}
+
+
+def test_g6_who_cannot_stand_the_pause_is_told_with_what_helps(hit, tmp_path):
+    tolerance = {"tolerance": {"streaming": "5s"}}
+    hit(vms_of(4, workload=["streaming", "batch", "streaming", "batch"]), scenario=tolerance)
+    (campaign,) = fleetsim.report(tmp_path / "run").to_dict()["campaigns"]
+
+    assert campaign["figures"]["over_tolerance_count"] == 2
+    hit(vms_of(4, workload=["streaming", "batch", "streaming", "batch"]), "short", tolerance, length="5s")
+    (campaign,) = fleetsim.report(tmp_path / "short").to_dict()["campaigns"]
+    assert campaign["figures"]["over_tolerance_count"] == 0
+
+
+def test_g12_paired_regions_take_turns_and_others_do_not_wait(hit):
+    regions = ["northcentralus", "southcentralus", "eastus", "northeurope"]
+    events = hit(vms_of(80, region=[regions[vm % 4] for vm in range(80)]), spread="1h")
+    time_of = {region: (start_at, end_at) for region, start_at, end_at, _ in spans(events, "region").rows()}
+    first, second = sorted((time_of["northcentralus"], time_of["southcentralus"]))
+
+    assert first[1] <= second[0]
+    for elsewhere in ("eastus", "northeurope"):
+        start_at, end_at = time_of[elsewhere]
+        assert start_at < first[1]
+        assert first[0] < end_at
+
+
+def test_g13_a_vm_of_each_set_stays_up_and_domains_go_in_no_fixed_order(hit):
+    domains = [vm // 8 for vm in range(160)]
+    events = hit(vms_of(160, set=[f"s{vm % 4}" for vm in range(160)], update_domain=domains), spread="10min")
+    orders = set()
+    for (name,), walk in events.group_by("set"):
+        turns = spans(walk, "update_domain")
+        assert len(turns) == 20
+        assert (turns["start_at"].shift(-1) >= turns["end_at"]).drop_nulls().all(), name
+        orders.add(tuple(turns["update_domain"]))
+    assert len(orders) == 4
+    assert tuple(range(20)) not in orders
+
+
+def test_g13_a_set_in_one_domain_is_listed_as_promised_nothing(hit, tmp_path):
+    hit(vms_of(4, set=["lonely", "flat", "flat", None], update_domain=[0, 3, 3, None]))
+    listed = pl.read_parquet(tmp_path / "run" / "no_guarantee.parquet").select("set", "reason").sort("set")
+
+    assert listed.rows() == [("flat", "one_domain"), ("lonely", "one_vm")]
+
+
+def test_g14_a_scale_set_goes_one_domain_at_a_time(hit):
+    events = hit(vms_of(230, set="workers", set_kind="scale_set"))
+    groups = spans(events, "set")
+
+    assert sorted(groups.select("set", "len").rows()) == [
+        ("workers/pg-0", 100),
+        ("workers/pg-1", 100),
+        ("workers/pg-2", 30),
+    ]
+    for _, walk in events.group_by("set"):
+        turns = spans(walk, "update_domain")
+        assert sorted(turns["update_domain"]) == [0, 1, 2, 3, 4]
+        assert (turns["start_at"].shift(-1) >= turns["end_at"]).drop_nulls().all()
