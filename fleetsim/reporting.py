@@ -1,6 +1,6 @@
 """A run summed up: its figures as one long table, as JSON, and as a page of a terminal or of Markdown.
 
-What a figure is stands in `figures.py`; this module chooses, arranges and spells. A page is a list of blocks, which a
+What a figure is stands in `figures`; this module chooses, arranges and spells. A page is a list of blocks, which a
 terminal and Markdown each spell their way; its tables show rows of the same frames that the files hold.
 """
 

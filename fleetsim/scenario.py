@@ -10,16 +10,13 @@ import itertools
 import json
 import math
 import re
-import sys
 import tomllib
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tomli_w
@@ -29,12 +26,12 @@ from pydantic_core import ErrorDetails
 
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
+from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
 from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Walk, words
 from fleetsim.sizes import families, family_of, migrates_live, preserves_memory
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from pydantic_core import core_schema
 
@@ -49,8 +46,6 @@ OUTPUT_PROFILES = ("fast", "interchange")
 MAJORITY = "majority"
 EVERYWHERE = "*"
 """The selector of all regions with VMs, and in waves of those not named yet."""
-PROFILE_STEPS = 65_536
-"""A profile is the quantiles 0 / PROFILE_STEPS .. PROFILE_STEPS / PROFILE_STEPS."""
 SEED_MAX = 2**63 - 1
 
 _GUIDE: dict[str, Any] = {
@@ -119,115 +114,6 @@ _OTHER_INPUTS = {
 
 _Path = tuple[str | int, ...]
 """Keys and positions from the top of a scenario to a value."""
-
-
-# ---- Profiles ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How long an impact lasts: a distribution, compiled to quantiles in whole milliseconds.
-
-    `given` is the profile as the scenario says it, in one spelling; it determines the rest. The bounds are
-    the first and the last entry of the table.
-    """
-
-    given: str
-    length_ms_min: int
-    length_ms_max: int
-    # Makes the entries before they are clipped to the bounds; a partial, so that profiles can be pickled.
-    _entries: Callable[[], Sequence[int]] = field(repr=False, compare=False)
-
-    @property
-    def is_constant(self) -> bool:
-        return self.length_ms_min == self.length_ms_max
-
-    @property
-    def table(self) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
-        """uint32[PROFILE_STEPS + 1] ms: entry i is the quantile i / PROFILE_STEPS. A new copy each time."""
-        import numpy as np
-
-        # Copied, since an array over bytes is read-only: to numba another type, for which it compiles anew.
-        return np.frombuffer(self._table_bytes, "<u4").astype(np.uint32)
-
-    @cached_property
-    def table_sha256(self) -> str:
-        """Digest of the table as little-endian u32, in hex."""
-        return hashlib.sha256(self._table_bytes).hexdigest()
-
-    @cached_property
-    def _table_bytes(self) -> bytes:
-        low, high = self.length_ms_min, self.length_ms_max
-        if low == high:
-            return _constant_bytes(low)
-        entries = array("I", [low if ms < low else high if ms > high else ms for ms in self._entries()])
-        assert len(entries) == PROFILE_STEPS + 1
-        assert entries.itemsize == 4
-        if sys.byteorder == "big":
-            entries.byteswap()
-        return entries.tobytes()
-
-
-@lru_cache(maxsize=64)
-def _constant_bytes(length_ms: int) -> bytes:
-    """The table of a constant length: scenarios of many campaigns share it."""
-    return length_ms.to_bytes(4, "little") * (PROFILE_STEPS + 1)
-
-
-def _constant(length_ms: int) -> Sequence[int]:
-    return [length_ms] * (PROFILE_STEPS + 1)
-
-
-@cache
-def _normal_quantiles() -> list[float]:
-    """Quantiles 1 .. PROFILE_STEPS - 1 of the standard normal distribution; the outermost are infinite."""
-    inverse = NormalDist().inv_cdf
-    return [inverse(i / PROFILE_STEPS) for i in range(1, PROFILE_STEPS)]
-
-
-def _lognormal(p50_ms: int, p99_ms: int) -> Sequence[int]:
-    sigma, exp = _lognormal_sigma(p50_ms, p99_ms), math.exp
-    return [0, *[round(p50_ms * exp(sigma * z)) for z in _normal_quantiles()], LENGTH_MS_MAX]
-
-
-def _lognormal_sigma(p50_ms: int, p99_ms: int) -> float:
-    return math.log(p99_ms / p50_ms) / NormalDist().inv_cdf(0.99)
-
-
-def _lognormal_longest_ms(p50_ms: int, p99_ms: int) -> int:
-    """The ceiling where none is said: the quantile 0.9999, rounded half to even."""
-    return round(p50_ms * math.exp(_lognormal_sigma(p50_ms, p99_ms) * NormalDist().inv_cdf(0.9999)))
-
-
-def _uniform(min_ms: int, max_ms: int) -> Sequence[int]:
-    """Quantiles of the discrete distribution: whole, and all values equally likely, both ends included."""
-    count = max_ms - min_ms + 1
-    return [min_ms, *[min_ms - 1 - (-count * i // PROFILE_STEPS) for i in range(1, PROFILE_STEPS + 1)]]
-
-
-def _piecewise(points: tuple[tuple[Fraction, int], ...]) -> Sequence[int]:
-    """Linear between *points* (quantile, ms), flat outside them; integers only, so that rounding is exact."""
-    scale = math.lcm(*[quantile.denominator for quantile, _ in points])
-    knots = [(int(quantile * scale) * PROFILE_STEPS, ms) for quantile, ms in points]
-    entries: list[int] = []
-    right = 0
-    for i in range(PROFILE_STEPS + 1):
-        at = i * scale
-        while right < len(knots) and knots[right][0] < at:
-            right += 1
-        if right == 0 or right == len(knots):
-            entries.append(knots[min(right, len(knots) - 1)][1])
-            continue
-        (left_at, left_ms), (right_at, right_ms) = knots[right - 1 : right + 1]
-        width = right_at - left_at
-        entries.append(_rounded_ratio(left_ms * width + (right_ms - left_ms) * (at - left_at), width))
-    return entries
-
-
-def _rounded_ratio(numerator: int, denominator: int) -> int:
-    """numerator / denominator, rounded half to even; requires denominator > 0."""
-    whole, rest = divmod(numerator, denominator)
-    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
 
 
 # ---- What a scenario is ------------------------------------------------------------------------------------
@@ -1071,7 +957,7 @@ class _Lognormal(_Form):
         if self.p99 < self.p50:
             yield "p99", f"must not be below p50 ('{_span_text(self.p50)}')"
         elif self.ceiling is None:
-            longest_ms = _lognormal_longest_ms(self.p50, self.p99)
+            longest_ms = lognormal_longest_ms(self.p50, self.p99)
             if longest_ms > LENGTH_MS_MAX:
                 yield "p99", f"needs a ceiling of at most {_span_text(LENGTH_MS_MAX)} beside it"
             elif longest_ms < self.floor:
@@ -1080,10 +966,10 @@ class _Lognormal(_Form):
     def bounds_ms(self) -> tuple[int, int]:
         if self.p50 == self.p99:
             return self.p50, self.p50
-        return 1, self.ceiling or _lognormal_longest_ms(self.p50, self.p99)
+        return 1, self.ceiling or lognormal_longest_ms(self.p50, self.p99)
 
     def entries(self) -> Callable[[], Sequence[int]]:
-        return partial(_lognormal, self.p50, self.p99)
+        return partial(lognormal, self.p50, self.p99)
 
 
 class _Uniform(_Form):
@@ -1101,7 +987,7 @@ class _Uniform(_Form):
         return self.min, self.max
 
     def entries(self) -> Callable[[], Sequence[int]]:
-        return partial(_uniform, self.min, self.max)
+        return partial(uniform, self.min, self.max)
 
 
 class _Quantiles(_Form):
@@ -1125,7 +1011,7 @@ class _Quantiles(_Form):
         return self.quantiles[0][1], self.quantiles[-1][1]
 
     def entries(self) -> Callable[[], Sequence[int]]:
-        return partial(_piecewise, self.quantiles)
+        return partial(piecewise, self.quantiles)
 
 
 _FamilyLength = Annotated[str, _SPAN_SCHEMA] | _Lognormal | _Uniform | _Quantiles
@@ -1172,7 +1058,7 @@ def _profile(value: object, forms: _Forms) -> tuple[Profile, _Form | None]:
     """The profile *value* says, with its keys where it is a table."""
     if not isinstance(value, dict):
         length_ms = _length_ms(value)
-        return Profile(str(value), length_ms, length_ms, partial(_constant, length_ms)), None
+        return Profile(str(value), length_ms, length_ms, partial(constant, length_ms)), None
     form = _form(value, forms)
     if form is None:
         raise ValueError(f"{_FORM_RULE}, got {_shown(value)}")

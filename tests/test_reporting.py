@@ -30,7 +30,7 @@ from rich.console import Console
 
 from fleetsim import figures, schema
 from fleetsim.errors import InputError
-from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, read_events
+from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, outages, read_events
 from fleetsim.reporting import OF_WHOLE, report
 
 START = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
@@ -1091,7 +1091,7 @@ QUORUMS = ["majority", 2, 0.5, 0.75, 1.0]
 def test_outages_of_applications(tmp_path, monkeypatch, seed, min_up):
     quorum = {} if min_up is None else {"quorum": {"by": "application", "min_up": min_up}}
     world = drawn(tmp_path / "run", seed, **quorum)
-    monkeypatch.setattr(figures, "INTERVALS_AT_ONCE", [2**24, 40, 7][seed % 3])
+    monkeypatch.setattr(outages, "INTERVALS_AT_ONCE", [2**24, 40, 7][seed % 3])
 
     found = figures.application_outages(world.path)
 

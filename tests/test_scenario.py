@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from fleetsim import reference
 from fleetsim.errors import InputError
 from fleetsim.kinds import KINDS
+from fleetsim.profiles import PROFILE_STEPS, Profile
 from fleetsim.regions import Relation
 from fleetsim.scenario import (
-    PROFILE_STEPS,
     FleetFacts,
-    Profile,
     Quorum,
     difference,
     json_schema,

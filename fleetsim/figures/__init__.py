@@ -1,0 +1,45 @@
+"""What a run is measured by: the queries that compute its figures from its folder, a module a subject.
+
+A stranger to the engine: it meets a run only in its files. From `declared` (what each figure is) and `runs` (the files)
+upwards, a module imports only from those before it: `timeline`, `pauses`, then `remedies`, `outages`, `bottleneck`.
+"""
+
+from fleetsim.figures.bottleneck import Link, chain, waits
+from fleetsim.figures.declared import FIGURES, GRAINS, OUTCOME_COUNTS, PAUSE_BOUNDS_MS, SLA_COUNTS, STAGE, duration
+from fleetsim.figures.outages import application_outages, application_totals, service_levels
+from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
+from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
+from fleetsim.figures.runs import RunFiles, read_events
+from fleetsim.figures.timeline import Bound, bound, campaigns, hours, stages, times
+
+__all__ = [
+    "FIGURES",
+    "GRAINS",
+    "OUTCOME_COUNTS",
+    "PAUSE_BOUNDS_MS",
+    "SLA_COUNTS",
+    "STAGE",
+    "Bound",
+    "Intolerance",
+    "Link",
+    "Remedy",
+    "RunFiles",
+    "application_outages",
+    "application_totals",
+    "bound",
+    "campaigns",
+    "chain",
+    "duration",
+    "hours",
+    "impact_by",
+    "impacts",
+    "intolerances",
+    "pause_ms",
+    "pauses_over",
+    "read_events",
+    "service_levels",
+    "stages",
+    "tallies",
+    "times",
+    "waits",
+]

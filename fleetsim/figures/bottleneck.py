@@ -1,0 +1,186 @@
+"""Why a campaign takes so long: the chain of stages that bounds it, and what each waited for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from fleetsim.figures.declared import CAUSES, duration
+from fleetsim.figures.runs import RunFiles, scanned
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One stage of the chain that bounds a campaign's length: what released it, and what then took its time.
+
+    `after` is the (campaign, region) whose end released the stage, None where none did, and `cause` one of CAUSES;
+    `waited_ms` counts from when it was asked for, of a later wave from the campaign's start. Its region is free
+    again from `free_ms` on: later than its last end where units waited for VMs that were deleted. Spread, work and
+    gap are those of the set or single that ended last; they sum up to the stage.
+    """
+
+    campaign: str
+    iteration: int
+    region: str
+    wave: int
+    after: tuple[str, str] | None
+    cause: str | None
+    asked_ms: int
+    start_ms: int
+    end_ms: int
+    free_ms: int
+    waited_ms: int
+    pair_lag_ms: int
+    bake_ms: int
+    spread_ms: int
+    work_ms: int
+    gap_ms: int
+    set: int | str | None
+    vm: int | str | None
+    domain_count: int
+
+    def sentence(self, campaign: str) -> str:
+        """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
+        subject = self.region if self.campaign == campaign else f"{self.campaign} in {self.region}"
+        terms = [(self.spread_ms, "spread"), (self.work_ms, "work"), (self.gap_ms, "gap")]
+        spent = [f"{duration(value_ms)} of {word}" for value_ms, word in terms if value_ms] or ["nothing"]
+        listed = spent[0] if len(spent) == 1 else f"{', '.join(spent[:-1])} and {spent[-1]}"
+        domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
+        what = f"single {self.vm}" if self.set is None else f"set {self.set} ({domains})"
+        waiting_ms = self.free_ms - self.end_ms
+        emptied = f", then {duration(waiting_ms)} until the last VM it waited for was deleted" if waiting_ms else ""
+        return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
+
+    def _cause(self) -> str:
+        if self.cause is None:
+            if self.waited_ms:
+                return f"{duration(self.waited_ms)} after it was asked for, for no stage of this run"
+            return "as asked"
+        if self.cause == "wave":
+            former = f" with {self.after[1]}" if self.after else ""
+            bake = f" and {duration(self.bake_ms)} of bake" if self.bake_ms else ""
+            return f"after the wave before it ended{former}{bake}"
+        assert self.after is not None, "a stage waits for a stage"
+        campaign, region = self.after
+        waited_for = [f"{region} (pair)"] if region != self.region else []
+        waited_for += [f"campaign {campaign}"] if campaign != self.campaign else []
+        lag = f" and {duration(self.pair_lag_ms)} of pair lag" if self.pair_lag_ms else ""
+        return f"after {' of '.join(waited_for) or 'its earlier iteration'}{lag}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """What let a stage start when it did: one of CAUSES, the stage that ended if it is known, lag or bake after it."""
+
+    cause: str | None = None
+    by: dict[str, Any] | None = None
+    after_ms: int = 0
+
+
+def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link]:
+    """The stages that led, one releasing the next, to the last end of *campaign*, in order of time.
+
+    Found backwards from the stage that ended last: a stage that did not start when asked started when a region,
+    its own or a paired one, was free again, plus lag; its own, as its `bottleneck`, where both fit. One that
+    did was released by its wave: by the stage of a former wave that was free last, plus bake.
+    """
+    rows = stage_rows.drop_nulls("end_ms").to_dicts()
+    own = [row for row in rows if row["campaign"] == campaign]
+    stage = max(own, key=lambda row: (row["end_ms"], row["region"]), default=None)
+    links: list[Link] = []
+    while stage is not None:
+        release = _released(files, rows, stage)
+        vm, its_set = _last_of(files, stage)
+        asked_ms = _campaign_start_ms(files, stage) if release.cause == "wave" else stage["asked_ms"]
+        links.append(
+            Link(
+                campaign=stage["campaign"],
+                iteration=stage["iteration"],
+                region=stage["region"],
+                wave=stage["wave"],
+                after=(release.by["campaign"], release.by["region"]) if release.by else None,
+                cause=release.cause,
+                asked_ms=stage["asked_ms"],
+                start_ms=stage["start_ms"],
+                end_ms=stage["end_ms"],
+                free_ms=stage["free_ms"],
+                waited_ms=stage["start_ms"] - asked_ms,
+                pair_lag_ms=release.after_ms if release.cause == "pair" else 0,
+                bake_ms=release.after_ms if release.cause == "wave" else 0,
+                spread_ms=stage["last_spread_ms"],
+                work_ms=stage["last_work_ms"],
+                gap_ms=stage["last_gap_ms"],
+                set=its_set,
+                vm=vm if its_set is None else None,
+                domain_count=stage["last_domain_count"],
+            )
+        )
+        stage = release.by
+    return links[::-1]
+
+
+def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]) -> _Release:
+    """What released *stage*, one of *rows*, the stages that were at work."""
+    of = {each["name"]: each for each in files.campaigns}
+    if stage["start_ms"] == stage["asked_ms"]:
+        if stage["wave"] == 1:
+            return _Release()
+        bake_ms = int(of[stage["campaign"]].get("bake_ms", 0))
+        former = []
+        for row in rows:
+            # A wave between the two with nobody to hit was over at once: its bake passed all the same.
+            baked_ms = bake_ms * (stage["wave"] - row["wave"])
+            is_former = row["campaign"] == stage["campaign"] and row["wave"] < stage["wave"]
+            if is_former and row["free_ms"] + baked_ms == stage["asked_ms"]:
+                former.append((row["wave"], row["region"], row, baked_ms))
+        _, _, by, baked_ms = max(former, key=lambda each: each[:2], default=(0, "", None, bake_ms))
+        return _Release("wave", by, baked_ms)
+    found = _Release()
+    for row in rows:
+        is_own = row["region"] == stage["region"]
+        is_paired = (
+            frozenset((row["region"], stage["region"])) in files.edges
+            and {row["campaign"], stage["campaign"]} <= files.excluding
+        )
+        lag_ms = max(int(of[each["campaign"]]["pair_lag_ms"]) for each in (row, stage)) if is_paired else 0
+        is_then = row["free_ms"] + lag_ms == stage["start_ms"] and row["start_ms"] < stage["start_ms"]
+        if is_then and is_own:
+            return _Release("campaign", row)
+        if is_then and is_paired and found.by is None:
+            found = _Release("pair", row, lag_ms)
+    return found
+
+
+def _campaign_start_ms(files: RunFiles, stage: dict[str, Any]) -> int:
+    return int(next(each.get("start_ms", 0) for each in files.campaigns if each["name"] == stage["campaign"]))
+
+
+def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
+    """`waited_ms` of each campaign by `cause`, one of CAUSES, summed over its stages that were at work."""
+    rows = stage_rows.drop_nulls("end_ms").to_dicts()
+    waited_ms = {(each["name"], cause): 0 for each in files.campaigns for cause in CAUSES}
+    for stage in rows:
+        name, release = stage["campaign"], _released(files, rows, stage)
+        if stage["wave"] > 1:
+            waited_ms[name, "wave"] += stage["asked_ms"] - _campaign_start_ms(files, stage)
+        if release.cause in ("pair", "campaign"):
+            waited_ms[name, release.cause] += stage["start_ms"] - stage["asked_ms"]
+        waited_ms[name, "spread"] += stage["last_spread_ms"]
+        waited_ms[name, "gap"] += stage["last_gap_ms"]
+    return pl.DataFrame(
+        [(*key, value_ms) for key, value_ms in waited_ms.items()],
+        schema={"campaign": pl.String, "cause": pl.String, "waited_ms": pl.Int64},
+        orient="row",
+    )
+
+
+def _last_of(files: RunFiles, stage: dict[str, Any]) -> tuple[int | str | None, int | str | None]:
+    """The user's `vm` and `set` at the stage's `last_vm_row`."""
+    columns = ["vm", *(["set"] if "set" in files.fleet_schema else [])]
+    folder = files.path / "fleet" / f"region={stage['region']}"
+    for path in sorted(folder.glob("*.parquet")):
+        found = scanned(path).filter(pl.col("vm_row") == stage["last_vm_row"]).select(columns).collect()
+        if len(found):
+            row = found.row(0, named=True)
+            return row["vm"], row.get("set")
+    return None, None

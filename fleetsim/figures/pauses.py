@@ -1,0 +1,268 @@
+"""How long VMs are paused, and when: percentiles and groups by any fleet column, exact.
+
+They come from the outcomes, else the events, a few parts at a time: memory follows the part, not the fleet.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+
+import polars as pl
+import polars.selectors as cs
+
+from fleetsim import schema
+from fleetsim.errors import InputError
+from fleetsim.figures.declared import HOUR_MS, PERCENTILES, STAGE
+from fleetsim.figures.runs import Part, RunFiles, in_turn, scanned, stage_columns
+from fleetsim.figures.timeline import stages
+from fleetsim.schema import Kind
+
+BINS_AN_OCTAVE = 64
+"""Bins in which pauses are counted first: a percentile's bin, about 1 % wide, holds few VMs or few values."""
+
+Tallies = Mapping[str, pl.Expr]
+"""What is counted of VMs besides them and their pauses: a name that ends in `_count` -> whether a VM counts."""
+
+
+def tallies(files: RunFiles, pause_bounds_ms: Iterable[int] = (), *, outcomes: bool = False) -> dict[str, pl.Expr]:
+    """VMs paused longer than they stand, than each of *pause_bounds_ms*, and by outcome where *outcomes* are asked for.
+
+    What the run cannot tell is left out.
+    """
+    of_vm: dict[str, pl.Expr] = {}
+    table = table_of(files)
+    if files.tolerance is not None and table is not None:
+        of_vm["over_tolerance_count"] = pl.col("paused_ms") > pl.col("tolerance_ms")
+    for bound_ms in pause_bounds_ms:
+        of_vm[f"paused_over_{bound_ms}_count"] = pl.col("paused_ms") > bound_ms
+    if outcomes and table == "outcomes":
+        words = pl.col("outcome").cast(pl.String)
+        of_vm |= {f"{word}_count": words == word for word in schema.words(schema.Outcome)}
+    return of_vm
+
+
+def table_of(files: RunFiles) -> str | None:
+    """The table that VMs are counted from; None where the run kept neither."""
+    return next((table for table in ("outcomes", "events") if files.has(table)), None)
+
+
+def impacts(
+    files: RunFiles, columns: Mapping[str, str], grains: Sequence[Sequence[str]], of_vm: Tallies | None = None
+) -> pl.DataFrame:
+    """VMs in scope counted by what *grains* name and by pause, so that `impact_by` of a grain is exact.
+
+    A grain names columns of STAGE and of *columns* (name here -> name in the fleet). Also `paused_ms` (null:
+    no event), `paused_ms_max`, `vm_count`, `unavailable_ms` and the counts of *of_vm*; from the outcomes, else the
+    events.
+
+    Counting each pause that occurs would take memory by the VM. So pauses are counted in narrow bins first,
+    then, one by one, those in the bins that hold a percentile of a grain. Raise `InputError` where the run
+    kept neither table and *columns*, or the VMs looked at, need one.
+    """
+    table, of_vm = table_of(files), of_vm or {}
+    if table is None:
+        needed = next(iter([*columns.values(), *files.only]), None)
+        if needed is not None:
+            raise InputError(
+                f"{files.path}: groups by '{needed}' need the outcomes or the events,"
+                " got [outputs] with both false; without them only 'region' can be grouped by"
+            )
+        return _histogram(files).with_columns(
+            (pl.when(each.fill_null(False)).then("vm_count").otherwise(0)).alias(name) for name, each in of_vm.items()
+        )
+    keys = list(dict.fromkeys(key for grain in grains for key in grain))
+    binned = _counted(files, table, columns, [*keys, "bin"], of_vm)
+    wide = [
+        binned.join(_percentile_bins(binned, grain), on=[*grain, "bin"], how="semi", nulls_equal=True)
+        for grain in grains
+    ]
+    split = pl.concat(wide).select(*keys, "bin").unique()
+    if not split.is_empty():
+        rest = binned.join(split, on=[*keys, "bin"], how="anti", nulls_equal=True)
+        one_by_one = _counted(files, table, columns, [*keys, "bin", "paused_ms"], of_vm, split)
+        binned = pl.concat([rest, one_by_one])
+    return binned.drop("bin").with_columns(cs.categorical().cast(pl.String))
+
+
+def _percentile_bins(binned: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
+    """Groups of *grain* and their bins that hold a percentile and more than one value."""
+    merged = (
+        binned.lazy()
+        .filter(pl.col("bin").is_not_null())
+        .group_by(*grain, "bin")
+        .agg(pl.col("vm_count").sum(), pl.col("paused_ms").min(), pl.col("paused_ms_max").max())
+        .sort("bin")
+    )
+    columns = ("bin", "paused_ms", "paused_ms_max")
+    return (
+        merged.group_by(grain)
+        .agg(
+            pl.concat_list(_nearest_rank(pl.col(name), pl.col("vm_count"), percent) for percent in PERCENTILES).alias(
+                name
+            )
+            for name in columns
+        )
+        .explode(columns)
+        .filter(pl.col("paused_ms") < pl.col("paused_ms_max"))
+        .select(*grain, "bin")
+        .collect()
+    )
+
+
+def _nearest_rank(value: pl.Expr, count: pl.Expr, percent: int) -> pl.Expr:
+    """The value at position ceil(*percent* n / 100); each ascending *value* stands *count* times."""
+    position = (count.sum() * percent + 99) // 100
+    return value.filter(count.cum_sum() >= position).first()
+
+
+def _counted(
+    files: RunFiles,
+    table: str,
+    columns: Mapping[str, str],
+    keys: list[str],
+    of_vm: Tallies,
+    only: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """VMs in scope counted by *keys*, with the pauses' bounds; those that join *only*, where it is given."""
+    sums = {
+        "paused_ms": pl.col("paused_ms").min(),
+        "paused_ms_max": pl.col("paused_ms_max").max(),
+        **{name: pl.col(name).sum() for name in ("vm_count", "unavailable_ms", *of_vm)},
+    }
+    sums = {name: total for name, total in sums.items() if name not in keys}
+    fleet_types = {name: files.fleet_schema[column] for name, column in columns.items()}
+    types = {
+        "campaign": pl.String(),
+        "iteration": pl.UInt8(),
+        "region": pl.String(),
+        "bin": pl.Int32(),
+    } | fleet_types
+    order = [
+        *(key for key in keys if key != "paused_ms"),
+        "paused_ms",
+        *(name for name in sums if name != "paused_ms"),
+    ]
+    total = pl.DataFrame(schema={name: types.get(name, pl.Int64()) for name in order})
+    pieces = []
+    for part in files.parts(table):
+        rows = impacts_of_part(files, part, table, columns).with_columns(
+            each.fill_null(False).cast(pl.Int64).alias(name) for name, each in of_vm.items()
+        )
+        if only is not None:
+            rows = rows.join(only.lazy(), on=only.columns, how="semi", nulls_equal=True)
+        pieces.append(rows.group_by(keys).agg(**sums).select(order))
+    for counted in in_turn(files, "pauses", pieces):
+        total = pl.concat([total, counted]).group_by(keys).agg(**sums).select(order)
+    return total
+
+
+def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[str, str]) -> pl.LazyFrame:
+    """One row a VM in scope of *part*: what `_counted` counts by, and the sums of the VM alone."""
+    rows = scanned(part.path)
+    of_tolerance, tolerance_ms = files.tolerance or ({}, pl.lit(None, pl.Int64))
+    given = {**columns, **of_tolerance}
+    if table == "outcomes":
+        hit = rows.select(
+            "vm_row",
+            "outcome",
+            paused_ms=pl.when(pl.col("event_count") > 0).then(pl.col("paused_ms").cast(pl.Int64)),
+            unavailable_ms=pl.col("paused_ms").cast(pl.Int64) + pl.col("down_ms"),
+        )
+        if given or files.only:
+            hit = hit.join(files.fleet(part.fleet_path, given), on="vm_row")
+    else:
+        kind = pl.col("kind").cast(pl.String)
+        paused = kind.is_in([Kind.FREEZE.name.lower(), Kind.LIVE_MIGRATION.name.lower()])
+        duration_ms = pl.col("duration_ms").cast(pl.Int64)
+        per_vm = rows.group_by("vm_row").agg(
+            paused_ms=duration_ms.filter(paused).sum(), unavailable_ms=duration_ms.sum()
+        )
+        # Every VM that the campaign selects is in scope; one without an event is known to the fleet alone.
+        where = next(each.get("where", {}) for each in files.campaigns if each["name"] == part.campaign)
+        fleet = files.fleet(part.fleet_path, given, where)
+        hit = fleet.join(per_vm, on="vm_row", how="left").with_columns(pl.col("unavailable_ms").fill_null(0))
+    return hit.with_columns(
+        *stage_columns(part),
+        bin=((pl.col("paused_ms") + 1).log(2) * BINS_AN_OCTAVE).floor().cast(pl.Int32),
+        paused_ms_max=pl.col("paused_ms"),
+        tolerance_ms=tolerance_ms,
+        vm_count=pl.lit(1, pl.Int64),
+    )
+
+
+def _histogram(files: RunFiles) -> pl.DataFrame:
+    """`impacts` by stage from the engine's histogram: a pause is its bin's lower bound, 1/64 low at most."""
+    bins = (
+        files.scan("summary")
+        .filter(pl.col("figure") == "paused_ms_histogram")
+        .select(
+            *STAGE,
+            paused_ms="bin_start_ms",
+            paused_ms_max="bin_start_ms",
+            vm_count=pl.col("value").cast(pl.Int64),
+            unavailable_ms=pl.lit(0, pl.Int64),
+        )
+    )
+    # One more row a stage makes its sums exact: the VMs without an event, and the unavailable time.
+    rest = (
+        stages(files)
+        .lazy()
+        .select(
+            *STAGE,
+            paused_ms=pl.lit(None, pl.Int64),
+            paused_ms_max=pl.lit(None, pl.Int64),
+            vm_count=pl.col("vm_count") - pl.col("vm_hit_count"),
+            unavailable_ms="unavailable_ms",
+        )
+    )
+    return pl.concat([bins, rest]).collect()
+
+
+def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
+    """Figures of the VMs *counted* by `impacts`, one row a group of *grain*, largest group first."""
+    is_hit = pl.col("paused_ms").is_not_null()
+    paused_ms, hit_count = pl.col("paused_ms").filter(is_hit), pl.col("vm_count").filter(is_hit)
+    return (
+        counted.lazy()
+        .sort("paused_ms")
+        .group_by(grain)
+        .agg(
+            (cs.ends_with("_count") | cs.by_name("unavailable_ms")).sum(),
+            *(_nearest_rank(paused_ms, hit_count, each).alias(f"paused_ms_p{each}") for each in PERCENTILES),
+            pl.col("paused_ms_max").max(),
+            vm_hit_count=hit_count.sum(),
+        )
+        .sort("vm_count", *grain, descending=[True, *(False for _ in grain)])
+        .collect()
+    )
+
+
+def pauses_over(counted: pl.DataFrame, pause_bounds_ms: Iterable[int]) -> pl.DataFrame:
+    """`paused_over_ratio` by campaign and `pause` (a `pause_key`), from `impacts` *counted* with such tallies."""
+    by_campaign = impact_by(counted, ["campaign"])
+    return pl.concat(
+        by_campaign.select(
+            "campaign",
+            pause=pl.lit(pause_key(bound_ms)),
+            pause_ms=pl.lit(bound_ms, pl.Int64),
+            paused_over_ratio=pl.when(pl.col("vm_hit_count") > 0).then(
+                pl.col(f"paused_over_{bound_ms}_count") / pl.col("vm_hit_count")
+            ),
+        )
+        for bound_ms in pause_bounds_ms
+    ).sort("campaign", "pause_ms")
+
+
+def pause_ms(text: str) -> int:
+    """A length in ms from *text* as scenarios spell it: `25s`, `1.5min`; raise `InputError` for anything else."""
+    units_ms = {"ms": 1, "s": 1_000, "min": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS}
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|min|h|d)", text.strip())
+    value_ms = Fraction(match[1]) * units_ms[match[2]] if match else Fraction(-1)
+    if not (0 <= value_ms <= schema.LENGTH_MS_MAX and value_ms.denominator == 1):
+        raise InputError(f"timeout: must be a length up to 49 d in ms, s, min, h or d, as 25s, got '{text}'")
+    return int(value_ms)
+
+
+def pause_key(value_ms: int) -> str:
+    """*value_ms* as a key of the grain `pause`: `25s`, `1500ms`."""
+    return f"{value_ms // 1_000}s" if value_ms % 1_000 == 0 else f"{value_ms}ms"

@@ -1,0 +1,223 @@
+"""Figures of stages and campaigns, from the aggregates of the engine, which `fleetsim verify` recomputes."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import polars.selectors as cs
+
+from fleetsim import schema
+from fleetsim.figures.declared import HOUR_MS, OUTCOME_COUNTS, STAGE, duration
+from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, stage_columns
+
+_SINGLE_VALUES = [
+    name
+    for name in schema.SUMMARY_FIGURES
+    if name not in ("hourly_start_count", "hourly_unavailable_ms", "paused_ms_histogram")
+]
+
+
+def stages(files: RunFiles) -> pl.DataFrame:
+    """One row a stage: the single values of `summary` as columns, `bottleneck`, and the stage's figures."""
+    singles = (
+        files.scan("summary")
+        .filter(pl.col("bin_start_ms").is_null())
+        .group_by(STAGE)
+        .agg(
+            pl.col("value")
+            .filter(pl.col("figure") == name)
+            .first()
+            .cast(pl.Float64 if name.endswith("_ratio_max") else pl.Int64)
+            .alias(name)
+            for name in _SINGLE_VALUES
+        )
+    )
+    counts = pl.col(OUTCOME_COUNTS).cast(pl.Int64)
+    scope = files.scan("stages").select(*STAGE, "wave", "bottleneck", counts)
+    # Before runs counted them by stage, they were known by region alone.
+    no_guarantee = files.scan("no_guarantee").group_by("region").agg(in_region_count=pl.len().cast(pl.Int64))
+    return (
+        scope.join(singles, on=STAGE, how="left")
+        .join(no_guarantee, on="region", how="left")
+        .with_columns(
+            pl.coalesce("no_guarantee_count", "in_region_count", pl.lit(0, pl.Int64)).alias("no_guarantee_count"),
+            pl.coalesce("free_ms", "end_ms").alias("free_ms"),
+            vm_count=pl.sum_horizontal(OUTCOME_COUNTS),
+            length_ms=pl.col("end_ms") - pl.col("first_start_ms"),
+            last_end_ms=pl.col("end_ms"),
+        )
+        .with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("longest_ms"))
+        .drop("in_region_count", "application_out_ms")
+        .sort("start_ms", *STAGE, nulls_last=True)
+        .collect()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The best lower bound of a campaign's length: the longest set of a region, of a pair in turn, or of waves."""
+
+    bound_ms: int
+    regions: tuple[str, ...]
+    pair_lag_ms: int = 0
+    waves: tuple[tuple[int, "Bound"], ...] = ()
+    """Where waves bind: each that hits somebody, by number, and its own bound."""
+    bake_ms: int = 0
+
+    def sentence(self) -> str:
+        """The bound in words."""
+        if self.waves:
+            each = (
+                f"wave {number}, {duration(wave.bound_ms)} in {' and '.join(wave.regions)}"
+                for number, wave in self.waves
+            )
+            baked = f", {duration(self.bake_ms)} of bake before the next" if self.bake_ms else ""
+            what = f"{'; then '.join(each)}{baked}"
+        else:
+            later = f", {duration(self.pair_lag_ms)} later," if self.pair_lag_ms else ""
+            then = "".join(f", then{later} in its pair {region}" for region in self.regions[1:])
+            what = f"the longest set or single in {self.regions[0]}{then}"
+        return f"no order takes less than {duration(self.bound_ms)}: {what}"
+
+
+def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -> Bound | None:
+    """The largest lower bound of the length of *campaign*, the one that binds; None where nothing is hit.
+
+    Two regions that exclude each other never work at once, so one's longest set, `pair_lag` and the other's follow
+    each other; so do waves, with `bake` after each.
+    """
+    rows = stage_rows.filter(pl.col("campaign") == campaign["name"]).drop_nulls("longest_ms")
+    longest_ms: dict[int, dict[str, int]] = defaultdict(dict)
+    for wave, region, value_ms in sorted(rows.select("wave", "region", "longest_ms").iter_rows()):
+        of_wave = longest_ms[wave]
+        of_wave[region] = max(of_wave.get(region, 0), value_ms)
+    waves = [(wave, _bound_of(files, campaign, of_wave)) for wave, of_wave in sorted(longest_ms.items())]
+    everywhere = {region: value_ms for of_wave in longest_ms.values() for region, value_ms in of_wave.items()}
+    bounds = [_bound_of(files, campaign, everywhere)] if everywhere else []
+    if len(waves) > 1:
+        bake_ms = int(campaign.get("bake_ms", 0))
+        total_ms = sum(best.bound_ms for _, best in waves) + bake_ms * (waves[-1][0] - waves[0][0])
+        bounds.append(Bound(total_ms, (), waves=tuple(waves), bake_ms=bake_ms))
+    return max(bounds, key=lambda bound: bound.bound_ms, default=None)
+
+
+def _bound_of(files: RunFiles, campaign: dict[str, Any], longest_ms: dict[str, int]) -> Bound:
+    """The bound of stages that may all be at work at once, but for pairs: *longest_ms* by region."""
+    bounds = [Bound(value_ms, (region,)) for region, value_ms in longest_ms.items()]
+    if campaign["name"] in files.excluding:
+        for edge in sorted(sorted(edge) for edge in files.edges if edge <= longest_ms.keys()):
+            lag_ms = int(campaign["pair_lag_ms"])
+            bounds.append(Bound(sum(longest_ms[region] for region in edge) + lag_ms, tuple(edge), lag_ms))
+    return max(bounds, key=lambda bound: bound.bound_ms)
+
+
+def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a campaign, in file order, with its figures; no VMs and no length where nothing is in scope.
+
+    A figure that the run does not have, as it was not asked for or is of a later version, is null.
+    """
+    bounds = {each["name"]: bound(files, stage_rows, each) for each in files.campaigns}
+    names = pl.DataFrame(
+        {
+            "campaign": list(bounds),
+            "bound_ms": [best.bound_ms if best else None for best in bounds.values()],
+        },
+        schema={"campaign": pl.String, "bound_ms": pl.Int64},
+    )
+    counts = ["vm_count", *OUTCOME_COUNTS, "vm_hit_count", "unavailable_ms", "set_out_ms", "no_guarantee_count"]
+    of_stages = stage_rows.group_by("campaign").agg(
+        (pl.col("end_ms").max() - pl.col("first_start_ms").min()).alias("length_ms"),
+        pl.col("first_start_ms").min(),
+        pl.col("last_end_ms", "set_down_ratio_max").max(),
+        pl.col(counts).sum(),
+        *(_sum_of_known(name) for name in ("pending_vm_ms", "quorum_lost_ms")),
+    )
+    # What no stage has alone: applications span regions.
+    whole = ("application_out_ms", "quorum_lost_ms")
+    of_whole = (
+        files.scan("summary")
+        .filter(pl.col("region") == "*", pl.col("figure").is_in(whole))
+        .group_by("campaign")
+        .agg(_sum_of_known("value", pl.col("figure") == name).cast(pl.Int64).alias(f"whole_{name}") for name in whole)
+        .collect()
+    )
+    return (
+        names.join(of_stages, on="campaign", how="left", maintain_order="left")
+        .join(of_whole, on="campaign", how="left", maintain_order="left")
+        .with_columns(
+            pl.col(counts).fill_null(0),
+            length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"),
+            application_out_ms=pl.col("whole_application_out_ms"),
+            quorum_lost_ms=pl.coalesce("whole_quorum_lost_ms", "quorum_lost_ms"),
+        )
+        .drop("bound_ms", *(f"whole_{name}" for name in whole))
+    )
+
+
+def _sum_of_known(name: str, where: pl.Expr | None = None) -> pl.Expr:
+    """The sum of a column, where *where*; null, not 0, where it has no value."""
+    values = pl.col(name) if where is None else pl.col(name).filter(where)
+    return pl.when(values.count() > 0).then(values.sum()).alias(name)
+
+
+def hours(files: RunFiles) -> pl.DataFrame:
+    """One row a campaign and hour since scenario start in which impacts start: quiet hours have none.
+
+    Of the VMs looked at, if they are not all: none where the run kept no events.
+    """
+    names = ("hourly_start_count", "hourly_unavailable_ms")
+    if files.only:
+        found = times(files, {}, ["campaign", "hour"])
+        return found.select(
+            "campaign", "hour", hourly_start_count="start_count", hourly_unavailable_ms="unavailable_ms"
+        )
+    return (
+        files.scan("summary")
+        .filter(pl.col("figure").is_in(names))
+        .group_by("campaign", hour=pl.col("bin_start_ms") // HOUR_MS)
+        .agg(pl.col("value").filter(pl.col("figure") == name).sum().cast(pl.Int64).alias(name) for name in names)
+        .filter(pl.any_horizontal(pl.col(names) > 0))
+        .sort("campaign", "hour")
+        .collect()
+    )
+
+
+def times(files: RunFiles, columns: Mapping[str, str], keys: Sequence[str]) -> pl.DataFrame:
+    """When the VMs looked at are hit, one row a group of *keys*, sorted by them; empty where the run kept no events.
+
+    *keys* are `hour`, columns of STAGE, and *columns* (name here -> name in the fleet). Also `first_start_ms`,
+    `last_end_ms`, `start_count`, `unavailable_ms` and `pending_vm_ms`, i64, the instants since scenario start.
+    """
+    start_ms = {each["name"]: int(each["start_ms"]) for each in files.campaigns if "start_ms" in each}
+    sums = {
+        "first_start_ms": pl.col("first_start_ms").min(),
+        "last_end_ms": pl.col("last_end_ms").max(),
+        **{name: pl.col(name).sum() for name in ("start_count", "unavailable_ms", "pending_vm_ms")},
+    }
+    fleet_types = {name: files.fleet_schema[column] for name, column in columns.items()}
+    types = {"campaign": pl.String(), "iteration": pl.UInt8(), "region": pl.String()} | fleet_types
+    order = [*keys, *sums]
+    total = pl.DataFrame(schema={name: types.get(name, pl.Int64()) for name in order})
+    born = {"created": "created"} if "created" in files.fleet_schema else {}
+    pieces = []
+    for part in files.parts("events") if files.has("events") else ():
+        rows = intervals(files, part.path)
+        if columns or files.only or born:
+            rows = rows.join(files.fleet(part.fleet_path, {**columns, **born}), on="vm_row")
+        asked_ms = pl.lit(start_ms.get(part.campaign, 0), pl.Int64)
+        since_ms = pl.max_horizontal(asked_ms, ms_since_start(files, "created")) if born else asked_ms
+        rows = rows.with_columns(
+            *stage_columns(part),
+            hour=pl.col("start_ms") // HOUR_MS,
+            first_start_ms="start_ms",
+            last_end_ms="end_ms",
+            start_count=pl.lit(1, pl.Int64),
+            unavailable_ms=pl.col("end_ms") - pl.col("start_ms"),
+            pending_vm_ms=pl.col("end_ms") - since_ms,
+        )
+        pieces.append(rows.group_by(keys).agg(**sums).select(order))
+    for counted in in_turn(files, "times", pieces):
+        total = pl.concat([total, counted]).group_by(keys).agg(**sums).select(order)
+    return total.with_columns(cs.categorical().cast(pl.String)).sort(keys)
