@@ -22,9 +22,16 @@ class RunError(FleetsimError):
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known word nearest to *word*, or nothing."""
-    matches = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    """`; did you mean 'x'?` for the known word nearest to *word*, blind to case and blanks, or nothing."""
+    spelled = {str(each): each for each in known}
+    matches = difflib.get_close_matches(str(word), spelled, n=1, cutoff=0.6)
+    plain = {_plain(each): each for each in spelled}
+    matches = [plain[_plain(str(word))]] if _plain(str(word)) in plain else matches
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def _plain(word: str) -> str:
+    return "".join(word.lower().split())
 
 
 def nearest_path(path: Path) -> str:

@@ -503,6 +503,17 @@ class Cell:
             reason_code=_coded(outcomes["reason"], words(Reason)),
         )
 
+    @property
+    def unstarted(self) -> pl.DataFrame:
+        """VMs selected of a stage that never started, though not for want of room: vm_row, asked_ms, is_hittable."""
+        stage = self.stage
+        vm_row = self.part.vms.select("vm_row")
+        if stage is None or stage.start_ms is not None or stage.overdue_count:
+            return vm_row.head(0).with_columns(asked_ms=pl.lit(0), is_hittable=pl.lit(value=False))
+        is_hittable = pl.Series(self.hittable_at(stage.judged_ms))
+        told = vm_row.with_columns(asked_ms=pl.lit(stage.judged_ms), is_hittable=is_hittable)
+        return told.filter(pl.Series(self.selected))
+
     @lazily
     def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bools]:
         """How each VM must end: outcome, reason, and whether it may as well be `deleted`, for it went later on."""
@@ -706,7 +717,8 @@ class Cell:
         figures: _Figures = {}
 
         def tell(figure: str, value: Any, bin_start_ms: int | None = None) -> None:
-            figures[figure, bin_start_ms] = (float(value), float(value))
+            exact = float(value) if isinstance(value, float | np.floating) else int(value)
+            figures[figure, bin_start_ms] = (exact, exact)
 
         durations = self.duration_ms
         if len(self.place):
@@ -1445,7 +1457,8 @@ class Whole:
     def figures(self) -> pl.DataFrame:
         """Figures of each stage, folded over the parts: FIGURE_TYPES and value_max, up to which a value may be."""
         rows = [
-            (campaign, ITERATION, region, figure, bin_start_ms, low, high)
+            # As the summary has it: the exact sum, rounded once.
+            (campaign, ITERATION, region, figure, bin_start_ms, float(low), float(high))
             for (campaign, region), figures in self._figures.items()
             for (figure, bin_start_ms), (low, high) in figures.items()
         ]
@@ -1525,7 +1538,7 @@ class Whole:
             in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
             domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
-            ends_ms = stage.judged_ms + given.spread_ms + domain_count * (held_ms + given.gap_ms)
+            ends_ms = stage.judged_ms + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
             rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
         types = {**STAGE_TYPES, "first_ms": pl.Int64, "end_ms_max": pl.Int64}
         return pl.DataFrame(rows, schema=types, orient="row")

@@ -216,8 +216,10 @@ class _Log:
         parts = [part for region in prepared.regions for part in region.parts]
         vms = pl.concat([_columns_of(part, ["vm", "vm_row"]) for part in parts])
         found = self._frame["vm"]
-        # An id is text in a CSV, whatever it is in the fleet.
+        # An id is text in a CSV, whatever it is in the fleet; a fraction is none.
         vm = found.cast(vms["vm"].dtype, strict=False)
+        if found.dtype.is_float():
+            vm = pl.select(pl.when(found == vm.cast(found.dtype)).then(vm)).to_series()
         vm_row = vm.to_frame("vm").join(vms, on="vm", how="left", maintain_order="left")["vm_row"]
         count = len(self._problems)
         self._refuse("vm", "be a VM of the fleet", vm_row.is_null())

@@ -75,7 +75,8 @@ def markdown() -> str:
     head = [
         "# Files, columns and figures",
         "",
-        "Made from `fleetsim/schema.py` and `fleetsim/figures/declared.py` by `python -m fleetsim.reference`; do not edit.",
+        "Made from `fleetsim/schema.py` and `fleetsim/figures/declared.py` by `python -m fleetsim.reference`;"
+        " do not edit.",
         "",
     ]
     summary = Page("summary figures", "What `summary` holds.", ("figure", "meaning"), tuple(SUMMARY_FIGURES.items()))

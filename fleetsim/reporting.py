@@ -446,7 +446,7 @@ class Report:
         if best is None or not links:
             is_empty = self.stage_rows.filter(pl.col("campaign") == name).is_empty()
             nobody = "No VM is in scope: there was nothing to do." if is_empty else "No VM was hit: it took no time."
-            yield Items(title, [("", nobody)])
+            yield Items(title, [("", nobody), *self._overdue(name)])
         else:
             end_ms = links[-1].end_ms
             total = (
@@ -459,11 +459,22 @@ class Report:
             if any(value_ms for _, value_ms in waited):
                 terms = [f"{duration(value_ms)} {_WAITS[cause]}" for cause, value_ms in waited if value_ms]
                 items.append(("+", f"its stages waited, summed up: {', '.join(terms)}"))
-            yield Items(title, items)
+            yield Items(title, [*items, *self._overdue(name)])
         yield from self._no_guarantee_blocks(campaign, row["no_guarantee_count"])
         yield from self._hour_blocks(name)
         yield from self._application_blocks(name)
         yield from self._intolerance_blocks(name)
+
+    def _overdue(self, campaign: str) -> "Iterator[tuple[str, str]]":
+        """Who is left without the update, as the horizon leaves no room."""
+        if "overdue_count" not in self.stage_rows.columns:
+            return
+        rows = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("overdue_count") > 0).sort("region")
+        if len(rows):
+            first = ", ".join(rows["region"].head(SETS_SHOWN))
+            more = f" and {len(rows) - SETS_SHOWN:,} more" if len(rows) > SETS_SHOWN else ""
+            vms = _counted(int(rows["overdue_count"].sum()), "VM")
+            yield "!", f"{vms} overdue: in {first}{more} the campaign would have ended after the horizon"
 
     def _no_guarantee_blocks(self, campaign: dict[str, Any], count: int) -> "Iterator[Block]":
         counts = self._no_guarantee_of(campaign)
@@ -491,8 +502,9 @@ class Report:
             return
         names = [name for name in _APPLICATION_TITLES if not own[name].is_null().all()]
         more = len(own) - APPLICATIONS_SHOWN
+        whole = " with all their VMs," if self.files.only else ""
         yield Grid(
-            f"{campaign}: {_counted(len(own), 'application')} hit, worst first",
+            f"{campaign}: {_counted(len(own), 'application')} hit,{whole} worst first",
             ["application", *(_APPLICATION_TITLES[name] for name in names)],
             [
                 [row["application"], *(self._spelt(name, row[name]) for name in names)]
@@ -529,7 +541,7 @@ class Report:
         snippets = {}
         for each in shown:
             for remedy in each.remedies:
-                if remedy.toml is not None:
+                if remedy.toml is not None and remedy.saved_count > 0:
                     is_leaving = remedy.name == "leaving_out"
                     comment = (
                         f"# without {_shown(each.workload or 'VMs that have no workload')}\n" if is_leaving else ""
@@ -565,11 +577,11 @@ class Report:
         kinds = [_OF[of] for of in self.service_rows["of"].unique(maintain_order=True)]
         if not self.service_rows.select(pl.sum_horizontal(pl.col(list(lines)).sum())).item():
             *first, last = lines.values()
-            none = f"no {' and no '.join(kinds)} misses {', '.join(first)} or {last} in any 30 days"
-            yield Items("service levels", [("", none)])
+            none = f"no {' and no '.join(kinds)} misses {', '.join(first)} or {last} in a month"
+            yield Items("service levels, by months of 30 days since scenario start", [("", none)])
             return
         yield Grid(
-            "service levels: how many miss them in some 30 days since scenario start",
+            "service levels: how many miss them in one of the months of 30 days since scenario start",
             ["campaign", "of", *lines.values()],
             [
                 ["all together" if row["campaign"] == "*" else row["campaign"], f"{_OF[row['of']]}s"]
@@ -652,7 +664,7 @@ class Grid:
             max(cell_len(_shown(cell)) for cell in (name, *(row[place] for row in self.rows)))
             for place, name in enumerate(self.header)
         ]
-        gap = 2 if indent + sum(widths) + 2 * (len(widths) - 1) <= console.width else 1
+        gap = 2
         values = [min(width, COLUMN_WIDTH_MAX) + gap for width in widths[self.key_count :]]
         keys = sum(widths[: self.key_count]) + gap * self.key_count
         least = min(keys, max(console.width // (2 if self.are_keys_sentences else 3), 16))
@@ -811,7 +823,7 @@ _WAITS = {
 }
 _REMEDIES = {
     "published_profile": "saved by pauses p50 6 s, p99 9 s",
-    "published_maximum": "saved by pauses of 10 s at most",
+    "published_maximum": "saved by pauses of 10 s, all of them",
     "longest_pause": "saved by none longer than all stand",
     "live_migration": "saved by live migration, <= 5 s",
     "self_service": "saved by self-service: a freeze has none",

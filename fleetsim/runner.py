@@ -42,7 +42,7 @@ from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
-from fleetsim.schema import NEVER_MS, SCHEMA_VERSION, Kind
+from fleetsim.schema import NEVER_MS, SCHEMA_VERSION, Kind, Outcome
 from fleetsim.tables import parquet_bytes, provenance_of
 
 if TYPE_CHECKING:
@@ -319,10 +319,22 @@ class _Writing:
                     "outcomes": outcome_count if self.scenario.has_outcomes else 0,
                 },
                 "invented": list(self.prepared.invented),
-                "warnings": [*self.prepared.warnings, *self.resolved.warnings],
+                "warnings": [*self.prepared.warnings, *self.resolved.warnings, *self._overdue()],
             },
             timings,
         )
+
+    def _overdue(self) -> list[str]:
+        """What the horizon left no room for."""
+        counts: dict[str, int] = {}
+        for decided, sums in self.sums.items():
+            name = self.scenario.campaigns[decided.stage.place].name
+            counts[name] = counts.get(name, 0) + int(sums.outcome_counts[Outcome.OVERDUE])
+        return [
+            f"horizon: {count:,} VMs of campaign '{name}' are overdue: their regions would have ended after it"
+            for name, count in counts.items()
+            if count
+        ]
 
     def _application_outages(self, resolved_text: str) -> list[records.SummaryRow]:
         """What applications suffer under each campaign: they span regions, so only the whole run can tell."""

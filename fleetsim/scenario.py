@@ -102,6 +102,7 @@ _OTHER_UNITS = {
     **dict.fromkeys(("day", "days"), "d"),
 }
 _COUNT_MAX = 2**32 - 1
+_RATIO_STEPS = 10**9  # of a ratio: times any number of VMs, it is far within 63 bits
 _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
 _OTHER_INPUTS = {
@@ -481,6 +482,8 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
     known_families = sorted({*families(), *filter(None, fleet_families)})
     for campaign in scenario.campaigns:
         here = ("campaign", campaign.place)
+        if campaign.sets_in_step and "cluster" not in fleet.columns:
+            problems.append(f"{word((*here, 'sets_in_step'))}: needs a fleet with a column 'cluster', got none")
         for column, values in campaign.where:
             if (dtype := fleet.columns.get(column)) is None:
                 faults = [f"must be a column of the fleet, got '{column}'{nearest(column, fleet.columns)}"]
@@ -742,12 +745,12 @@ def _min_up(value: object) -> int | Fraction | str:
     """A ratio of 0.1 means a tenth, not the nearest binary fraction."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNT_MAX:
         return value
-    if isinstance(value, float) and 0 < value <= 1:
+    if isinstance(value, float) and 0 < value <= 1 and Fraction(str(value)).denominator <= _RATIO_STEPS:
         return Fraction(str(value))
     if value == MAJORITY:
         return MAJORITY
     near = nearest(value, [MAJORITY]) if isinstance(value, str) else ""
-    rule = f"must be '{MAJORITY}', a count from 1, or a ratio above 0.0 and up to 1.0"
+    rule = f"must be '{MAJORITY}', a count from 1, or a ratio above 0.0 and up to 1.0 of at most 9 decimals"
     raise ValueError(f"{rule}, got {_shown(value)}{near}")
 
 
@@ -1023,7 +1026,7 @@ class _Families(_Keys):
     by_family: Annotated[
         dict[str, Annotated[Profile, PlainValidator(_family_length, json_schema_input_type=_FamilyLength)]],
         BeforeValidator(_table),
-        Field(description="for sizes of a family, such as Dsv5: its own span or profile"),
+        Field(description="for sizes of a family, such as Dsv3: its own span or profile"),
     ] = {}
 
 

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import re
+import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -394,11 +395,13 @@ class _Names:
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._codes: dict[str, int] = {}
+        self._lock = threading.Lock()
         for word in known:
             self.code(word)
 
     def code(self, word: str) -> int:
-        return self._codes.setdefault(word, len(self._codes))
+        with self._lock:  # parts are read on several threads
+            return self._codes.setdefault(word, len(self._codes))
 
     def word(self, code: int) -> str:
         return list(self._codes)[code]

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.evidence import NO_DOMAIN, OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole
+from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole
 from fleetsim.schema import (
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
@@ -183,9 +183,9 @@ def _in_turn_on_threads(task: Callable[[_Given], _Found], givens: Iterable[_Give
     under_way: deque[Future[_Found]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for given in givens:
-            under_way.append(pool.submit(task, given))
-            if len(under_way) > cores:
+            if len(under_way) == cores:
                 yield under_way.popleft().result()
+            under_way.append(pool.submit(task, given))
         while under_way:
             yield under_way.popleft().result()
 
@@ -296,7 +296,8 @@ def _first(offenders: pl.DataFrame) -> pl.DataFrame:
         "path",
     ]
     by = [name for name in order if name in offenders.columns]
-    return (offenders.sort(*by, nulls_last=True) if by else offenders).head(OFFENDERS_SHOWN)
+    by += [name for name in offenders.columns if name not in by]
+    return offenders.sort(*by, nulls_last=True).head(OFFENDERS_SHOWN)
 
 
 _FILES_SENTENCE = "Every file is the one the manifest lists: there, of its table, and with the same bytes"
@@ -356,7 +357,7 @@ def _domains_in_range(part: Part) -> pl.DataFrame:
     domain = part.domains("update_domain")
     outside = domain >= UPDATE_DOMAIN_COUNT_MAX
     if part.column("fault_domain") is not None:
-        outside = outside | (part.domains("fault_domain") == NO_DOMAIN)
+        outside = outside | (part.domains("fault_domain") >= UPDATE_DOMAIN_COUNT_MAX)
     return part.vms.filter(pl.Series((part.set_row >= 0) & outside)).select("vm_row")
 
 
@@ -804,6 +805,12 @@ def _not_serialised(whole: Whole) -> pl.DataFrame:
     """A stage starts at the first instant at which no other keeps it out."""
     late = whole.calendar.filter(pl.col("start_ms") > pl.col("first_ms"))
     return late.select(*STAGE, "asked_ms", "start_ms", first_ms="first_ms", problem=pl.lit("starts late"))
+
+
+@_rule("R50", "cell", over="unstarted", needs="stages summary pairs")
+def _never_started(cell: Cell) -> pl.DataFrame:
+    """A stage that never starts had nobody to hit when it was asked for, or no room before the horizon."""
+    return cell.unstarted.filter("is_hittable").drop("is_hittable").with_columns(problem=pl.lit("never started"))
 
 
 @_rule("R50", "run", over="calendar", needs="stages summary pairs")

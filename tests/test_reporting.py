@@ -1031,10 +1031,10 @@ def test_remedies_are_counted_over_the_vms_hit(tmp_path, seed):
             "leaving_out": 0,
             "self_service": len(over),
         }
-        # What `where` says, read back: who is still selected is who is not counted as left out.
+        # What `where` says, read back: of those hit, who is still selected is who is not counted as left out.
         toml = next(remedy.toml for remedy in each.remedies if remedy.name == "leaving_out")
         words = tomllib.loads(toml)["where"]["workload"]
-        left_out = [row for row in world.outcomes[campaign] if world.vms[row]["workload"] not in words]
+        left_out = [row for row in world.events[campaign] if world.vms[row]["workload"] not in words]
         assert each.left_out_count == len(left_out)
         assert set(words) == {world.vms[row]["workload"] for row in world.outcomes[campaign]} - {workload, None}
 
@@ -1284,12 +1284,18 @@ def test_ones_own_vms_among_strangers(tmp_path, seed, outputs):
             hours = Counter(start_ms // 3_600_000 for start_ms, _ in events.values())
             curve = next(each["hours"] for each in found.to_dict()["campaigns"] if each["campaign"] == campaign)
             assert {each["hour"]: each["hourly_start_count"] for each in curve} == hours
-            applications = world.groups("application", ours)
+            applications = world.groups("application", range(len(world.vms)))
+            asked = {world.vms[row]["application"] for row in ours} - {None}
             shown = next(each for each in found.to_dict()["campaigns"] if each["campaign"] == campaign)["applications"]
             counted = {each["application"]: each["figures"]["vm_count"] for each in shown}
             assert counted == {
-                key: len(rows) for key, rows in applications.items() if key is not None and set(rows) & events.keys()
+                key: len(rows)
+                for key, rows in applications.items()
+                if key in asked and set(rows) & world.events[campaign].keys()
             }
+            # Whole, whoever is looked at.
+            of_all = next(each for each in whole.to_dict()["campaigns"] if each["campaign"] == campaign)["applications"]
+            assert shown == [each for each in of_all if each["application"] in asked]
         assert expected.items() <= figures_found.items()
         of_whole = values(whole.frame, "campaign", campaign)
         assert {name: figures_found[name] for name in figures_found.keys() & set(OF_WHOLE)} == {

@@ -55,6 +55,7 @@ COLUMNS = {
     "vm": pa.int64(),
     "workload": pa.dictionary(pa.int32(), pa.string()),
     "application": pa.string_view(),
+    "cluster": pa.string(),
     "update_domain": pa.uint8(),
     "vcpus": pa.float64(),
     "dynamic_ip": pa.bool_(),
@@ -383,7 +384,7 @@ BAD_CAMPAIGN_LINES = {
 }
 PRESETS_RULE = "must be one of 'azure-2017', 'azure-2024'"
 HEAD = 'name = "a"\nstart = 2026-12-01T00:00:00Z\n'
-MIN_UP_RULE = "must be 'majority', a count from 1, or a ratio above 0.0 and up to 1.0"
+MIN_UP_RULE = "must be 'majority', a count from 1, or a ratio above 0.0 and up to 1.0 of at most 9 decimals"
 NAME_RULE = "name: must be 1 to 100 letters, digits, '-' or '_'"
 BAD_TOPS = {
     'start = 2026-12-01T00:00:00Z\n[[campaign]]\nname="x"': ["t.toml: name: is needed"],
@@ -1016,7 +1017,7 @@ VALUES = {
     "local = 2026-12-01T00:00:00Z": "local: must be a column of texts, numbers, instants, or true and false,"
     " got one of timestamp[ms]",
     'workloads = "web"': "workloads: must be a column of the fleet, got 'workloads'; did you mean 'workload'?",
-    "colour = 1": "colour: must be a column of the fleet, got 'colour'",
+    "hue = 1": "hue: must be a column of the fleet, got 'hue'",
 }
 
 
@@ -1036,7 +1037,7 @@ tolerance = {{ weeb = "5s", web = "5s", streaming = "5s" }}
 quorum = {{ by = "application", min_up = 2 }}
 {MINIMAL}
 regions = ["westuss"]
-where = {{ workload = 3, colour = "red" }}
+where = {{ workload = 3, hue = "red" }}
 length = {{ min = "1s", max = "2s", by_family = {{ Ms = "5s", Dsv5 = "5s", Lsv2 = "5s" }} }}
 """
     columns = {"vm": pa.int64(), "workload": pa.string()}
@@ -1046,7 +1047,7 @@ length = {{ min = "1s", max = "2s", by_family = {{ Ms = "5s", Dsv5 = "5s", Lsv2 
         "1: tolerance.streaming: must be a workload of the fleet, got 'streaming'",
         "2: quorum.by: needs a fleet with a column 'application', got none",
         "10: campaign.hypervisor.where.workload: must be a text, as that column is, got 3",
-        "10: campaign.hypervisor.where.colour: must be a column of the fleet, got 'colour'",
+        "10: campaign.hypervisor.where.hue: must be a column of the fleet, got 'hue'",
         "11: campaign.hypervisor.length.by_family.Ms: must be a family of sizes, got 'Ms'; did you mean 'M'?",
         "9: campaign.hypervisor.regions[0]: must be a region, a geography or '*', got 'westuss';"
         " did you mean 'westus'?",

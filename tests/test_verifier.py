@@ -389,6 +389,17 @@ def ends(campaign: str, vm: int, outcome: str, reason: str = "none") -> Callable
     return change
 
 
+def never_done(plant: Plant) -> None:
+    """A region that was left out is told as updated, though its stage never started."""
+    for vm in plant.vms():
+        if vm["region"] == "north" and plant.outcome_of("late", vm["vm"])["outcome"] == "overdue":
+            ends("late", vm["vm"], "updated")(plant)
+
+
+def odd_fault_domain(plant: Plant) -> None:
+    next(vm for vm in plant.vms() if vm["vm"] == 18)["fault_domain"] = 200
+
+
 def asked(place: int | None = None, **changes: Any) -> Callable[[Plant], None]:
     """The scenario asked for something else: of one campaign, or of all."""
     return lambda plant: (plant.resolved if place is None else plant.campaigns[place]).update(changes)
@@ -494,6 +505,13 @@ LATER_FAULTS = {
     "overdue though it fits": Fault(
         "R13", {"region": "north", "problem": "would have fitted"}, to_tables=asked(horizon_ms=24 * HOUR_MS)
     ),
+    "overdue though it fits to the millisecond": Fault(
+        "R13", {"region": "north", "problem": "would have fitted"}, to_tables=asked(horizon_ms=44_403_000)
+    ),
+    "never done, and told as updated": Fault(
+        "R50", {"campaign": "late", "region": "north", "problem": "never started"}, to_tables=never_done
+    ),
+    "fault domain 200": Fault("R31", {"vm": 18, "fault_domain": 200}, also="R30 R33", to_tables=odd_fault_domain),
     "after the horizon": Fault("R13", {"campaign": "late", "region": "east"}, to_tables=asked(horizon_ms=42_001_999)),
     "fault domains too close": Fault(
         "R28", WALK | {"set": 5, "fault_domain": 2}, also="R74", to_tables=move("walk", [20], -1)

@@ -37,6 +37,7 @@ class Link:
     gap_ms: int
     set: int | str | None
     vm: int | str | None
+    cluster: str | None  # of the set, whose sets walk in step
     domain_count: int
 
     def sentence(self, campaign: str) -> str:
@@ -46,7 +47,8 @@ class Link:
         spent = [f"{duration(value_ms)} of {word}" for value_ms, word in terms if value_ms] or ["nothing"]
         listed = spent[0] if len(spent) == 1 else f"{', '.join(spent[:-1])} and {spent[-1]}"
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
-        what = f"single {self.vm}" if self.set is None else f"set {self.set} ({domains})"
+        walker = f"set {self.set}" if self.cluster is None else f"the sets of cluster {self.cluster}"
+        what = f"single {self.vm}" if self.set is None else f"{walker} ({domains})"
         waiting_ms = self.free_ms - self.end_ms
         emptied = f", then {duration(waiting_ms)} until the last VM it waited for was deleted" if waiting_ms else ""
         return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
@@ -90,7 +92,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
     links: list[Link] = []
     while stage is not None:
         release = _released(files, rows, stage)
-        vm, its_set = _last_of(files, stage)
+        vm, its_set, cluster = _last_of(files, stage)
         asked_ms = _campaign_start_ms(files, stage) if release.cause == "wave" else stage["asked_ms"]
         links.append(
             Link(
@@ -112,6 +114,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
                 gap_ms=stage["last_gap_ms"],
                 set=its_set,
                 vm=vm if its_set is None else None,
+                cluster=cluster,
                 domain_count=stage["last_domain_count"],
             )
         )
@@ -174,13 +177,19 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _last_of(files: RunFiles, stage: dict[str, Any]) -> tuple[int | str | None, int | str | None]:
-    """The user's `vm` and `set` at the stage's `last_vm_row`."""
-    columns = ["vm", *(["set"] if "set" in files.fleet_schema else [])]
+def _last_of(files: RunFiles, stage: dict[str, Any]) -> tuple[int | str | None, int | str | None, str | None]:
+    """The user's `vm` and `set` at the stage's `last_vm_row`, and the cluster whose sets walk in step with it."""
+    of = next(each for each in files.campaigns if each["name"] == stage["campaign"])
+    columns = ["vm", *(name for name in ("set", "cluster") if name in files.fleet_schema)]
+    is_in_step = bool(of.get("sets_in_step")) and {"set", "cluster"} <= set(columns)
     folder = files.path / "fleet" / f"region={stage['region']}"
     for path in sorted(folder.glob("*.parquet")):
         found = scanned(path).filter(pl.col("vm_row") == stage["last_vm_row"]).select(columns).collect()
         if len(found):
             row = found.row(0, named=True)
-            return row["vm"], row.get("set")
-    return None, None
+            clusters = []
+            if is_in_step and row["set"] is not None:
+                of_set = scanned(path).filter(pl.col("set") == row["set"]).select(pl.col("cluster").cast(pl.String))
+                clusters = of_set.unique().collect()["cluster"].to_list()
+            return row["vm"], row.get("set"), clusters[0] if len(clusters) == 1 else None
+    return None, None, None

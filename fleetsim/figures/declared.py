@@ -70,7 +70,10 @@ FIGURES = {
             (*_OF_VMS, "application"),
         ),
         Figure(
-            "last_end_ms", "ms", "when the last impact of the VMs ends, since scenario start", (*_OF_VMS, "application")
+            "last_end_ms",
+            "ms",
+            "when the last unit ends, of applications and groups the last impact, since scenario start",
+            (*_OF_VMS, "application"),
         ),
         Figure("vm_count", "VMs", "VMs in scope, hit or not; of an application: all it has", (*_OF_VMS, "application")),
         Figure("vm_hit_count", "VMs", "VMs in scope that have an event", (*_OF_VMS, "application")),
@@ -99,8 +102,8 @@ FIGURES = {
         Figure(
             "pending_vm_ms",
             "VM-ms",
-            "VMs not yet updated, summed over time: from the campaign's start, or the VM's creation, to its last"
-            " event's end",
+            "time until VMs are updated, summed over those hit: from the campaign's start, or the VM's creation, to its"
+            " last event's end",
             _OF_STAGES,
         ),
         Figure(

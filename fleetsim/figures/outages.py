@@ -5,6 +5,7 @@ So many intervals at a time, whatever the fleet.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def application_outages(
     `deleted`. Columns: `campaign`, `application`, `vm_count` (all it has), `vm_hit_count`, `first_start_ms`,
     `last_end_ms` (since scenario start), `application_out_ms` (all living VMs out), `quorum_lost_ms` (null without
     [quorum] by application), `application_down_ratio_max` and `month_out_ms_max` (the most of application_out_ms
-    within a month of 30 d since scenario start). None where the fleet has no applications or no events were kept.
+    within one of the months of 30 d since scenario start). Where only some VMs are looked at, these are the
+    applications that have one of them, whole. None where the fleet has no applications or no events were kept.
 
     *run* is the folder; with *resolved*, what resolved.toml says or will say, its manifest is not looked at. About
     INTERVALS_AT_ONCE impacts are in memory at a time, besides the rows found.
@@ -109,6 +111,13 @@ def quorum_needed(min_up: str | int | float) -> pl.Expr:
 
 def _applications(files: RunFiles, names: Collection[str]) -> Iterator[pl.DataFrame]:
     """The columns of `application_outages`, but for the campaign, of the campaigns *names* taken together."""
+    if files.only:
+        # Whoever looks at some VMs of an application asks what becomes of it, not of them.
+        own = [files.fleet(path, {"group": "application"}).select("group").unique() for path in files.fleet_paths]
+        asked = pl.concat(in_turn(files, "applications", own))["group"].cast(pl.String).drop_nulls().implode()
+        for rows in _applications(replace(files, only={}), names):
+            yield rows.filter(pl.col("application").is_in(asked))
+        return
     events: dict[Path, list[Path]] = defaultdict(list)
     for part in files.parts("events"):
         if part.campaign in names:

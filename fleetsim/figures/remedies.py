@@ -80,7 +80,7 @@ def intolerances(files: RunFiles) -> list[Intolerance]:
     found = []
     for campaign in files.campaigns if counted else ():
         own = pl.concat(counted).filter(campaign=campaign["name"])
-        scope = dict(own.group_by("workload").agg(pl.col("vm_count").sum()).sort("workload").rows())
+        scope = dict(own.group_by("workload").agg(pl.col("is_hit").sum()).sort("workload").rows())
         for (workload,), rows in own.group_by("workload"):
             over_count = int(rows["is_over"].sum())
             known = rows.filter(pl.col("tolerance_ms").is_not_null() & (pl.col("is_hit") > 0))
@@ -89,7 +89,7 @@ def intolerances(files: RunFiles) -> list[Intolerance]:
                     Intolerance(
                         campaign=campaign["name"],
                         workload=workload,
-                        vm_count=scope[workload],
+                        vm_count=int(rows["vm_count"].sum()),
                         vm_hit_count=int(rows["is_hit"].sum()),
                         over_tolerance_count=over_count,
                         tolerance_ms_min=int(min(known["tolerance_ms"])),
@@ -105,7 +105,7 @@ def intolerances(files: RunFiles) -> list[Intolerance]:
 def _remedies(
     files: RunFiles, campaign: dict[str, Any], workload: str | None, rows: pl.DataFrame, scope: dict[str | None, int]
 ) -> Iterator[Remedy]:
-    """What helps the VMs hit of *rows*: counts by what they stand. *scope*: VMs selected, by workload."""
+    """What helps the VMs hit of *rows*: counts by what they stand. *scope*: VMs hit, by workload."""
     tolerance_ms, can_migrate = pl.col("tolerance_ms"), pl.col("can_migrate")
     over_count = int(rows["is_over"].sum())
 

@@ -475,7 +475,8 @@ def _kinds(batch: pa.RecordBatch) -> npt.NDArray[np.int8]:
     if "set_kind" not in batch.schema.names:
         return np.zeros(batch.num_rows, np.int8)
     column = batch.column("set_kind")
-    code_of = np.array([*(SET_KINDS.index(word) for word in column.dictionary.to_pylist()), 0], np.int8)
+    codes_of = {word: code for code, word in enumerate(SET_KINDS)}  # another word is a problem that is told of
+    code_of = np.array([*(codes_of.get(word, 0) for word in column.dictionary.to_pylist()), 0], np.int8)
     codes: npt.NDArray[np.int8] = code_of[column.indices.fill_null(len(code_of) - 1).to_numpy()]
     return codes
 

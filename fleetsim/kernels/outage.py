@@ -67,7 +67,7 @@ def sweep_sets(vm_offsets, reason, created_ms, deleted_ms, start_ms, end_ms, nee
 
     Reads    vm_offsets   int64[S+1]  VMs of each set
              reason       int8[S]     from `weigh_sets`
-             created_ms   int64[V]    0 where it always was
+             created_ms   int64[V]    -NEVER_MS where it always was
              deleted_ms   int64[V]    NEVER_MS where it is not
              start_ms     int64[V]    NEVER_MS where a VM is not hit
              end_ms       int64[V]
