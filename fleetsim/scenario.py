@@ -516,6 +516,7 @@ def _unlike(dtype: "pa.DataType", values: Sequence[object]) -> Iterator[str]:
         low, high = -(2**bits) if types.is_signed_integer(dtype) else 0, 2**bits - 1
         rule, wanted = f"an integer from {low} to {high}", (int,)
     elif types.is_floating(dtype):
+        low, high = -(2**53), 2**53  # of whole numbers: beyond, a column of floats has only some
         rule, wanted = "a number", (int, float)
     elif types.is_timestamp(dtype) and dtype.tz is not None:
         rule, wanted = "a time with a time zone", (datetime,)

@@ -359,7 +359,7 @@ SUMMARY_FIGURES = {
     "no_guarantee_count": "sets with VMs in scope that are not promised a VM that stays up",
     "quorum_lost_ms": "milliseconds without quorum, summed over sets, or over applications (region `*`)",
     "application_out_ms": "milliseconds in which all living VMs of an application were out, summed (region `*`)",
-    "longest_ms": "longest walk of a set or single from its own first start: no order can be shorter",
+    "longest_ms": "longest walk of a set or single from its first start: no order is shorter unless VMs are deleted",
     "last_vm_row": "first vm_row of the set or single that ended last",
     "last_spread_ms": "of that set or single: waited at random within `spread`",
     "last_work_ms": "of that set or single: units held, summed",

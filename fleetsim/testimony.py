@@ -826,9 +826,10 @@ class _Calendar:
         assert other.start_ms is not None
         if other.start_ms != at_ms:
             return other.start_ms < at_ms
-        # What a wave releases at an instant is tried after what was asked for before it.
+        # What a wave releases at an instant is tried after what was asked for before it, and in turn within the wave.
         is_just_released = stage.wave > 1 and stage.asked_ms == at_ms
-        return other.turn < stage.turn or is_just_released
+        is_of_its_wave = (other.campaign.place, other.wave) == (stage.campaign.place, stage.wave)
+        return other.turn < stage.turn or (is_just_released and not is_of_its_wave)
 
     @lazily
     def _release_ms(self) -> dict[tuple[int, int], int]:

@@ -355,10 +355,11 @@ def _fleet_lives(part: Part) -> pl.DataFrame:
 def _domains_in_range(part: Part) -> pl.DataFrame:
     """Every VM of a set has an update domain from 0 to 19, so a set has at most 20, and a fault domain if any has."""
     domain = part.domains("update_domain")
-    outside = domain >= UPDATE_DOMAIN_COUNT_MAX
+    vms, outside = part.vms.select("vm_row"), domain >= UPDATE_DOMAIN_COUNT_MAX
     if part.column("fault_domain") is not None:
-        outside = outside | (part.domains("fault_domain") >= UPDATE_DOMAIN_COUNT_MAX)
-    return part.vms.filter(pl.Series((part.set_row >= 0) & outside)).select("vm_row")
+        fault_domain = part.domains("fault_domain")
+        vms, outside = vms.with_columns(fault_domain=fault_domain), outside | (fault_domain >= UPDATE_DOMAIN_COUNT_MAX)
+    return vms.filter(pl.Series((part.set_row >= 0) & outside))
 
 
 @_rule("R32", "part", over="assigned")

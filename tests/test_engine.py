@@ -325,6 +325,18 @@ CASES = {
             asked("c", where={"vm": (2,)}, start_ms=30_000),
         ),
     ),
+    # Released at once, westeurope goes first, and finds no room; only then northeurope keeps it out. So VM 3 is overdue
+    # though it is gone when northeurope's lag is over.
+    "no room for the first of a wave, whose pair then starts": scene_of(
+        (
+            *(Vm(i, "westeurope", "s", i) for i in range(3)),
+            Vm(3, "westeurope", deleted_ms=60_000),
+            Vm(4, "northeurope"),
+            *(Vm(i, "italynorth", "t", i) for i in (5, 6)),
+        ),
+        (asked("a", waves=(("italynorth",), ("*",)), pair_lag_ms=86_400_000, pair_order="most_vms_first"),),
+        horizon_ms=30_000,
+    ),
     # Pair groups that wait for each other in one campaign are independent in the other.
     "waves of one campaign couple the regions of another": scene_of(
         (Vm(1, "northeurope"), Vm(2, "westeurope"), Vm(3, "italynorth")),

@@ -151,6 +151,7 @@ class _Inventory:
         self._paths = {column: [_steps(path) for path in found] for column, found in paths.items()}
         self._converters = {column: _converter(column) for column in ("vm", *self.values)}
         self._told: dict[tuple[int, bool, bool], str] = {}
+        self._viewed: set[int] = set()  # rows whose instance view was met
         self._links: dict[tuple[str, bool], list[Page]] = {}
         self._ended: set[tuple[str, bool]] = set()
         self._empty_end_count = 0
@@ -214,9 +215,14 @@ class _Inventory:
             self.findings.add("twice", vm, sentence)
         self.has_model[row] |= has_size or not has_view
         self.has_status[row] |= has_view
+        is_viewed = isinstance(told.get("instanceView"), dict)
         for column, value in found.items():
-            if value is not None and self.values[column][row] is None:
+            # Of two pages, the instance view knows better whether a VM runs.
+            is_better = column == "power_state" and is_viewed and row not in self._viewed
+            if value is not None and (is_better or self.values[column][row] is None):
                 self.values[column][row] = value
+        if is_viewed:
+            self._viewed.add(row)
         told_by = in_scale_set or of_subscription
         return told_by[1] if told_by else "", has_view and not has_size
 
