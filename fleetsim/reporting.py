@@ -68,7 +68,7 @@ def report(
     columns_of = (each.split(",") if isinstance(each, str) else each for each in asked)
     groupings = list(dict.fromkeys(tuple(dict.fromkeys(columns)) for columns in columns_of))
     bounds_ms = {figures.pause_ms(each) for each in ([timeouts] if isinstance(timeouts, str) else timeouts)}
-    files.check_columns(dict.fromkeys(column for columns in groupings for column in columns))
+    files.check_columns("by", dict.fromkeys(column for columns in groupings for column in columns))
     narrow = replace(files.narrowed(_wanted(only)), progress=progress)
     try:
         return _summed_up(narrow, groupings, sorted(bounds_ms.union(figures.PAUSE_BOUNDS_MS)))
@@ -511,8 +511,15 @@ class Report:
                 for row in own.head(APPLICATIONS_SHOWN).iter_rows(named=True)
             ],
             together_count=2,
-            notes=[f"... {more:,} more"] if more > 0 else [],
+            notes=[*([f"... {more:,} more"] if more > 0 else []), *self._idle_quorum(own)],
         )
+
+    def _idle_quorum(self, applications: pl.DataFrame) -> "Iterator[str]":
+        """That a count of VMs is more than any application has, for it was perhaps meant as a share."""
+        quorum = self.files.resolved.get("quorum", {})
+        most, min_up = int(applications["vm_count"].max()), quorum.get("min_up")  # type: ignore[arg-type]
+        if quorum.get("by") == "application" and isinstance(min_up, int) and most < min_up:
+            yield f"no application hit has the {min_up:,} VMs that quorum.min_up asks for, so none is without quorum"
 
     def _intolerance_blocks(self, campaign: str) -> "Iterator[Block]":
         """Workloads paused longer than they stand, side by side, and what helps each."""

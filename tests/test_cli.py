@@ -774,9 +774,9 @@ def test_unknown_columns_of_a_report_are_told_at_once(refused, made):
     run = made / "run"
 
     assert refused("report", run, "--by", "sise", "--by", "region,upd_domain", "--by", "colour") == [
-        f"{run}: must be a column of the fleet, got 'sise'; did you mean 'size'?",
-        f"{run}: must be a column of the fleet, got 'upd_domain'; did you mean 'update_domain'?",
-        f"{run}: must be a column of the fleet, got 'colour';"
+        "by: must be a column of the fleet, got 'sise'; did you mean 'size'?",
+        "by: must be a column of the fleet, got 'upd_domain'; did you mean 'update_domain'?",
+        "by: must be a column of the fleet, got 'colour';"
         " known: vm, region, set, update_domain, fault_domain, size, vm_row, vm_key, is_fault_domain_assigned",
     ]
 

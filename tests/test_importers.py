@@ -509,6 +509,32 @@ def test_all_that_is_wrong_is_told_at_once(refused, given):
     assert sorted(places) == [f"in/{name}" for name in ("cut.json", "error.json", *["vms.json"] * 4, "vms2.csv")]
 
 
+def test_a_column_that_is_nearly_a_known_one_is_told(imported):
+    told, made = imported(API, columns={"aplication": "tags.app", "owner": "tags.app"})
+
+    assert [warning for warning in told.warnings if warning.startswith("map")] == [
+        "map: 'aplication' is kept as a column of your own; did you mean 'application'?"
+    ]
+    assert made["aplication"].equals(made["owner"].alias("aplication"))
+
+
+@pytest.mark.parametrize("pages", [("list.json", "status.json"), ("status.json", "list.json")])
+def test_an_instance_view_knows_better_whether_a_vm_runs(imported, tmp_path, pages):
+    listed = {"id": "/subscriptions/s/vm", "location": "eastus", "hardwareProfile": {"vmSize": "Standard_D2s_v3"}}
+    view = {"statuses": [{"code": "PowerState/stopped"}]}
+    found = {
+        "list.json": [listed | {"powerState": "VM running"}],
+        "status.json": [{"id": "/subscriptions/s/vm", "location": "eastus", "instanceView": view}],
+    }
+    for number, page in enumerate(pages):
+        (tmp_path / "pages").mkdir(exist_ok=True)
+        (tmp_path / "pages" / f"{number}-{page}").write_text(json.dumps(found[page]))
+
+    _, made = imported(tmp_path / "pages")
+
+    assert made["power_state"].to_list() == ["stopped"]
+
+
 # ---- The command line ----------------------------------------------------------------------------------------
 
 

@@ -123,3 +123,18 @@ def test_g14_a_scale_set_goes_one_domain_at_a_time(hit):
         turns = spans(walk, "update_domain")
         assert sorted(turns["update_domain"]) == [0, 1, 2, 3, 4]
         assert (turns["start_at"].shift(-1) >= turns["end_at"]).drop_nulls().all()
+
+
+def test_g6_a_quorum_nobody_can_have_is_told(hit, tmp_path):
+    quorum = {"quorum": {"by": "application", "min_up": 90}}
+    hit(vms_of(4, application="shop"), scenario=quorum)
+
+    told = fleetsim.report(tmp_path / "run").text("markdown")
+    assert "no application hit has the 90 VMs" in told
+
+
+def test_g12_who_is_left_without_the_update_is_told(hit, tmp_path):
+    hit(vms_of(4, set="web"), scenario={"horizon": "1min"})
+
+    told = fleetsim.report(tmp_path / "run").text("markdown")
+    assert "4 VMs overdue: in eastus the campaign would have ended after the horizon" in told

@@ -113,7 +113,7 @@ class RunFiles:
 
         Raise `InputError` for an unknown column, or where no VM of the fleet is left.
         """
-        self.check_columns(only)
+        self.check_columns("only", only)
         narrow = replace(self, only={column: tuple(dict.fromkeys(values)) for column, values in only.items()})
         if only and not any(narrow.fleet(path, {}).head(1).collect().height for path in self.fleet_paths):
             asked = " and ".join(f"{column}={' or '.join(values)}" for column, values in narrow.only.items())
@@ -203,11 +203,11 @@ class RunFiles:
             found.append(((names.index(campaign), iteration, vm_row), part))
         return [part for _, part in sorted(found, key=lambda each: each[0])]
 
-    def check_columns(self, columns: Iterable[str]) -> None:
-        """Raise `InputError` naming each of *columns* the fleet does not have."""
+    def check_columns(self, option: str, columns: Iterable[str]) -> None:
+        """Raise `InputError` naming each of *columns*, asked for as *option*, that the fleet does not have."""
         known = self.fleet_schema.names()
         if problems := [
-            f"{self.path}: must be a column of the fleet, got '{column}'"
+            f"{option}: must be a column of the fleet, got '{column}'"
             + (nearest(column, known) or f"; known: {', '.join(known)}")
             for column in columns
             if column not in known
@@ -230,7 +230,7 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
     """
     files = RunFiles.open(run)
     wanted = [columns] if isinstance(columns, str) else list(columns)
-    files.check_columns(wanted)
+    files.check_columns("columns", wanted)
     if not files.has("events"):
         raise InputError(f"{files.path}: must have kept its events, got [outputs] events = false")
 

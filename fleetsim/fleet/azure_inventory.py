@@ -59,6 +59,7 @@ _DOMAIN_COUNTS = {"update_domain": UPDATE_DOMAIN_COUNT_DEFAULT, "fault_domain": 
 _FROM_SIZE = ("vcpus", "memory_gib", "temp_disk_gib")
 _ITEMS_LOOKED_INTO = 1000  # of a page, for the paths it might have been asked for
 _WORDS_TOLD = 5
+_MISSPELT = 0.8  # as near to a known column is not a column of one's own, mostly
 
 # A path as it is followed: each step, and all that is left from it on, since names of tags may have dots.
 _Steps = tuple[tuple[str, str], ...]
@@ -251,7 +252,11 @@ class _Inventory:
         return self._converters[column](value)
 
     def warnings(self) -> Iterator[str]:
-        """Pages that lead on to others, where none of those given can be the last."""
+        """Columns that are perhaps misspelt; pages that lead on to others, where none given can be the last."""
+        for column in self._asked:
+            near = nearest_name(column, FLEET.names(), cutoff=_MISSPELT)
+            if near is not None and near != column:
+                yield f"map: '{column}' is kept as a column of your own; did you mean '{near}'?"
         open_ends = [pages[-1] for key, pages in self._links.items() if key not in self._ended]
         if len(open_ends) > self._empty_end_count:
             for page in open_ends:

@@ -108,7 +108,7 @@ class PreparedFleet:
     def render(self, console: "Console") -> None:
         """Print the facts to *console*."""
         facts = [
-            ("VMs", f"{self.vm_count:,} in {len(self.regions):,} regions"),
+            ("VMs", f"{self.vm_count:,} in {len(self.regions):,} region{'s' if len(self.regions) > 1 else ''}"),
             ("sets", f"{self.set_count:,}, and {self.single_count:,} VMs in none"),
             ("digest", self.fleet_digest),
             *(("invented", sentence) for sentence in self.invented),
