@@ -1178,7 +1178,7 @@ class Walks:
 
     @lazily
     def walk_frame(self) -> pl.DataFrame:
-        """Sets and clusters: walk_row, domain_count, length_ms_min, length_ms_max, is_left (nobody is deleted)."""
+        """Sets and clusters: walk_row, domain_count."""
         rows = np.flatnonzero(self.walk["is_set"])
         return pl.DataFrame({"walk_row": rows, "domain_count": self.domain_count[rows]})
 

@@ -207,7 +207,7 @@ class _Batch:
 
 
 class _Writing:
-    """The writing of one run. The coordinating thread does all but `_block`."""
+    """The writing of one run. The coordinating thread does all but `_block` and what it hands on to the disk."""
 
     def __init__(self, folder: RunFolder, prepared: PreparedFleet, resolved: Resolved, relation: Relation) -> None:
         self.folder = folder

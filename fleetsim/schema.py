@@ -350,7 +350,7 @@ SUMMARY_FIGURES = {
     "free_ms": "when its region was free again: end_ms, or later where a waiting unit lost all its VMs",
     "first_start_ms": "its first unit's start",
     "vm_hit_count": "VMs with an event",
-    "pending_vm_ms": "VM-milliseconds not yet updated: from the campaign's start to each VM's last event's end",
+    "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end",
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",
     "single_count": "singles it updated",

@@ -331,7 +331,7 @@ def _fleet_divided(whole: Whole) -> pl.DataFrame:
 
 @_rule("fleet", "run", over="fleet_digest")
 def _fleet_asked_for(whole: Whole) -> pl.DataFrame:
-    """The fleet is the one the manifest names by its digest."""
+    """The fleet is the one the manifest names by its digest, as its parts state theirs."""
     problem = pl.lit("fleet_digest is not that of its parts")
     return whole.fleet_digest.filter(pl.col("found") != pl.col("expected")).with_columns(problem=problem)
 
