@@ -510,7 +510,7 @@ class Cell:
         vm_row = self.part.vms.select("vm_row")
         if stage is None or stage.start_ms is not None or stage.overdue_count:
             return vm_row.head(0).with_columns(asked_ms=pl.lit(0), is_hittable=pl.lit(value=False))
-        is_hittable = pl.Series(self.hittable_at(stage.judged_ms))
+        is_hittable = pl.Series(self.hittable_at(stage.judged_ms) & ~self._gone_unhit)
         told = vm_row.with_columns(asked_ms=pl.lit(stage.judged_ms), is_hittable=is_hittable)
         return told.filter(pl.Series(self.selected))
 
@@ -547,7 +547,18 @@ class Cell:
                 outcome[goes & is_left] = Outcome.DELETED
             else:
                 may_be_deleted = goes
+            gone = self._gone_unhit
+            outcome[gone & self.hittable_at(stage.judged_ms)] = Outcome.DELETED
+            may_be_deleted |= gone
         return outcome, reason, may_be_deleted
+
+    @property
+    def _gone_unhit(self) -> Bools:
+        """VMs deleted before their stage, that never started, was found to come too late."""
+        if self.stage is None or self.stage.given_up_ms is None or self.part.lifetimes is None:
+            return np.zeros(len(self.part.vms), np.bool_)
+        gone: Bools = self.part.lifetimes[1] <= self.stage.given_up_ms
+        return gone
 
     # How it walked
 

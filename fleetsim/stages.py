@@ -186,8 +186,13 @@ class _Calendar:
                 self.waiting.remove(stage)
                 start = Decided(stage, now_ms, Verdict.AT_WORK, is_pair_last and free_ms > stage.asked_ms)
                 if stage.asked_ms < now_ms and not self.is_anyone_hit(stage, now_ms):
-                    decided.append(start)  # all it could hit were deleted while it waited
-                    self._end(stage, now_ms)
+                    # All it could hit were deleted while it waited: it takes no time, but that must be left.
+                    if now_ms > self.horizon_ms:
+                        decided.append(Decided(stage, now_ms, Verdict.NO_ROOM))
+                        self._over(stage, now_ms)
+                    else:
+                        decided.append(start)
+                        self._end(stage, now_ms)
                     is_settled = False
                     break
                 if now_ms + stage.length_ms_max > self.horizon_ms:

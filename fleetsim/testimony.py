@@ -728,6 +728,7 @@ class Stage:
     rank: int
     is_told: bool  # by the summary: else `start_ms` is that of the first impact, or the earliest there could be
     judged_ms: int = 0  # when it started, or was found never to
+    given_up_ms: int | None = None  # when, had all it could hit been deleted meanwhile, it was too late for it
 
     @property
     def key(self) -> tuple[int, int]:
@@ -758,11 +759,17 @@ class _Calendar:
         for stage in started:
             self._started.setdefault(stage.region, []).append(stage)
         for key, stage in self.stages.items():
+            given_up_ms = None
             if stage.start_ms is not None:
                 judged_ms = stage.start_ms
-            else:  # overdue: when it could first have started; else nobody was there to hit when it was asked for
-                judged_ms = self.first_ms(stage) if stage.overdue_count else stage.asked_ms
-            self.stages[key] = replace(stage, judged_ms=judged_ms)
+            elif stage.overdue_count:  # when it could first have started
+                judged_ms = self.first_ms(stage)
+            else:
+                # Nobody was there to hit when it was asked for; or nobody was left when it was its turn, too late.
+                judged_ms, first_ms = stage.asked_ms, self.first_ms(stage)
+                is_late = testimony.horizon_ms is not None and first_ms > testimony.horizon_ms
+                given_up_ms = first_ms if is_late else None
+            self.stages[key] = replace(stage, judged_ms=judged_ms, given_up_ms=given_up_ms)
 
     @staticmethod
     def _read(testimony: Testimony) -> dict[tuple[int, int], Stage]:
@@ -826,10 +833,11 @@ class _Calendar:
         assert other.start_ms is not None
         if other.start_ms != at_ms:
             return other.start_ms < at_ms
-        # What a wave releases at an instant is tried after what was asked for before it, and in turn within the wave.
+        if other.campaign.place == stage.campaign.place:
+            return (other.wave, other.turn) < (stage.wave, stage.turn)
+        # What a wave releases at an instant is tried after what was asked for before it.
         is_just_released = stage.wave > 1 and stage.asked_ms == at_ms
-        is_of_its_wave = (other.campaign.place, other.wave) == (stage.campaign.place, stage.wave)
-        return other.turn < stage.turn or (is_just_released and not is_of_its_wave)
+        return other.turn < stage.turn or is_just_released
 
     @lazily
     def _release_ms(self) -> dict[tuple[int, int], int]:
@@ -838,6 +846,14 @@ class _Calendar:
         for stage in self.stages.values():
             wave = stage.campaign.place, stage.wave
             stage_over_ms = stage.judged_ms if stage.start_ms is None else stage.ends_ms
+            if stage.given_up_ms is not None:
+                # Which of both it was, only its VMs tell: the next wave says it as well.
+                baked_ms = stage.given_up_ms + stage.campaign.bake_ms
+                is_next = any(
+                    (other.campaign.place, other.wave, other.asked_ms) == (wave[0], wave[1] + 1, baked_ms)
+                    for other in self.stages.values()
+                )
+                stage_over_ms = stage.given_up_ms if is_next else stage_over_ms
             over_ms[wave] = max(stage_over_ms, over_ms.get(wave, stage_over_ms))
         released: dict[tuple[int, int], int] = {}
         for campaign in {stage.campaign.place: stage.campaign for stage in self.stages.values()}.values():

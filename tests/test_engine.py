@@ -337,6 +337,22 @@ CASES = {
         (asked("a", waves=(("italynorth",), ("*",)), pair_lag_ms=86_400_000, pair_order="most_vms_first"),),
         horizon_ms=30_000,
     ),
+    # italynorth has nobody but who comes later; westeurope finds no room, and that releases its pair within the instant.
+    "no room for a wave, which releases the pair": scene_of(
+        (
+            Vm(1, "italynorth", created_ms=10),
+            *(Vm(i, "westeurope", "s", i) for i in (2, 3)),
+            Vm(4, "northeurope"),
+        ),
+        (asked("b", waves=(("italynorth",), ("westeurope",), ("*",))),),
+        horizon_ms=59_999,
+    ),
+    # When the lag is over northeurope has nobody left, and so needs no time; but the horizon has passed.
+    "nobody is left after the horizon": scene_of(
+        (*(Vm(i, "northeurope", "s", 0, deleted_ms=1) for i in (1, 2)), Vm(3, "westeurope")),
+        (asked("a"), asked("b", waves=(("northeurope",), ("*",)), pair_lag_ms=1)),
+        horizon_ms=30_000,
+    ),
     # Pair groups that wait for each other in one campaign are independent in the other.
     "waves of one campaign couple the regions of another": scene_of(
         (Vm(1, "northeurope"), Vm(2, "westeurope"), Vm(3, "italynorth")),
