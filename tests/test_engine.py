@@ -337,7 +337,7 @@ CASES = {
         (asked("a", waves=(("italynorth",), ("*",)), pair_lag_ms=86_400_000, pair_order="most_vms_first"),),
         horizon_ms=30_000,
     ),
-    # italynorth has nobody but who comes later; westeurope finds no room, and that releases its pair within the instant.
+    # italynorth has only who comes later; westeurope finds no room, which releases its pair within the instant.
     "no room for a wave, which releases the pair": scene_of(
         (
             Vm(1, "italynorth", created_ms=10),
