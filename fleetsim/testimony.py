@@ -833,11 +833,11 @@ class _Calendar:
         assert other.start_ms is not None
         if other.start_ms != at_ms:
             return other.start_ms < at_ms
+        # Within a campaign a wave may be released by the one before being over at once. No other campaign gets in
+        # between: whose stages are tried first has all its waves of an instant tried first.
         if other.campaign.place == stage.campaign.place:
             return (other.wave, other.turn) < (stage.wave, stage.turn)
-        # What a wave releases at an instant is tried after what was asked for before it.
-        is_just_released = stage.wave > 1 and stage.asked_ms == at_ms
-        return other.turn < stage.turn or is_just_released
+        return other.turn < stage.turn
 
     @lazily
     def _release_ms(self) -> dict[tuple[int, int], int]:

@@ -347,6 +347,16 @@ CASES = {
         (asked("b", waves=(("italynorth",), ("westeurope",), ("*",))),),
         horizon_ms=59_999,
     ),
+    # Nothing of "b" gets in between what the waves of "a" try at the start: westeurope has no room for "a", before
+    # "b" takes it.
+    "waves of two campaigns at one instant": scene_of(
+        (*(Vm(i, "westeurope", "s", i) for i in range(3)), Vm(3, "westeurope"), Vm(4, "northeurope")),
+        (
+            asked("a", where={"vm": (0, 1, 2, 4)}, waves=(("italynorth",), ("westeurope",), ("*",))),
+            asked("b", where={"vm": (3,)}, waves=(("italynorth",), ("westeurope",), ("*",))),
+        ),
+        horizon_ms=60_000,
+    ),
     # When the lag is over northeurope has nobody left, and so needs no time; but the horizon has passed.
     "nobody is left after the horizon": scene_of(
         (*(Vm(i, "northeurope", "s", 0, deleted_ms=1) for i in (1, 2)), Vm(3, "westeurope")),
