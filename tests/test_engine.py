@@ -350,10 +350,10 @@ CASES = {
     # Nothing of "b" gets in between what the waves of "a" try at the start: westeurope has no room for "a", before
     # "b" takes it.
     "waves of two campaigns at one instant": scene_of(
-        (*(Vm(i, "westeurope", "s", i) for i in range(3)), Vm(3, "westeurope"), Vm(4, "northeurope")),
+        (*(Vm(i, "westeurope", "s", i) for i in range(3)), Vm(3, "westeurope"), Vm(4, "italynorth")),
         (
-            asked("a", where={"vm": (0, 1, 2, 4)}, waves=(("italynorth",), ("westeurope",), ("*",))),
-            asked("b", where={"vm": (3,)}, waves=(("italynorth",), ("westeurope",), ("*",))),
+            asked("a", where={"vm": (0, 1, 2, 4)}, waves=(("spaincentral",), ("westeurope",), ("*",))),
+            asked("b", where={"vm": (3,)}, waves=(("spaincentral",), ("westeurope",), ("*",))),
         ),
         horizon_ms=60_000,
     ),
