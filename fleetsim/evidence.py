@@ -524,10 +524,12 @@ class Cell:
         stage = self.stage
         if stage is None:
             return outcome, reason, may_be_deleted
-        is_overdue = stage.start_ms is None and stage.overdue_count > 0
+        is_overdue, judged_ms = stage.start_ms is None and stage.overdue_count > 0, stage.judged_ms
+        if stage.given_up_ms is not None and self._is_given_up(stage.given_up_ms):
+            is_overdue, judged_ms = True, stage.given_up_ms
         if is_overdue:
             outcome[:], reason[:] = Outcome.OVERDUE, Reason.NO_ROOM_IN_CALENDAR
-        lives = self.part.lives(stage.judged_ms)
+        lives = self.part.lives(judged_ms)
         if self.campaign.kind not in IMPACTS:
             outcome[lives], reason[lives] = Outcome.UNAFFECTED, Reason.NO_IMPACT
         else:
@@ -536,9 +538,9 @@ class Cell:
         if self.part.lifetimes is not None:
             created_ms, deleted_ms = self.part.lifetimes
             if not is_overdue:
-                outcome[created_ms > stage.judged_ms] = Outcome.ALREADY_UPDATED
-                reason[created_ms > stage.judged_ms] = Reason.NONE
-            is_gone = deleted_ms <= stage.judged_ms
+                outcome[created_ms > judged_ms] = Outcome.ALREADY_UPDATED
+                reason[created_ms > judged_ms] = Reason.NONE
+            is_gone = deleted_ms <= judged_ms
             outcome[is_gone], reason[is_gone] = Outcome.DELETED, Reason.NONE
             goes = self.hittable & (deleted_ms < NEVER_MS)
             if "events" in self.part.listing.readable:
@@ -547,10 +549,21 @@ class Cell:
                 outcome[goes & is_left] = Outcome.DELETED
             else:
                 may_be_deleted = goes
-            gone = self._gone_unhit
-            outcome[gone & self.hittable_at(stage.judged_ms)] = Outcome.DELETED
-            may_be_deleted |= gone
         return outcome, reason, may_be_deleted
+
+    def _is_given_up(self, given_up_ms: int) -> bool:
+        """Whether the stage had somebody to hit when asked for: where none was here, who came later tells."""
+        assert self.stage is not None
+        if self.campaign.kind not in IMPACTS:
+            return False
+        if self.hittable_at(self.stage.asked_ms).any():
+            return True
+        if self.part.lifetimes is None or not self.testimony.has_outcomes:
+            return False
+        created_ms, told = self.part.lifetimes[0], self.outcomes.filter(pl.col("place") >= 0)
+        came = (self.stage.asked_ms < created_ms) & (created_ms <= given_up_ms)
+        is_told = came[told["place"].to_numpy()]
+        return bool((told["outcome_code"].to_numpy()[is_told] != Outcome.ALREADY_UPDATED).any())
 
     @property
     def _gone_unhit(self) -> Bools:

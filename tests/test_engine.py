@@ -359,7 +359,11 @@ CASES = {
     ),
     # When the lag is over northeurope has nobody left, and so needs no time; but the horizon has passed.
     "nobody is left after the horizon": scene_of(
-        (*(Vm(i, "northeurope", "s", 0, deleted_ms=1) for i in (1, 2)), Vm(3, "westeurope")),
+        (
+            *(Vm(i, "northeurope", "s", 0, deleted_ms=1) for i in (1, 2)),
+            Vm(3, "westeurope"),
+            Vm(4, "northeurope", created_ms=10, deleted_ms=20),
+        ),
         (asked("a"), asked("b", waves=(("northeurope",), ("*",)), pair_lag_ms=1)),
         horizon_ms=30_000,
     ),
