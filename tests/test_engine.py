@@ -284,9 +284,9 @@ def asked(name: str, **meant) -> Request:
     return Request(keys, Campaign(name, constant(30_000), **meant))
 
 
-def unfrozen(name: str, *sizes: str) -> Request:
+def unfrozen(name: str, *sizes: str, **meant) -> Request:
     """A campaign over a fleet of which *sizes* cannot keep their memory."""
-    request = asked(name)
+    request = asked(name, **meant)
     return replace(request, meant=replace(request.meant, cannot_freeze=frozenset(sizes)))
 
 
@@ -363,8 +363,12 @@ CASES = {
             *(Vm(i, "northeurope", "s", 0, deleted_ms=1) for i in (1, 2)),
             Vm(3, "westeurope"),
             Vm(4, "northeurope", created_ms=10, deleted_ms=20),
+            Vm(5, "northeurope", created_ms=10, size="Standard_M64s"),
         ),
-        (asked("a"), asked("b", waves=(("northeurope",), ("*",)), pair_lag_ms=1)),
+        (
+            unfrozen("a", "Standard_M64s"),
+            unfrozen("b", "Standard_M64s", waves=(("northeurope",), ("*",)), pair_lag_ms=1),
+        ),
         horizon_ms=30_000,
     ),
     # Pair groups that wait for each other in one campaign are independent in the other.
