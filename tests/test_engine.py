@@ -357,6 +357,10 @@ CASES = {
         ),
         horizon_ms=60_000,
     ),
+    "gone in the instant in which its domain would start": scene_of(
+        (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1, deleted_ms=30_000), Vm(3, "italynorth", "s", 2)),
+        (asked("a", update_domain_order="sequential"),),
+    ),
     # When the lag is over northeurope has nobody left, and so needs no time; but the horizon has passed.
     "nobody is left after the horizon": scene_of(
         (
