@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import TypeVar
 
@@ -23,8 +24,8 @@ from fleetsim.fleet.order import keys_of
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
-from fleetsim.scenario import Campaign, FleetFacts, Quorum, Resolved, Scenario, resolve
-from fleetsim.schema import NEVER_MS, NO_ROW, Outcome, Reason, Walk
+from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, resolve
+from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Outcome, Reason, Walk
 from fleetsim.tables import to_numpy
 
 Int64s = npt.NDArray[np.int64]
@@ -75,7 +76,11 @@ class Scope:
     def is_plain(self) -> bool:
         """Whether every VM is hit, as the parts stand."""
         return self.is_whole and not (
-            self.profile_of_size or self.quorum or self.campaign.sets_in_step or self.walks_fault_domains
+            self.profile_of_size
+            or self.quorum
+            or self.campaign.sets_in_step
+            or self.walks_fault_domains
+            or self.campaign.caps
         )
 
     @property
@@ -95,8 +100,8 @@ class Scope:
 
     @property
     def needs_region(self) -> bool:
-        """Whether the parts of a region can affect one another: a cluster may have VMs in several."""
-        return self.campaign.sets_in_step
+        """Whether the parts of a region can affect one another: a cluster, or what a cap limits, may be in several."""
+        return self.campaign.sets_in_step or bool(self.campaign.caps)
 
     @property
     def columns(self) -> list[str]:
@@ -106,7 +111,21 @@ class Scope:
         wanted += ["size"] * bool(self.cannot_freeze_sizes or self.profile_of_size)
         wanted += ["fault_domain"] * self.walks_fault_domains
         wanted += ["cluster"] * self.campaign.sets_in_step
+        wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         return list(dict.fromkeys(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the C caps of a campaign make of some VMs; G groups, each a region, zone or cluster under one cap."""
+
+    group: Int64s  # [C, V] of each VM, -1 for none
+    most: Int64s  # [G] VMs or hosts that may be worked on at once
+    counts_hosts: Bools  # [C]
+
+    def of(self, rows: Int64s) -> "Limits":
+        """The same of some of the VMs."""
+        return Limits(np.ascontiguousarray(self.group[:, rows]), self.most, self.counts_hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +140,7 @@ class Vms:
     fault_domain: npt.NDArray[np.uint8] | None = None  # [V] None: update domains are walked
     cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster each walks with, -1 for none; [clusters] their keys
     profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
+    limits: Limits | None = None  # None: no caps
 
     @property
     def vm_offsets(self) -> Int64s:
@@ -156,6 +176,7 @@ class Cut:
     rows: Int64s  # [V] of the parts
     deleted_ms: Int64s | None
     profile: npt.NDArray[np.uint8] | None
+    limits: Limits | None
     domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
     is_hit: Bools  # of all VMs, as the parts stand
 
@@ -218,6 +239,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         fault_domain=to_numpy(column["fault_domain"].fill_null(0)) if scope.walks_fault_domains else None,
         cluster=_clusters(column["cluster"], block) if scope.campaign.sets_in_step else None,
         profile=_profiles(column["size"], scope.profile_of_size) if scope.profile_of_size else None,
+        limits=_limits(scope.campaign.caps, column, len(block.vm_key)) if scope.campaign.caps else None,
     )
 
 
@@ -333,6 +355,21 @@ def _profiles(column: pa.ChunkedArray, profile_of_size: Mapping[str, int]) -> np
     return rows[codes]
 
 
+def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int) -> Limits:
+    """What *caps* make of the VMs of a region: ratios are of all of them, whatever their dates and scope."""
+    groups, most = [], [np.empty(0, np.int64)]
+    for cap in caps:
+        name = cap.scope.name.lower()
+        codes = np.zeros(vm_count, np.int64) if cap.scope == CapScope.REGION else _coded(column[name])[0]
+        counts = np.bincount(codes[codes >= 0])
+        groups.append(np.where(codes >= 0, codes + sum(map(len, most)), -1))
+        if isinstance(cap.most, Fraction):
+            most.append(np.maximum(1, counts * cap.most.numerator // cap.most.denominator))
+        else:
+            most.append(np.full(len(counts), cap.most))
+    return Limits(np.stack(groups), np.concatenate(most), np.array([cap.of == "hosts" for cap in caps]))
+
+
 def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False) -> Fates:
     """How the VMs of a stage end that starts (or is over) at *start_ms*, as far as units do not decide it.
 
@@ -409,6 +446,7 @@ def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
         rows,
         None if vms.deleted_ms is None else vms.deleted_ms[rows],
         None if vms.profile is None else vms.profile[rows],
+        None if vms.limits is None else vms.limits.of(rows),
         frozen(np.ascontiguousarray(domain)),
         is_hit,
     )

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Scope, Vms, cut, frozen, hittable, judge
-from fleetsim.kernels import impact, outage, walk
+from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge
+from fleetsim.gating import Units, pass_gate
+from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, NoGuarantee, Outcome, Stream
 
@@ -48,6 +49,7 @@ class Sums:
     last_spread_ms: int = 0
     last_work_ms: int = 0
     last_gap_ms: int = 0
+    last_cap_ms: int = 0
     last_domain_count: int = 0
     hourly: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour -> starts, VM-ms unavailable
     histogram: Int64s = field(default_factory=lambda: np.zeros(impact.HISTOGRAM_BIN_COUNT, np.int64))
@@ -60,6 +62,7 @@ class Sums:
             self.last_spread_ms = other.last_spread_ms
             self.last_work_ms = other.last_work_ms
             self.last_gap_ms = other.last_gap_ms
+            self.last_cap_ms = other.last_cap_ms
             self.last_domain_count = other.last_domain_count
         if other.down_count * self.down_of_count > self.down_count * other.down_of_count:
             self.down_count, self.down_of_count = other.down_count, other.down_of_count
@@ -230,7 +233,10 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     duration_ms = _lengths(block, scope, course, taken.profile)
     unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
     impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
-    walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
+    if taken.limits is not None:
+        walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, taken.deleted_ms)
+    else:
+        walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
     start_ms = _start_vms(block, walked, 0)
 
     _add_up(sums, walked.totals, course.start_ms)
@@ -280,7 +286,12 @@ def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
 
 
 def length_ms_max(campaign: Campaign) -> int:
-    """What a stage of *campaign* takes at most, deletions included: they end no unit later."""
+    """What a stage of *campaign* takes at most, deletions included: they end no unit later.
+
+    Under caps that is as long as all its units one after the other: what it takes must be tried.
+    """
+    if campaign.caps:
+        return NEVER_MS // 2
     longest_ms = max(
         profile.length_ms_max for profile in (campaign.length, *(each for _, each in campaign.family_lengths))
     )
@@ -313,12 +324,8 @@ def _walk(
     """Start the units of *block*: deleted_ms int64[V] where VMs may be gone before."""
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
-    set_count, single_row = len(block.set_key), block.single_row
-    spread, spans = (course.start_ms, campaign.spread_ms), (campaign.work_ms, campaign.update_domain_gap_ms)
-    set_start_ms = _scratch.array("set_start_ms", set_count, np.int64)
-    walk.draw_starts(*spread, *course.draws(Stream.SET_SPREAD), block.set_key, set_start_ms)
-    single_start_ms = _scratch.array("single_start_ms", len(block.vm_key) - single_row, np.int64)
-    walk.draw_starts(*spread, *course.draws(Stream.SINGLE_SPREAD), block.vm_key[single_row:], single_start_ms)
+    single_row, spans = block.single_row, (campaign.work_ms, campaign.update_domain_gap_ms)
+    set_start_ms, single_start_ms = _first_instants(block, campaign, course)
     unit_start_ms = _scratch.array("unit_start_ms", len(block.domain), np.int64)
     walkers = (block.set_offsets, set_start_ms, block.unit_offsets, _priorities(block, campaign, course))
     turn = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
@@ -341,6 +348,75 @@ def _walk(
         totals[walk.LAST_ROW] = single_row + left[totals[walk.LAST_ROW]]
     totals[walk.FREE_MS] = max(totals[walk.FREE_MS], totals[walk.END_MS])
     return _Walked(unit_start_ms, single_start_ms, totals)
+
+
+def _gate(
+    block: Block,
+    campaign: Campaign,
+    course: Course,
+    duration_ms: npt.NDArray[np.uint32],
+    limits: Limits,
+    deleted_ms: Int64s | None,
+) -> _Walked:
+    """`_walk` under caps, which can keep any unit waiting for any other."""
+    set_count, single_row, unit_count = len(block.set_key), block.single_row, len(block.domain)
+    single_count = len(block.vm_key) - single_row
+    walker_start_ms = np.concatenate(_first_instants(block, campaign, course))
+    walker_key = np.concatenate([block.set_key, block.vm_key[single_row:]])
+    draw = np.empty(len(walker_key), np.uint64)
+    rng.fill_draws(*course.draws(Stream.START_PRIORITY), walker_key, draw)
+    domain_counts = np.diff(block.set_offsets)
+    walker_offsets = np.concatenate([block.set_offsets, np.arange(unit_count + 1, unit_count + single_count + 1)])
+    walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
+    turn = np.zeros(len(walker), np.int64)
+    order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
+    walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)
+    vm_offsets = np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)])
+    unit_of_row = np.repeat(np.arange(len(walker)), np.diff(vm_offsets))
+    units = Units(
+        walker_offsets=walker_offsets,
+        draw=draw,
+        vm_offsets=vm_offsets,
+        earliest_ms=walker_start_ms[walker],
+        position=turn,
+        waits_turn=turn > 0,
+        set_row=np.where(unit_of_row < unit_count, walker[unit_of_row], -1),
+        domain_place=turn[unit_of_row],
+        domain_counts=domain_counts,
+        is_ordered=np.ones(set_count, np.bool_),
+    )
+    gap_ms = campaign.update_domain_gap_ms
+    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, deleted_ms)
+
+    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
+    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
+    totals[walk.FREE_MS] = end_ms.max(initial=0)
+    hit_count, work_ms, walk_end_ms = np.zeros((3, len(draw)), np.int64)
+    gate.sum_walks(walker_offsets, start_ms, end_ms, hit_count, work_ms, walk_end_ms)
+    walked_gap_ms = np.maximum(hit_count - 1, 0) * gap_ms
+    totals[walk.LONGEST_MS] = (work_ms + walked_gap_ms).max(initial=0)
+    if hit_count.any():
+        last = int(np.argmax(walk_end_ms))  # in the order of rows the first of several
+        spread_ms = walker_start_ms[last] - course.start_ms
+        totals[walk.END_MS] = walk_end_ms[last]
+        totals[walk.LAST_ROW] = vm_offsets[walker_offsets[last]]
+        totals[walk.LAST_SPREAD_MS] = spread_ms
+        totals[walk.LAST_WORK_MS] = work_ms[last]
+        totals[walk.LAST_GAP_MS] = walked_gap_ms[last]
+        totals[walk.LAST_CAP_MS] = walk_end_ms[last] - course.start_ms - spread_ms - work_ms[last] - walked_gap_ms[last]
+        totals[walk.LAST_DOMAIN_COUNT] = hit_count[last]
+    return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals)
+
+
+def _first_instants(block: Block, campaign: Campaign, course: Course) -> tuple[Int64s, Int64s]:
+    """When each set, and each single, may first start: int64[S] and int64[N]."""
+    set_count, single_key = len(block.set_key), block.vm_key[block.single_row :]
+    start_ms = _scratch.array("walker_start_ms", set_count + len(single_key), np.int64)
+    set_start_ms, single_start_ms = start_ms[:set_count], start_ms[set_count:]
+    spread = course.start_ms, campaign.spread_ms
+    walk.draw_starts(*spread, *course.draws(Stream.SET_SPREAD), block.set_key, set_start_ms)
+    walk.draw_starts(*spread, *course.draws(Stream.SINGLE_SPREAD), single_key, single_start_ms)
+    return set_start_ms, single_start_ms
 
 
 def _start_vms(block: Block, walked: _Walked, origin_ms: int) -> Int64s:
@@ -373,6 +449,7 @@ def _add_up(sums: Sums, totals: Int64s, start_ms: int) -> None:
     sums.last_spread_ms = int(totals[walk.LAST_SPREAD_MS])
     sums.last_work_ms = int(totals[walk.LAST_WORK_MS])
     sums.last_gap_ms = int(totals[walk.LAST_GAP_MS])
+    sums.last_cap_ms = int(totals[walk.LAST_CAP_MS])
     sums.last_domain_count = int(totals[walk.LAST_DOMAIN_COUNT])
 
 

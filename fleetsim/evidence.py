@@ -147,6 +147,21 @@ class Part:
         lives: Bools = (created_ms <= at_ms) & (at_ms < deleted_ms)
         return lives
 
+    @lazily
+    def first_places(self) -> Ints:
+        """The place of the first VM of each set."""
+        members = np.flatnonzero(self.set_row >= 0)
+        first = np.full(self.set_count, len(self.vms))
+        np.minimum.at(first, self.set_row[members], members)
+        return first
+
+    def cap_groups(self, per: str) -> pl.Series:
+        """The zone, or cluster, of each VM, null for none; of a region all are of one."""
+        column = None if per == "region" else self.column(per)
+        if column is None:
+            return pl.Series("group", [""] if per == "region" else [None], pl.String).new_from_index(0, len(self.vms))
+        return column.cast(pl.String).alias("group")
+
     def matches(self, column: str, values: Sequence[Any]) -> Bools:
         """Which VMs have one of *values* in *column*; a null has none."""
         found = self.column(column)
@@ -618,7 +633,37 @@ class Cell:
         populated = np.unique(self.part.set_row[places] * 256 + self._domains[places]) // 256
         domain_count = int(np.bincount(populated).max(initial=0)) if len(populated) else int(is_hit.any())
         in_step = np.unique(self._domains[is_hit & (cluster >= 0)])
-        return _Reach(domain_count, frozenset(in_step.tolist()), int(self.lengths_ms[1][is_hit].max(initial=0)))
+        longest_ms = int(self.lengths_ms[1][is_hit].max(initial=0))
+        return _Reach(domain_count, frozenset(in_step.tolist()), longest_ms, int(np.count_nonzero(is_hit)))
+
+    @lazily
+    def loads(self) -> "Loads":
+        """What the caps count here."""
+        part, cluster = self.part, self._clusters[0]
+        set_row, places = part.set_row[self.place], self.place
+        names = np.array([_number_of(name) for name in self._clusters[1]], np.int64)
+        # Units by a number that other parts of the region give to no other: of clusters in step they may share some.
+        first_row = int(part.vms["vm_row"][0]) if len(part.vms) else 0
+        walker = np.where(set_row < 0, places, np.append(part.first_places, 0)[set_row]) + first_row
+        domain = np.where(set_row < 0, NO_DOMAIN, self._domains[places])
+        in_step = np.flatnonzero(cluster[places] >= 0)
+        walker[in_step] = names[cluster[places[in_step]]]
+        unit = pl.DataFrame(
+            {"walker": walker, "domain": domain, "start_ms": self.start_ms, "end_ms": self.end_ms, "place": places}
+        )
+        frames, bases = [_LOADS], [_BASES]
+        for number, cap in enumerate(self.campaign.caps):
+            told = part.cap_groups(cap.per)
+            count = {"cap": pl.lit(number, pl.UInt8)}
+            counts = told.drop_nulls().to_frame("group").group_by("group").agg(base=pl.len().cast(pl.Int64))
+            bases.append(counts.with_columns(**count).select(_BASES.columns))
+            counted = unit.with_columns(group=told.gather(places)).drop_nulls("group")
+            by_unit = counted.group_by("group", "walker", "domain", "start_ms").agg(
+                pl.col("end_ms").max(), vm_count=pl.len().cast(pl.Int64)
+            )
+            held_ms = pl.max_horizontal("end_ms", pl.col("start_ms") + self.campaign.work_ms)
+            frames.append(by_unit.with_columns(**count, end_ms=held_ms).select(_LOADS.columns))
+        return Loads(pl.concat(frames), pl.concat(bases))
 
     # Sets, all their living VMs
 
@@ -851,6 +896,77 @@ class _Reach:
     domain_count: int  # of its largest walk, clusters in step aside
     cluster_domains: frozenset[int]  # of those
     length_ms_max: int
+    unit_count: int
+
+
+_LOADS = pl.DataFrame(
+    schema={
+        "cap": pl.UInt8,
+        "group": pl.String,
+        "walker": pl.Int64,
+        "domain": pl.Int64,
+        "start_ms": pl.Int64,
+        "end_ms": pl.Int64,
+        "vm_count": pl.Int64,
+    }
+)
+_BASES = pl.DataFrame(schema={"cap": pl.UInt8, "group": pl.String, "base": pl.Int64})
+
+
+_OVERLOADS = {
+    **STAGE_TYPES,
+    **dict.fromkeys(("per", "name"), pl.String),
+    **dict.fromkeys(("at_ms", "vm_count", "limit"), pl.Int64),
+}
+
+
+def _number_of(name: str) -> int:
+    """A number below 0 for *name*, which no other has."""
+    return -1 - int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """What caps count: the units at work in each zone, cluster or region, and how many VMs there are."""
+
+    units: pl.DataFrame  # as _LOADS: an end is the earliest there may be, where VMs went
+    bases: pl.DataFrame  # as _BASES
+
+    @staticmethod
+    def overloads(campaign: Campaign, loads: "Sequence[Loads]") -> tuple[int, pl.DataFrame]:
+        """How many units caps count in a stage, and the instants from which there are too many at work.
+
+        Not counted are those at which a single unit is alone under its cap (semantics.md 21).
+        """
+        key = ["cap", "group", "walker", "domain", "start_ms"]
+        units = pl.concat([share.units for share in loads])
+        # Of a unit whose VMs lie in several parts, or groups, all are held until the last is back.
+        ends = units.group_by("walker", "domain", "start_ms").agg(pl.col("end_ms").max())
+        units = units.group_by(key).agg(pl.col("vm_count").sum()).join(ends, on=["walker", "domain", "start_ms"])
+        bases = pl.concat([share.bases for share in loads]).group_by("cap", "group").agg(pl.col("base").sum())
+        bases = bases.sort("cap", "group").with_row_index("number")
+        units = units.join(bases.select("cap", "group", "number"), on=["cap", "group"])
+        number = units["number"].to_numpy().astype(np.int64)
+        one = np.ones(len(units), np.int64)
+        starts, ends_, counts = (units[name].to_numpy() for name in ("start_ms", "end_ms", "vm_count"))
+        states = _States.swept(
+            np.concatenate([number, number]),
+            np.concatenate([starts, ends_]),
+            {"vm_count": np.concatenate([counts, -counts]), "unit_count": np.concatenate([one, -one])},
+        )
+        base, cap = bases["base"].to_numpy(), bases["cap"].to_numpy()
+        limit = np.zeros(len(bases), np.int64)
+        for place, given in enumerate(campaign.caps):
+            limit[cap == place] = given.limit(base[cap == place])
+        over = np.flatnonzero((states.values["vm_count"] > limit[states.group]) & (states.values["unit_count"] > 1))
+        named = bases[states.group[over]].select(
+            per=pl.Series([given.per for given in campaign.caps], dtype=pl.String)[cap[states.group[over]].tolist()],
+            name="group",
+            at_ms=pl.Series(states.at_ms[over]),
+            vm_count=pl.Series(states.values["vm_count"][over]),
+            limit=pl.Series(limit[states.group[over]]),
+        )
+        return len(units), named
 
 
 @dataclass(frozen=True)
@@ -1132,6 +1248,8 @@ class Walks:
         """The last instant at which a walk may first start."""
         assert self.stage is not None
         assert self.stage.start_ms is not None
+        if self.campaign.has_caps:
+            return NEVER_MS - 1 if self.stage.free_ms is None else self.stage.free_ms
         if not self.stage.is_told and not len(self.visit["unit"]):
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
         return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
@@ -1233,16 +1351,28 @@ class Walks:
         )
 
     @lazily
-    def last_walk(self) -> tuple[int, int, int, int] | None:
-        """The walk here that the summary says ended last: first start, end at the least and most, domains visited."""
+    def last_walk(self) -> tuple[int, ...] | None:
+        """The walk here that the summary says ended last.
+
+        First start, end at the least and most, domains visited, and time held at the least and most.
+        """
         assert self.stage is not None
         told = self.testimony.last_vm_row(*self.stage.key)
         rows = np.flatnonzero(self.walk["first_vm_row"] == told) if told is not None else _NOBODY
         spans = self.spans.filter(pl.col("walk_row").is_in(pl.Series(rows).implode())) if len(rows) else None
         if spans is None or not len(spans):
             return None
-        first_ms, end_ms, end_ms_max, count = spans.row(0)[1:5]
-        return first_ms, end_ms, end_ms_max, count
+        walk_row, first_ms, end_ms, end_ms_max, count = spans.row(0)[:5]
+        held_ms, held_ms_max = (int(held[walk_row]) for held in self.held_ms)
+        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max
+
+    @lazily
+    def held_ms(self) -> tuple[Ints, Ints]:
+        """How long the units of each walk were held in all, at the least and at the most."""
+        held = np.zeros((2, len(self.walk["name"])), np.int64)
+        for sums, end in zip(held, ("end_ms", "end_ms_max"), strict=True):
+            np.add.at(sums, self.visit_walk, self.visit[end] - self.visit["start_ms"])
+        return held[0], held[1]
 
     def figures(self) -> _Figures:
         """These walks' share of the times of their stage."""
@@ -1265,6 +1395,9 @@ class Walks:
             figures["first_start_ms", None] = (int(first_ms.min()),) * 2
             figures["end_ms", None] = (int(spans["end_ms"].max()), int(spans["end_ms_max"].max()))
             longest = (spans["end_ms"] - first_ms).max(), (spans["end_ms_max"] - first_ms).max()
+            if self.campaign.has_caps:
+                row, gaps_ms = spans["walk_row"], (self.spans["visit_count"].to_numpy() - 1) * self.campaign.gap_ms
+                longest = (self.held_ms[0][row] + gaps_ms).max(), (self.held_ms[1][row] + gaps_ms).max()
             figures["longest_ms", None] = (int(longest[0]), int(longest[1]))
         return figures
 
@@ -1336,7 +1469,7 @@ class WalkFacts:
 
     key: tuple[int, int]
     figures: _Figures
-    last: tuple[int, int, int, int] | None
+    last: tuple[int, ...] | None
 
     @staticmethod
     def of(walks: Walks) -> "WalkFacts | None":
@@ -1353,6 +1486,7 @@ class CellFacts:
     walks: WalkFacts | None
     reach: "_Reach | None"
     clusters: Walks | None  # its share of those that walk in step
+    loads: Loads | None
 
     @staticmethod
     def of(cell: Cell) -> "CellFacts":
@@ -1365,6 +1499,7 @@ class CellFacts:
             walks=WalkFacts.of(cell.walks) if has_events else None,
             reach=cell.reach if stage is not None and stage.start_ms is None and stage.overdue_count else None,
             clusters=cell.clusters if has_events and stage is not None and cell.campaign.is_in_step else None,
+            loads=cell.loads if has_events and stage is not None and cell.campaign.caps else None,
         )
 
 
@@ -1391,8 +1526,11 @@ class Whole:
         self.testimony = testimony
         self._listing = listing
         self._figures: dict[tuple[int, int], dict[tuple[str, int | None], tuple[float, float]]] = {}
-        self._last_walks: list[tuple[int, int, int, int, int, int, int]] = []
+        self._last_walks: list[tuple[int, ...]] = []
         self._reach: dict[tuple[int, int], list[_Reach]] = {}
+        self._loads: dict[tuple[int, int], list[Loads]] = {}
+        self._overloads = [pl.DataFrame(schema=_OVERLOADS)]
+        self._load_count = 0
         self._set_ranges: list[tuple[int, Any, Any, str]] = []
         self._seen = dict.fromkeys(("events", "outcomes"), 0)
         self._found = dict.fromkeys(("vms", "sets", "singles"), 0)
@@ -1456,6 +1594,31 @@ class Whole:
             self.add_walks(facts.walks)
         if facts.reach is not None:
             self._reach.setdefault(facts.key, []).append(facts.reach)
+        if facts.loads is not None:
+            if any(region != facts.key[1] for _, region in self._loads):
+                self._sweep_loads()  # the region before went by
+            self._loads.setdefault(facts.key, []).append(facts.loads)
+
+    def _sweep_loads(self) -> None:
+        for (place, region), loads in self._loads.items():
+            count, overloads = Loads.overloads(self.testimony.campaigns[place], loads)
+            self._load_count += count
+            stage = {"campaign": pl.lit(place, pl.UInt16), "iteration": pl.lit(ITERATION, pl.UInt8)}
+            told = overloads.with_columns(**stage, region=pl.lit(region, pl.UInt16))
+            self._overloads.append(told.select(list(_OVERLOADS)))
+        self._loads.clear()
+
+    @property
+    def capped_units(self) -> range:
+        """As long as there are units that caps count."""
+        self._sweep_loads()
+        return range(self._load_count)
+
+    @lazily
+    def overloads(self) -> pl.DataFrame:
+        """Instants from which more was at work than a cap allows: STAGE, per, name, at_ms, vm_count, limit."""
+        self._sweep_loads()
+        return pl.concat(self._overloads)
 
     def add_walks(self, facts: "WalkFacts") -> None:
         """Keep of walks what rules about stages ask for."""
@@ -1491,9 +1654,10 @@ class Whole:
     @lazily
     def last_walks(self) -> pl.DataFrame:
         """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
-        names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count"]
+        names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count", "held_ms", "held_ms_max"]
         walks = pl.DataFrame(self._last_walks, schema={**STAGE_TYPES, **dict.fromkeys(names, pl.Int64)}, orient="row")
-        return self.testimony.of_campaign(self.testimony.last_walks, "gap_ms").join(walks, on=STAGE, how="left")
+        told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms", "has_caps")
+        return told.join(walks, on=STAGE, how="left")
 
     def figure(self, name: str) -> pl.DataFrame:
         """One single-valued figure as a column of its name, a row a stage."""
@@ -1561,6 +1725,8 @@ class Whole:
             given = stage.campaign
             in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
             domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
+            if given.has_caps:  # then all may have to go one after the other
+                domain_count = sum(reach.unit_count for reach in reaches)
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
             ends_ms = stage.judged_ms + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
             rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))

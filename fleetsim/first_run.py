@@ -36,12 +36,21 @@ def demo(out: str | Path = "fleetsim-demo", *, progress: Progress | None = None)
     return Demo(imported, finished, verify(out, progress=progress), report(out))
 
 
-_WARMUP_SCENARIO = """
+_WARMUP = """
 name = "warmup"
 start = 2026-01-01T00:00:00Z
 [[campaign]]
 name = "warmup"
 length = { min = "1s", max = "2s" }
+"""
+_WARMUP_OF_ALL = f"""{_WARMUP}
+update_domain_order = "sequential"
+[[campaign]]
+name = "profiles"
+length = {{ min = "1s", max = "2s", by_family = {{ Dsv3 = "1s" }} }}
+[[campaign]]
+name = "caps"
+caps = [{{ per = "cluster", vms_ratio = 0.5 }}]
 """
 
 
@@ -52,6 +61,10 @@ def warmup() -> Path | None:
     from fleetsim.kernels.jit import cache_dir
 
     fleet = pa.table({"vm": ["a", "b", "c"], "region": ["westeurope"] * 3, "set": ["s", "s", None]})
+    gone = pa.array([None, 4_000_000_000_000, None], pa.timestamp("ms", "UTC"))
+    more = {"size": ["Standard_D2s_v3"] * 3, "cluster": ["c"] * 3, "deleted": gone}
+    whole = pa.table({**{name: fleet[name] for name in fleet.column_names}, **more})
     with tempfile.TemporaryDirectory(prefix="fleetsim-warmup-") as folder:
-        run(fleet, _WARMUP_SCENARIO, Path(folder) / "run")
+        run(fleet, _WARMUP, Path(folder) / "plain")
+        run(whole, _WARMUP_OF_ALL, Path(folder) / "all")
     return cache_dir()

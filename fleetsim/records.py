@@ -170,6 +170,7 @@ def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
         Bottleneck.WORK: total.last_work_ms,
         Bottleneck.GAP: total.last_gap_ms,
         Bottleneck.SPREAD: total.last_spread_ms,
+        Bottleneck.CAP: total.last_cap_ms,
         waited_for: decided.at_ms - decided.stage.asked_ms,
     }
     return max(parts_ms, key=lambda part: parts_ms[part])
@@ -213,6 +214,7 @@ def _figures(decided: Decided, total: Sums) -> list[tuple[str, int | None, float
             "last_spread_ms": total.last_spread_ms,
             "last_work_ms": total.last_work_ms,
             "last_gap_ms": total.last_gap_ms,
+            "last_cap_ms": total.last_cap_ms,
             "last_domain_count": total.last_domain_count,
         }
     figures: list[tuple[str, int | None, float]] = [

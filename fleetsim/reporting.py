@@ -827,6 +827,7 @@ _WAITS = {
     "campaign": "for another campaign",
     "spread": "within spread",
     "gap": "for gaps",
+    "cap": "for room under caps",
 }
 _REMEDIES = {
     "published_profile": "saved by pauses p50 6 s, p99 9 s",

@@ -28,7 +28,7 @@ from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
 from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Walk, words
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, DomainOrder, Kind, Walk, words
 from fleetsim.sizes import families, family_of, migrates_live, preserves_memory
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ _GUIDE: dict[str, Any] = {
     "pair_lag": "0s",
     "pair_exclusion": "all",
     "cannot_freeze": "unaffected",
+    "caps": [],
 }
 """What azure-2017 says of a campaign."""
 _LATER_PRACTICE: dict[str, Any] = {
@@ -103,6 +104,8 @@ _OTHER_UNITS = {
 }
 _COUNT_MAX = 2**32 - 1
 _RATIO_STEPS = 10**9  # of a ratio: times any number of VMs, it is far within 63 bits
+_CAP_LIMITS = ("vms_ratio", "vms_count", "hosts_ratio", "hosts_count")
+_CAP_EXAMPLE = '[{ per = "cluster", vms_ratio = 0.05 }]'
 _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
 _OTHER_INPUTS = {
@@ -134,6 +137,22 @@ class Quorum:
 
 
 @dataclass(frozen=True)
+class Cap:
+    """How much of a region, zone or cluster may be worked on at once: a count, or a ratio of all that is there."""
+
+    scope: CapScope
+    of: Literal["vms", "hosts"]
+    most: int | Fraction
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The cap as TOML spells it."""
+        is_ratio = isinstance(self.most, Fraction)
+        key = f"{self.of}_{'ratio' if is_ratio else 'count'}"
+        return {"per": self.scope.name.lower(), key: float(self.most) if is_ratio else self.most}
+
+
+@dataclass(frozen=True)
 class Campaign:
     """One maintenance over a fleet. Selectors are as given; `start_ms` is after the scenario's.
 
@@ -162,6 +181,7 @@ class Campaign:
     pair_lag_ms: int
     pair_exclusion: str
     cannot_freeze: str
+    caps: tuple[Cap, ...]
 
 
 @dataclass(frozen=True)
@@ -278,6 +298,7 @@ class Resolved:
             "pair_order": pair_order if isinstance(pair_order, str) else list(pair_order),
             "pair_lag_ms": campaign.pair_lag_ms,
             "pair_exclusion": campaign.pair_exclusion,
+            "caps": [cap.given for cap in campaign.caps],
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -361,6 +382,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 pair_lag_ms=campaign.pair_lag,
                 pair_exclusion=campaign.pair_exclusion,
                 cannot_freeze=campaign.cannot_freeze,
+                caps=campaign.caps,
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -484,6 +506,13 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
         here = ("campaign", campaign.place)
         if campaign.sets_in_step and "cluster" not in fleet.columns:
             problems.append(f"{word((*here, 'sets_in_step'))}: needs a fleet with a column 'cluster', got none")
+        for i, cap in enumerate(campaign.caps):
+            needed = [name for name in (cap.scope.name.lower(), *["host"] * (cap.of == "hosts")) if name != "region"]
+            problems += [
+                f"{word((*here, 'caps', i))}: needs a fleet with a column '{column}', got none"
+                for column in needed
+                if column not in fleet.columns
+            ]
         for column, values in campaign.where:
             if (dtype := fleet.columns.get(column)) is None:
                 faults = [f"must be a column of the fleet, got '{column}'{nearest(column, fleet.columns)}"]
@@ -806,6 +835,44 @@ def _wanted(value: object) -> tuple[object, ...]:
     return tuple(each.astimezone(UTC) if isinstance(each, datetime) else each for each in values)
 
 
+def _caps(value: object) -> tuple[Cap, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of tables, such as {_CAP_EXAMPLE}, got {_shown(value)}")
+    caps = tuple(map(_cap, value))
+    for cap in caps:
+        if sum((cap.scope, cap.of) == (other.scope, other.of) for other in caps) > 1:
+            raise ValueError(f"must limit the {cap.of} of a {cap.scope.name.lower()} once, got {_shown(value)}")
+    return caps
+
+
+def _cap(value: object) -> Cap:
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a list of tables, such as {_CAP_EXAMPLE}, got {_shown([value])}")
+    for key in value:
+        if key not in ("per", *_CAP_LIMITS):
+            raise ValueError(f"unknown key '{key}'{nearest(key, ('per', *_CAP_LIMITS))}, got {_shown(value)}")
+    said = [key for key in _CAP_LIMITS if key in value]
+    if "per" not in value or len(said) != 1:
+        raise ValueError(f"must have 'per' and one of {', '.join(map(repr, _CAP_LIMITS))}, got {_shown(value)}")
+    try:
+        scope = CapScope[_one_of(words(CapScope), value["per"]).upper()]
+    except ValueError as error:
+        raise ValueError(f"its 'per' {error}") from None
+    (key,) = said
+    most = value[key]
+    if key.endswith("_count"):
+        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= _COUNT_MAX:
+            raise ValueError(f"its '{key}' must be an integer from 1 to {_COUNT_MAX}, got {_shown(most)}")
+    else:
+        is_number = isinstance(most, int | float) and not isinstance(most, bool)
+        if not is_number or not 0 < most <= 1 or Fraction(str(most)).denominator > _RATIO_STEPS:
+            raise ValueError(
+                f"its '{key}' must be a ratio above 0 and up to 1 of at most 9 decimals, got {_shown(most)}"
+            )
+        most = Fraction(str(most))
+    return Cap(scope, "vms" if key.startswith("vms") else "hosts", most)
+
+
 def _campaign_name(value: object) -> str:
     if isinstance(value, str) and _CAMPAIGN_NAME.fullmatch(value):
         return value
@@ -893,6 +960,8 @@ _SPAN_SCHEMA = WithJsonSchema({"type": "string", "pattern": _NOT_NEGATIVE_SPAN})
 _NAMES_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
 
+_RATIO_SCHEMA = WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+_COUNT_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _COUNT_MAX})
 _LengthMs = Annotated[int, PlainValidator(_length_ms), _SPAN_SCHEMA]
 _SpanMs = Annotated[int, PlainValidator(_span_ms), _SPAN_SCHEMA]
 _Switch = Annotated[bool, PlainValidator(_switch, json_schema_input_type=bool)]
@@ -1099,6 +1168,22 @@ def _lengths(value: object) -> _Lengths:
     return _Lengths(profile, tuple(keys.by_family.items()) if isinstance(keys, _Families) else ())
 
 
+class _CapKeys(_Keys):
+    """A cap; one of the four limits."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [limit]} for limit in _CAP_LIMITS]})
+
+    per: Annotated[
+        str,
+        WithJsonSchema({"enum": words(CapScope)}),
+        Field(description="of what: each region, zone or cluster by itself"),
+    ]
+    vms_ratio: Annotated[float | None, _RATIO_SCHEMA, Field(description="of all VMs of the fleet there")] = None
+    vms_count: Annotated[int | None, _COUNT_SCHEMA, Field(description="VMs")] = None
+    hosts_ratio: Annotated[float | None, _RATIO_SCHEMA, Field(description="of all hosts with VMs there")] = None
+    hosts_count: Annotated[int | None, _COUNT_SCHEMA, Field(description="hosts")] = None
+
+
 class _CampaignKeys(_Keys):
     """One maintenance over the fleet."""
 
@@ -1179,6 +1264,11 @@ class _CampaignKeys(_Keys):
         PlainValidator(_cannot_freeze),
         WithJsonSchema({"enum": [CANNOT_FREEZE[0]]}),
         Field(description="what happens to VMs whose size cannot keep its memory through an update"),
+    ]
+    caps: Annotated[
+        tuple[Cap, ...],
+        PlainValidator(_caps, json_schema_input_type=list[_CapKeys]),
+        Field(description="how much may be worked on at once; all of them hold"),
     ]
 
 

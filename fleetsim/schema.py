@@ -99,6 +99,7 @@ class Bottleneck(IntEnum):
     SPREAD = 3
     PAIR = 4
     CAMPAIGN = 5  # waited for another campaign in the same region
+    CAP = 6
 
 
 class Effect(IntFlag):
@@ -118,6 +119,7 @@ class Stream(IntEnum):
     UPDATE_DOMAIN_ORDER = 1
     SET_SPREAD = 2
     SINGLE_SPREAD = 3
+    START_PRIORITY = 4
     # Fleets are drawn from the same generator, under a key of their own.
     REGION = 8
     SIZE = 9
@@ -145,6 +147,14 @@ class DomainOrder(IntEnum):
     RANDOM = 0
     SEQUENTIAL = 1
     LARGEST_FIRST = 2
+
+
+class CapScope(IntEnum):
+    """Of what a cap limits how much is worked on at once."""
+
+    REGION = 0
+    ZONE = 1
+    CLUSTER = 2
 
 
 class Walk(IntEnum):
@@ -359,11 +369,12 @@ SUMMARY_FIGURES = {
     "no_guarantee_count": "sets with VMs in scope that are not promised a VM that stays up",
     "quorum_lost_ms": "milliseconds without quorum, summed over sets, or over applications (region `*`)",
     "application_out_ms": "milliseconds in which all living VMs of an application were out, summed (region `*`)",
-    "longest_ms": "longest walk of a set or single from its first start: no order is shorter unless VMs are deleted",
+    "longest_ms": "longest walk of a set or single, waits for caps left out: no order is shorter but where VMs go",
     "last_vm_row": "first vm_row of the set or single that ended last",
     "last_spread_ms": "of that set or single: waited at random within `spread`",
     "last_work_ms": "of that set or single: units held, summed",
     "last_gap_ms": "of that set or single: gaps between its domains, summed",
+    "last_cap_ms": "of that set or single: waited for room under caps",
     "last_domain_count": "of that set or single: populated domains",
     "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms",
     "hourly_unavailable_ms": "bins: VM-milliseconds of the impacts that start within the hour",

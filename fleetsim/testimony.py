@@ -438,6 +438,27 @@ class Quorum:
 
 
 @dataclass(frozen=True, slots=True)
+class Cap:
+    """How much of each region, zone or cluster may be at work at once."""
+
+    per: str
+    counts_hosts: bool
+    most: int | Fraction  # a ratio of all that the fleet has there
+
+    @staticmethod
+    def read(given: Mapping[str, Any]) -> "Cap":
+        (key,) = given.keys() - {"per"}
+        of, unit = key.split("_")
+        # As the scenario spells it, not as a float rounds it.
+        return Cap(given["per"], of == "hosts", Fraction(str(given[key])) if unit == "ratio" else int(given[key]))
+
+    def limit(self, base: Ints) -> Ints:
+        if isinstance(self.most, int):
+            return np.full_like(base, self.most)
+        return np.maximum(1, base * self.most.numerator // self.most.denominator)
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """The parameters of one campaign that rules ask for."""
 
@@ -461,6 +482,12 @@ class Campaign:
     length_ms_min: int
     length_ms_max: int
     families: tuple[tuple[tuple[str, ...], int, int], ...]  # sizes, length_ms_min, length_ms_max
+    caps: tuple[Cap, ...]
+
+    @property
+    def has_caps(self) -> bool:
+        """Whether units may have to wait for others than those of their set."""
+        return bool(self.caps)
 
     @staticmethod
     def read(place: int, given: Mapping[str, Any]) -> "Campaign":
@@ -490,6 +517,7 @@ class Campaign:
                 (tuple(family["sizes"]), family["length_ms_min"], family["length_ms_max"])
                 for family in length["by_family"]
             ),
+            caps=tuple(map(Cap.read, given.get("caps", []))),
         )
 
 
@@ -591,9 +619,9 @@ class Testimony:
     @lazily
     def parameters(self) -> pl.DataFrame:
         """One row a campaign: what queries over stages ask of it."""
-        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms"]
+        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms", "has_caps"]
         rows = [[getattr(campaign, name) for name in names] for campaign in self.campaigns]
-        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64]
+        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64, pl.Boolean]
         frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
         return frame.with_row_index("campaign").cast({"campaign": pl.UInt16})
 

@@ -7,6 +7,7 @@ part, and of a part one campaign at a time; what outlives them is one small aggr
 File names do not count.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -443,7 +444,7 @@ def _starts_within_spread(walks: Walks) -> pl.DataFrame:
     """A set or single first starts within `spread` of its stage's start."""
     if walks.stage is None or walks.stage.start_ms is None:
         return walks.spans.head(0)
-    late = walks.spans.filter(pl.col("first_start_ms") > walks.last_start_ms)
+    late = walks.spans.filter(pl.col("first_start_ms") > walks.last_start_ms)  # under caps, when its stage is over
     told = {"start_ms_stage": walks.stage.start_ms, "spread_ms": walks.campaign.spread_ms}
     return late.select("walk_row", "first_start_ms", **{name: pl.lit(value) for name, value in told.items()})
 
@@ -694,6 +695,8 @@ def _one_fault_domain_down(cell: Cell) -> pl.DataFrame:
 @_rule("R40", "walks", over="set_visits", needs="events")
 def _no_time_lost(walks: Walks) -> pl.DataFrame:
     """The next domain of a set starts as soon as the gap is over: an empty one costs neither time nor gap."""
+    if walks.campaign.has_caps:  # what it may wait for besides
+        return walks.set_visits.head(0)
     clear_ms = pl.col("end_ms_max") + walks.campaign.gap_ms
     return _in_turn(walks.set_visits, clear_ms, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
 
@@ -821,6 +824,12 @@ def _waves_released(whole: Whole) -> pl.DataFrame:
     return wrong.select(*STAGE, "wave", "asked_ms", "release_ms", problem=pl.lit("is released at another instant"))
 
 
+@_rule("R70", "run", over="capped_units", needs="events")
+def _caps_kept(whole: Whole) -> pl.DataFrame:
+    """Under each cap no more is at work than it allows, but for a single unit that is larger."""
+    return whole.overloads
+
+
 @_rule("R74", "cell", over="outcomes", needs="events outcomes stages summary")
 def _outcome_totals(cell: Cell) -> pl.DataFrame:
     """Totals per VM, region and campaign equal a second computation from the events, to the millisecond."""
@@ -895,19 +904,29 @@ def _summary_totals(whole: Whole) -> pl.DataFrame:
 
 @_rule("R74", "run", over="last_walks", needs="events stages summary")
 def _last_walk(whole: Whole) -> pl.DataFrame:
-    """The walk a stage is said to have ended with did end last, and its spread, work and gaps add up."""
-    expected = {
-        "last_spread_ms": pl.col("first_start_ms") - pl.col("start_ms"),
-        "last_gap_ms": (pl.col("domain_count") - 1) * pl.col("gap_ms"),
-        "last_domain_count": pl.col("domain_count"),
-        "last_work_ms": pl.col("end_ms") - pl.col("start_ms") - pl.col("last_spread_ms") - pl.col("last_gap_ms"),
+    """The walk a stage is said to have ended with did end last; its spread, work, gaps and waits for caps add up."""
+    waited_ms = pl.col("first_start_ms") - pl.col("start_ms")
+    parts_ms = pl.sum_horizontal("last_spread_ms", "last_work_ms", "last_gap_ms", "last_cap_ms")
+    # What of its first wait was drawn, and what was for a cap, only their bounds tell.
+    spread_ms_max = pl.min_horizontal(waited_ms, pl.max_horizontal(pl.col("spread_ms"), 1) - 1)
+    sound = {
+        "last_spread_ms": pl.when("has_caps")
+        .then(pl.col("last_spread_ms").is_between(0, spread_ms_max))
+        .otherwise(pl.col("last_spread_ms") == waited_ms),
+        "last_gap_ms": pl.col("last_gap_ms") == (pl.col("domain_count") - 1) * pl.col("gap_ms"),
+        "last_domain_count": pl.col("last_domain_count") == pl.col("domain_count"),
+        "last_work_ms": (parts_ms == pl.col("end_ms") - pl.col("start_ms"))
+        & (~pl.col("has_caps") | pl.col("last_work_ms").is_between("held_ms", "held_ms_max")),
+        "last_cap_ms": pl.col("last_cap_ms")
+        .fill_null(0)
+        .is_between(0, pl.when("has_caps").then(math.inf).otherwise(0)),
     }
     ends_last = pl.col("end_ms").is_between("end_ms_walk", "end_ms_max").fill_null(value=False)
     problem = pl.coalesce(
         pl.when(~ends_last).then(pl.lit("is no walk that ends last")),
         *(
-            pl.when(pl.col(name).ne_missing(value)).then(pl.lit(f"{name} is not that of the walk"))
-            for name, value in expected.items()
+            pl.when(~is_sound.fill_null(value=False)).then(pl.lit(f"{name} is not that of the walk"))
+            for name, is_sound in sound.items()
         ),
     )
     shown = [*STAGE, "start_ms", "end_ms", *NOT_TOLD_BY_EVENTS]
@@ -932,7 +951,8 @@ def _outages_swept(whole: Whole) -> pl.DataFrame:
 def _closed_form(walks: Walks) -> pl.DataFrame:
     """With one length for all, a set of k domains takes k lengths and k - 1 gaps from first start."""
     took_ms = pl.col("end_ms") - pl.col("first_start_ms")
-    wrong = walks.constant_spans.with_columns(took_ms=took_ms).filter(took_ms != pl.col("expected_ms"))
+    differs = took_ms < pl.col("expected_ms") if walks.campaign.has_caps else took_ms != pl.col("expected_ms")
+    wrong = walks.constant_spans.with_columns(took_ms=took_ms).filter(differs)
     return wrong.select("walk_row", "domain_count", "took_ms", "expected_ms")
 
 

@@ -33,6 +33,7 @@ class Mutant:
 
 
 WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py", "kernels/outage.py"
+GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
@@ -219,8 +220,8 @@ MUTANTS = (
     Mutant(
         "clusters part by part",
         BLOCKS,
-        "return self.campaign.sets_in_step\n\n    @property\n    def columns",
-        "return False\n\n    @property\n    def columns",
+        "return self.campaign.sets_in_step or bool(",
+        "return bool(",
     ),
     # Waves and the horizon.
     Mutant("no bake", STAGES, "over_ms + self.rollout.bake_ms", "over_ms"),
@@ -258,6 +259,64 @@ MUTANTS = (
     ),
     Mutant("deletions do not shrink a set", OUTAGE, "if first_ms < deleted_ms[row] and", "if False and"),
     Mutant("creations do not make it grow", OUTAGE, "elif first_ms < created_ms[row] and", "elif False and"),
+    # Caps.
+    Mutant("parts have caps of their own", BLOCKS, "or bool(self.campaign.caps)\n\n", "or False\n\n"),
+    Mutant(
+        "a cap below one VM",
+        BLOCKS,
+        "np.maximum(1, counts * cap.most.numerator",
+        "np.maximum(0, counts * cap.most.numerator",
+    ),
+    Mutant("one VM over the cap", GATE, "+ needed > limit[group]:", "+ needed > limit[group] + 1:"),
+    Mutant("smaller ones do not pass", GATE, "needed = place - place_offsets[resource] + 1\n", "needed = 10**6\n"),
+    Mutant("none larger than its cap", GATE, "and needed and used[group] and", "and needed and"),
+    Mutant("a start takes no room", GATE, "used[group] += min", "used[group] += 0 * min"),
+    Mutant("an end frees no room", GATE, "used[group] -= min", "used[group] -= 0 * min"),
+    Mutant("who is gone needs room", GATE, "need_left[need] -= np.int64(", "need_left[need] -= 0 * np.int64("),
+    Mutant(
+        "who is gone holds its unit",
+        GATE,
+        "if deleted_ms[row] > now:\n                                held",
+        "if deleted_ms[row] > 0:\n                                held",
+    ),
+    Mutant(
+        "nobody looks again when a VM goes",
+        GATE,
+        "bits.add(ready, ready_levels, rank)\n                    lowest = min(lowest, rank)\n            while opened",
+        "pass\n            while opened",
+    ),
+    Mutant("no gap under caps", GATE, "release_ms[set_] = now + gap_ms", "release_ms[set_] = now"),
+    Mutant("a claim for ever shorter", GATE, "if gap_ms == 0:", "if gap_ms >= 0:"),
+    Mutant("the next domain does not wait", GATE, "is_its_turn and (claimed", "(claimed"),
+    Mutant(
+        "only the first that waits",
+        GATE,
+        "if place != NONE:\n                    # The next",
+        "if False:\n                    # The next",
+    ),
+    Mutant("walks later first", GATE, "for walker in walker_order:", "for walker in walker_order[::-1]:"),
+    Mutant(
+        "every walk at its first domain",
+        GATE,
+        "cell[unit] * position_count + position[unit]\n            order",
+        "cell[unit] * position_count\n            order",
+    ),
+    Mutant(
+        "cells cut apart",
+        GATE,
+        "if first != NONE:\n                parent[first] = root\n            first = root\n        cell",
+        "first = root\n        cell",
+    ),
+    Mutant("held for the longest alone", GATE, "held_ms = np.int64(work_ms)", "held_ms = np.int64(0)"),
+    Mutant(
+        "draws of the start are those of the spread",
+        ENGINE,
+        "course.draws(Stream.START_PRIORITY)",
+        "course.draws(Stream.SET_SPREAD)",
+    ),
+    Mutant("a horizon that caps fit", ENGINE, "return NEVER_MS // 2", "return 0"),
+    Mutant("a level is not told", BITS, "if before:\n            return", "if True:\n            return"),
+    Mutant("a level is not cleared", BITS, "if words[place]:\n            return", "if True:\n            return"),
 )
 
 

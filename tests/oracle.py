@@ -26,7 +26,7 @@ CLOCK_SYNCHRONISED = 16
 KINDS_THAT_REBOOT = ("reboot", "redeploy")
 
 # What a draw decides: the upper six bits of counter word 2.
-LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD = range(4)
+LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY = range(5)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Vm:
     deleted_ms: int | None = None
     set_kind: str | None = None
     cluster: str | None = None
+    zone: str | None = None
     size: str | None = None
     application: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
@@ -59,6 +60,24 @@ class Vm:
 
 
 Where = Callable[[Vm], bool] | Mapping[str, Collection[object]]
+
+
+@dataclass(frozen=True)
+class Cap:
+    """How many VMs of a region, zone or cluster may be at work at once: a count, or a ratio of all it has."""
+
+    per: str
+    vms: int | str  # a ratio as it is spelt
+
+    def limit(self, base: int) -> int:
+        return self.vms if isinstance(self.vms, int) else max(1, math.floor(Fraction(self.vms) * base))
+
+    def group(self, vm: Vm) -> tuple[str, str | None] | None:
+        """What of its region the cap counts *vm* in; None: it counts nowhere."""
+        if self.per == "region":
+            return vm.region, None
+        name = getattr(vm, self.per)
+        return None if name is None else (vm.region, name)
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,7 @@ class Campaign:
     cannot_freeze: frozenset[str] = frozenset()
     family_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
     pair_exclusion: str = "all"
+    caps: tuple[Cap, ...] = ()
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -191,9 +211,10 @@ class Walk:
     campaign: str
     region: str
     vms: tuple[Vm, ...]  # those it could hit when the stage started
-    wait_ms: int  # from the stage's start
+    wait_ms: int  # from the stage's start, within `spread`
     end_ms: int
     held_ms: int  # its units, summed
+    gap_ms: int  # between them, summed
     unit_count: int  # those that hit somebody
 
 
@@ -328,6 +349,7 @@ class Unit:
     walker: tuple[str, Identity]
     domain: int | None
     earliest_ms: int
+    draw: int
     before: list["Unit"] = field(default_factory=list)  # the units of the same walker whose turn comes first
     claims: Claims | None = None
     start_ms: int | None = None
@@ -343,9 +365,9 @@ class Unit:
         return self.is_awaited(now) and (self.claims is None or self.claims.admit(self.domain))
 
     def priority(self) -> tuple:
-        """Place in the walk, then a stable key. It decides nothing: without caps no start bars another."""
+        """Place in the walk, then a draw, then a stable key: who starts first where a cap has no room for all."""
         kind, identity = self.walker
-        return len(self.before), kind, rank(identity)
+        return len(self.before), self.draw, kind, rank(identity)
 
 
 @dataclass(eq=False)
@@ -647,8 +669,20 @@ class _Simulation:
         """One pass in priority order is enough: a start only adds claims (semantics 18)."""
         waiting = [(unit, stage) for stage in self.stages if stage.is_at_work() for unit in stage.units]
         for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
-            if unit.may_start(now):
+            if unit.may_start(now) and self.has_room(unit, stage, now):
                 self.start_unit(unit, stage, now)
+
+    def has_room(self, unit: Unit, stage: Stage, now: int) -> bool:
+        """Whether caps have room for the VMs that *unit* hits; one larger needs it empty (semantics 21)."""
+        at_work = [each for each in stage.units if each.start_ms is not None and not each.is_done]
+        for cap in stage.campaign.caps:
+            asked = Counter(cap.group(vm) for vm in unit.vms)
+            used = Counter(cap.group(vm) for each in at_work for vm in each.vms)
+            for group in asked.keys() - {None}:
+                base = sum(cap.group(vm) == group for vm in self.vms)
+                if used[group] and used[group] + asked[group] > cap.limit(base):
+                    return False
+        return True
 
     def start_unit(self, unit: Unit, stage: Stage, now: int) -> None:
         """Freeze its VMs together, each for its own length; the unit is held for `work` or the longest."""
@@ -677,14 +711,19 @@ class _Simulation:
             if kind == "single":
                 ((_, vms),) = domains.items()
                 wait_ms = self.wait_ms(campaign, identity, SINGLE_SPREAD)
-                units.append(Unit(vms, walker, None, stage.start_ms + wait_ms))
+                units.append(Unit(vms, walker, None, stage.start_ms + wait_ms, self.draw(campaign, identity)))
                 continue
             claims, earliest_ms = Claims(), stage.start_ms + self.wait_ms(campaign, identity, SET_SPREAD)
             walk: list[Unit] = []
             for domain in self.domain_order(campaign, identity, domains):
-                walk.append(Unit(domains[domain], walker, domain, earliest_ms, before=list(walk), claims=claims))
+                draw = self.draw(campaign, identity)
+                walk.append(Unit(domains[domain], walker, domain, earliest_ms, draw, before=list(walk), claims=claims))
             units += walk
         return units
+
+    def draw(self, campaign: Campaign, identity: Identity) -> int:
+        """What orders the units of one place in their walks (semantics 18)."""
+        return draw64(self.seed, campaign.name, identity, START_PRIORITY)
 
     def wait_ms(self, campaign: Campaign, identity: Identity, stream: int) -> int:
         """A wait in [0, spread) from the stage's start (semantics 27)."""
@@ -733,9 +772,10 @@ class _Simulation:
                     campaign.name,
                     region,
                     vms=tuple(vm for vm in stage.in_reach if campaign.walker(vm) == walker),
-                    wait_ms=min(unit.start_ms for unit in units) - stage.start_ms,
+                    wait_ms=units[0].earliest_ms - stage.start_ms,
                     end_ms=max(unit.end_ms for unit in units),
                     held_ms=sum(unit.end_ms - unit.start_ms for unit in units),
+                    gap_ms=(len(units) - 1) * campaign.update_domain_gap_ms,
                     unit_count=len(units),
                 )
             )
@@ -776,7 +816,7 @@ class _Simulation:
             ),
         }
         if walks:
-            figures["longest_ms"] = max(walk.end_ms - walk.wait_ms - stage.start_ms for walk in walks)
+            figures["longest_ms"] = max(walk.held_ms + walk.gap_ms for walk in walks)
         if quorum is not None:
             figures["quorum_lost_ms"] = sum(found.quorum_lost_ms for found in outages.values())
 

@@ -70,6 +70,7 @@ PLAIN: Row = {
     "pair_order": "name",
     "pair_lag_ms": 0,
     "pair_exclusion": "all",
+    "caps": [],
 }
 """A campaign that asks for nothing."""
 
@@ -359,6 +360,7 @@ def _figures(campaign: Row, vms: list[Row], hits: dict[int, list[Row]]) -> dict[
             figures["last_vm_row", None], figures["last_domain_count", None] = min(members), len(units)
             figures["last_spread_ms", None], figures["last_gap_ms", None] = first_ms[-1], gap_ms
             figures["last_work_ms", None] = end_ms[-1] - first_ms[-1] - gap_ms
+            figures["last_cap_ms", None] = 0
         if next(iter(units.values()))[0]["set"] is None:
             figures["single_count", None] += 1
             continue
@@ -550,17 +552,24 @@ def later(quorum_by: str = "set") -> Plant:
         "update_domain_gap_ms": 40 * MINUTE_MS,
         "length": length(1_000, 1_000),
     }
+    capped = PLAIN | {
+        "name": "capped",
+        "start_ms": 6 * HOUR_MS,
+        "caps": [{"per": "region", "vms_ratio": 0.34}, {"per": "cluster", "vms_count": 2}],
+        "length": length(1_000, 1_000),
+    }
     meant = [
         _meant(walk, lengths, family_lengths=families, cannot_freeze=frozenset(["Standard_L8s_v2"])),
         _meant(step, constant(10_000), waves=None, where={"application": ("shop", "mail")}),
         _meant(note, constant(1_000), waves=None),
         _meant(late, constant(1_000), waves=None),
+        _meant(capped, constant(1_000), waves=None, caps=(oracle.Cap("region", "0.34"), oracle.Cap("cluster", 2))),
     ]
     quorum = oracle.Quorum(quorum_by, "majority")
     edges = [(region, pair) for region, pair in PAIRS.items() if pair]
     log = oracle.simulate(vms, meant, edges, 7, horizon_ms=LATER_HORIZON_MS, quorum=quorum)
     resolved = {"horizon_ms": LATER_HORIZON_MS, "quorum": {"by": quorum_by, "min_up": "majority"}}
-    return _told(log, vms, places, [walk, step, note, late], resolved)
+    return _told(log, vms, places, [walk, step, note, late, capped], resolved)
 
 
 def _later_vms() -> tuple[list[oracle.Vm], dict[int, tuple[str, int]]]:
@@ -669,10 +678,11 @@ def _told_figures(log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int])
     walks = [walk for walk in log.walks if (walk.campaign, walk.region) == (span.campaign, span.region)]
     if walks:
         last = max(walks, key=lambda walk: (walk.end_ms, -min(rows[vm.vm] for vm in walk.vms)))
-        took_ms = last.end_ms - span.start_ms - last.wait_ms
+        cap_ms = last.end_ms - span.start_ms - last.wait_ms - last.held_ms - last.gap_ms
         figures["last_vm_row", None] = min(rows[vm.vm] for vm in last.vms)
         figures["last_spread_ms", None], figures["last_work_ms", None] = last.wait_ms, last.held_ms
-        figures["last_gap_ms", None], figures["last_domain_count", None] = took_ms - last.held_ms, last.unit_count
+        figures["last_gap_ms", None], figures["last_domain_count", None] = last.gap_ms, last.unit_count
+        figures["last_cap_ms", None] = cap_ms
     regions = {vm.vm: vm.region for walk in walks for vm in walk.vms}
     for event in log.events:
         if event.campaign != span.campaign or regions.get(event.vm) != span.region:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.oracle import Campaign, Identity, Quorum, Vm
+from tests.oracle import Campaign, Cap, Identity, Quorum, Vm
 
 SHIPPED_PAIRS = (
     ("eastus", "westus"),
@@ -114,6 +114,16 @@ SPANS = {
     "pair_lag": {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000},
 }
 BAKES = {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000}
+CAPS = {
+    "vms_count = 1": 1,
+    "vms_count = 2": 2,
+    "vms_count = 3": 3,
+    "vms_count = 5": 5,
+    "vms_ratio = 0.05": "0.05",
+    "vms_ratio = 0.34": "0.34",
+    "vms_ratio = 0.5": "0.5",
+    "vms_ratio = 1": "1",
+}
 QUORUMS = ('"majority"', "1", "2", "3", "0.5", "0.34", "1.0")
 SIZES = {
     "Standard_D2s_v3": "Dsv3",
@@ -135,7 +145,7 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "scale_set",
+    "applications", "quorum", "azure_2024", "reboots", "caps", "scale_set",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 SEEDS = (0, 1, 7, 2**63 - 1)
@@ -312,6 +322,11 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
             if vm.set not in of_set:
                 of_set[vm.set] = draw(st.sampled_from([("a",), ("b",), (None,), ("a", "b"), ("a", None)]))
             vms[place] = replace(vm, cluster=draw(st.sampled_from(of_set[vm.set])))
+    if "caps" in features:
+        places = {"zone": draw(st.sampled_from([("1",), ("1", "2", None)]))}
+        if "clusters" not in features:
+            places["cluster"] = draw(st.sampled_from([("a",), ("a", "b", None)]))
+        vms = [replace(vm, **{name: draw(st.sampled_from(of)) for name, of in places.items()}) for vm in vms]
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
@@ -330,6 +345,7 @@ def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
         "scale_set": ("set_kind",),
         "fault_domains": ("fault_domain",),
         "clusters": ("cluster",),
+        "caps": ("zone", "cluster"),
         "sizes": ("size",),
         "families": ("size",),
         "applications": ("application",),
@@ -387,6 +403,11 @@ def requests(
     if may_have("clusters"):
         in_step = draw(st.sampled_from([True, True, False]))
         keys["sets_in_step"], meant = json.dumps(in_step), replace(meant, sets_in_step=in_step)
+    if may_have("caps"):
+        scopes_ = draw(st.lists(st.sampled_from(["region", "zone", "cluster"]), min_size=1, max_size=2, unique=True))
+        caps = [(scope, draw(st.sampled_from(list(CAPS)))) for scope in scopes_]
+        keys["caps"] = f"[{', '.join(f'{{ per = {json.dumps(per)}, {spelt} }}' for per, spelt in caps)}]"
+        meant = replace(meant, caps=tuple(Cap(per, CAPS[spelt]) for per, spelt in caps))
     if may_have("reboots"):
         exclusion = draw(st.sampled_from(["all", "reboots", "reboots"]))
         keys["pair_exclusion"], meant = json.dumps(exclusion), replace(meant, pair_exclusion=exclusion)

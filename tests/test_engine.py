@@ -55,6 +55,8 @@ HUNTS = {
     "walks": ("lifetimes", "fault_domains", "clusters"),
     "outages": ("lifetimes", "quorum"),
     "presets": ("azure_2024", "reboots"),
+    "caps": ("caps",),
+    "caps and lifetimes": ("caps", "lifetimes", "horizon", "fault_domains", "clusters"),
     "scale_sets": ("scale_set", "fault_domains"),
     "everything": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
@@ -156,7 +158,7 @@ def vm_of(scene: Scene, row: dict[str, object]) -> Vm:
         row.get("fault_domain"),
         ms_since(scene, row.get("created")),
         ms_since(scene, row.get("deleted")),
-        **{name: row.get(name) for name in ("set_kind", "cluster", "size", "application")},
+        **{name: row.get(name) for name in ("set_kind", "cluster", "zone", "size", "application")},
         attributes={name: row[name] for name in TYPES if name in row},
     )
 
@@ -255,7 +257,7 @@ def assert_last_walks(log: oracle.Log, run: Findings) -> None:
     for stage in log.stages:
         of = (stage.campaign, stage.region)
         walks = [walk for walk in log.walks if (walk.campaign, walk.region) == of]
-        figures = ("vm_row", "domain_count", "spread_ms", "gap_ms", "work_ms")
+        figures = ("vm_row", "domain_count", "spread_ms", "gap_ms", "work_ms", "cap_ms")
         found = {figure: run.summary.get((*of, f"last_{figure}")) for figure in figures}
         if not walks:
             assert found == dict.fromkeys(figures)
@@ -268,8 +270,9 @@ def assert_last_walks(log: oracle.Log, run: Findings) -> None:
             "vm_row": first_row,
             "domain_count": walk.unit_count,
             "spread_ms": walk.wait_ms,
-            "gap_ms": walk.end_ms - stage.start_ms - walk.wait_ms - walk.held_ms,
+            "gap_ms": walk.gap_ms,
             "work_ms": walk.held_ms,
+            "cap_ms": walk.end_ms - stage.start_ms - walk.wait_ms - walk.gap_ms - walk.held_ms,
         }
 
 

@@ -62,6 +62,7 @@ NORTH = {
     "last_spread_ms": 1_000_000,
     "last_work_ms": 42_000,
     "last_gap_ms": 600_000,
+    "last_cap_ms": 0,
     "last_domain_count": 2,
 }
 SOUTH = {
@@ -82,6 +83,7 @@ SOUTH = {
     "last_spread_ms": 7_000_000,
     "last_work_ms": 20_000,
     "last_gap_ms": 0,
+    "last_cap_ms": 0,
     "last_domain_count": 1,
 }
 BINS = {  # (region, figure): bin -> value
@@ -529,7 +531,7 @@ def test_the_chain_in_sentences(run):
 
 def test_links_add_up_to_their_stages(run):
     for link in report(run).chains["hypervisor"]:
-        assert link.spread_ms + link.work_ms + link.gap_ms == link.end_ms - link.start_ms
+        assert link.spread_ms + link.work_ms + link.gap_ms + link.cap_ms == link.end_ms - link.start_ms
 
 
 def test_the_chain_crosses_campaigns_and_ends_in_singles(tmp_path):
@@ -926,7 +928,9 @@ def write_world(world: World, *, outputs: Sequence[str], **resolved: Any) -> Non
                 "pending_vm_ms": 1_000 * len(hits),
                 "longest_ms": 1_000,
                 "last_vm_row": own[0],
-                **dict.fromkeys(("last_spread_ms", "last_work_ms", "last_gap_ms", "last_domain_count"), 1),
+                **dict.fromkeys(
+                    ("last_spread_ms", "last_work_ms", "last_gap_ms", "last_cap_ms", "last_domain_count"), 1
+                ),
             }
             summary += [base | {"figure": figure, "value": value} for figure, value in singles.items()]
     write_table(run / "stages.parquet", schema.STAGES, stages)
@@ -1379,6 +1383,7 @@ def test_waves_follow_one_another(tmp_path):
         "campaign": 0,
         "spread": 8_000_000,
         "gap": 600_000,
+        "cap": 0,
     }
 
 

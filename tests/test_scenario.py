@@ -272,8 +272,10 @@ def test_catalogue_of_kinds():
 
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
-    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze"
+    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze, caps"
 )
+CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
+CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
 KINDS_RULE = "must be one of 'no_impact', 'freeze'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 WAVES_RULE = 'must be a list of lists of regions, geographies or \'*\', such as [["westeurope"], ["*"]]'
@@ -285,12 +287,33 @@ LENGTH_RULE = "must be a span such as '30s', or a table of p50 and p99, of min a
 BAD_CAMPAIGN_LINES = {
     # unknown keys, those that later versions will know among them
     "lenght = '30s'": "lenght: unknown key; did you mean 'length'?",
-    "caps = []": f"caps: unknown key; {KNOWN_OF_CAMPAIGN}",
+    "iterations_max = 3": f"iterations_max: unknown key; {KNOWN_OF_CAMPAIGN}",
     "seed = 7": "seed: unknown key; it belongs at the top, before the first table",
     "events = true": "events: unknown key; it belongs under [outputs]",
     "horizon = '1d'": "horizon: unknown key; it belongs at the top, before the first table",
     "min_up = 1": "min_up: unknown key; it belongs under [quorum]",
     "by_family = {}": f"by_family: unknown key; {KNOWN_OF_CAMPAIGN}",
+    # caps
+    "caps = 0.05": f"caps: must be a list of tables, {CAP_EXAMPLE}, got 0.05",
+    "caps = ['cluster']": f'caps: must be a list of tables, {CAP_EXAMPLE}, got ["cluster"]',
+    "caps = [{ per = 'cluster' }]": f'caps: {CAP_RULE}, got {{ per = "cluster" }}',
+    "caps = [{ vms_count = 3 }]": f"caps: {CAP_RULE}, got {{ vms_count = 3 }}",
+    "caps = [{ per = 'zone', vms_count = 3, vms_ratio = 0.1 }]": f"caps: {CAP_RULE},"
+    ' got { per = "zone", vms_count = 3, vms_ratio = 0.1 }',
+    "caps = [{ per = 'zone', vm_ratio = 0.1 }]": "caps: unknown key 'vm_ratio'; did you mean 'vms_ratio'?,"
+    ' got { per = "zone", vm_ratio = 0.1 }',
+    "caps = [{ per = 'rack', vms_count = 3 }]": "caps: its 'per' must be one of 'region', 'zone', 'cluster',"
+    " got 'rack'",
+    **{
+        f"caps = [{{ per = 'zone', {key} = {value} }}]": f"caps: its '{key}' must be {rule}, got {value}"
+        for key, rule, values in (
+            ("vms_ratio", "a ratio above 0 and up to 1 of at most 9 decimals", ("0", "-0.1", "1.5", "0.0123456789")),
+            ("hosts_count", f"an integer from 1 to {2**32 - 1}", ("0", "-1", "0.5", "true")),
+        )
+        for value in values
+    },
+    "caps = [{ per = 'zone', vms_count = 3 }, { per = 'zone', vms_ratio = 0.1 }]": "caps: must limit the vms of a zone"
+    ' once, got [{ per = "zone", vms_count = 3 }, { per = "zone", vms_ratio = 0.1 }]',
     # kinds and orders
     "kind = 'freez'": f"kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?",
     "kind = 'reboot'": f"kind: {KINDS_RULE}, got 'reboot'; this version knows that kind but cannot run it",
@@ -837,6 +860,7 @@ def test_resolved_toml_says_everything():
                 "pair_order": ["westus"],
                 "pair_lag_ms": 0,
                 "pair_exclusion": "all",
+                "caps": [],
                 "length": {
                     "given": '{ p50 = "6s", p99 = "9s" }',
                     "length_ms_min": 1,
@@ -1240,6 +1264,8 @@ NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree
     "length = { quantiles = [[0.5, '6s'], [0.6, '5s']] }",
     "length = { min = '1s', max = '1s', by_family = { M = '0s' } }",
     "length = { min = '1s', max = '1s', by_family = { M = { p50 = '2s', p99 = '1s' } } }",
+    "caps = [{ per = 'zone', vms_ratio = 0.0123456789 }]",
+    "caps = [{ per = 'zone', vms_count = 3 }, { per = 'zone', vms_ratio = 0.1 }]",
     # instants are text to it, and NaN is a number
     "start = 2026-12-01T00:00:00Z",
     "where = { vcpus = nan }",

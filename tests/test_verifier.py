@@ -23,7 +23,7 @@ RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
         *(4, 5, 6, 13, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
-        *(40, 41, 42, 43, 45, 48, 49, 50, 54, 74, 76, 77, 78),
+        *(40, 41, 42, 43, 45, 48, 49, 50, 54, 70, 74, 76, 77, 78),
     )
 ]
 
@@ -55,7 +55,7 @@ def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path,
     assert broken(verdict) == []
     assert verdict.ok
     assert [rule.rule for rule in verdict.rules] == RULES
-    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == ["R32", "R33", "R36", "R39", "R45"]
+    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == ["R32", "R33", "R36", "R39", "R45", "R70"]
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -471,6 +471,7 @@ def scale_set(vm_count: int) -> Plant:
 TIMES = ("start_ms", "end_ms", "free_ms", "first_start_ms")
 WALK = {"campaign": "walk", "iteration": 1}
 STEP = {"campaign": "step", "iteration": 1}
+CAP_OF_ONE = [{"per": "region", "vms_count": 1}]
 HYPERVISOR = {"campaign": "hypervisor", "iteration": 1}
 AGENT = {"campaign": "agent", "iteration": 1}
 LAST = AGENT | {"region": "east"}
@@ -589,6 +590,9 @@ LATER_FAULTS = {
         {"figure": "quorum_lost_ms", "region": "*"},
         to_tables=figure("late", "*", "quorum_lost_ms", value=1),
         plant=lambda: later("application"),
+    ),
+    "more than its cap": Fault(
+        "R70", {"campaign": "capped", "per": "region", "limit": 1}, to_tables=asked(4, caps=CAP_OF_ONE)
     ),
     "cluster late": Fault("R77", STEP | {"cluster": "c1"}, also="R40 R74", to_tables=move("step", [4, 10], 1)),
 }

@@ -15,8 +15,8 @@ class Link:
 
     `after` is the (campaign, region) whose end released the stage, None where none did, and `cause` one of CAUSES;
     `waited_ms` counts from when it was asked for, of a later wave from the campaign's start. Its region is free
-    again from `free_ms` on: later than its last end where units waited for VMs that were deleted. Spread, work and
-    gap are those of the set or single that ended last; they sum up to the stage.
+    again from `free_ms` on: later than its last end where units waited for VMs that were deleted. Spread, work, gap
+    and waits for room under caps are those of the set or single that ended last; they sum up to the stage.
     """
 
     campaign: str
@@ -35,6 +35,7 @@ class Link:
     spread_ms: int
     work_ms: int
     gap_ms: int
+    cap_ms: int
     set: int | str | None
     vm: int | str | None
     cluster: str | None  # of the set, whose sets walk in step
@@ -43,7 +44,12 @@ class Link:
     def sentence(self, campaign: str) -> str:
         """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
         subject = self.region if self.campaign == campaign else f"{self.campaign} in {self.region}"
-        terms = [(self.spread_ms, "spread"), (self.work_ms, "work"), (self.gap_ms, "gap")]
+        terms = [
+            (self.spread_ms, "spread"),
+            (self.work_ms, "work"),
+            (self.gap_ms, "gap"),
+            (self.cap_ms, "waiting for caps"),
+        ]
         spent = [f"{duration(value_ms)} of {word}" for value_ms, word in terms if value_ms] or ["nothing"]
         listed = spent[0] if len(spent) == 1 else f"{', '.join(spent[:-1])} and {spent[-1]}"
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
@@ -112,6 +118,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
                 spread_ms=stage["last_spread_ms"],
                 work_ms=stage["last_work_ms"],
                 gap_ms=stage["last_gap_ms"],
+                cap_ms=stage.get("last_cap_ms") or 0,
                 set=its_set,
                 vm=vm if its_set is None else None,
                 cluster=cluster,
@@ -170,6 +177,7 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
             waited_ms[name, release.cause] += stage["start_ms"] - stage["asked_ms"]
         waited_ms[name, "spread"] += stage["last_spread_ms"]
         waited_ms[name, "gap"] += stage["last_gap_ms"]
+        waited_ms[name, "cap"] += stage.get("last_cap_ms") or 0
     return pl.DataFrame(
         [(*key, value_ms) for key, value_ms in waited_ms.items()],
         schema={"campaign": pl.String, "cause": pl.String, "waited_ms": pl.Int64},

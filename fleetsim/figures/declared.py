@@ -19,7 +19,7 @@ STAGE = ("campaign", "iteration", "region")
 GRAINS = ("campaign", "stage", "hour", "pause", "cause", "sla", "application", "by")
 """What a figure can be of: `pause` is a length, `cause` one of CAUSES, `sla` one of `vm`, `set`, `application`, and
 `by` stands for the fleet columns a reader asks for."""
-CAUSES = ("wave", "pair", "campaign", "spread", "gap")
+CAUSES = ("wave", "pair", "campaign", "spread", "gap", "cap")
 """What a stage waits for, in the order in which it meets them."""
 
 

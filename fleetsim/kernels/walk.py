@@ -26,7 +26,8 @@ LAST_WORK_MS = 7
 LAST_GAP_MS = 8
 LAST_DOMAIN_COUNT = 9
 FREE_MS = 10  # as END_MS, but with the units that nobody is left in
-TOTAL_COUNT = 11
+LAST_CAP_MS = 11
+TOTAL_COUNT = 12
 
 
 @kernel
@@ -57,6 +58,16 @@ def _take_turns(unit_start, unit_stop, unit_priority, turn):
             is_tie = unit_priority[other] == unit_priority[unit]
             place += np.int64(goes_before | (is_tie & (other < unit)))
         turn[place] = unit
+
+
+@kernel
+def number_turns(set_offsets, unit_priority, order, turn):
+    """The place of each unit in the walk of its set: unit_priority uint64[U] -> turn int64[U]; order int64[K]."""
+    for set_row in range(set_offsets.shape[0] - 1):
+        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
+        _take_turns(unit_start, unit_stop, unit_priority, order)
+        for place in range(unit_stop - unit_start):
+            turn[order[place]] = place
 
 
 @kernel

@@ -1,0 +1,142 @@
+"""Units that can hold one another back: what a stage with caps gives to the gate kernels, and gets back.
+
+Sets and singles of a region become units, their domains and the caps become places to claim; see `kernels.gate`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetsim.blocks import Bools, Int64s, Limits
+from fleetsim.kernels import bits, gate
+from fleetsim.schema import NEVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """U units of W walkers in the order of stable keys; V VMs, by unit, set and domain; S sets. Instants since start.
+
+    A domain stands for its place among those of its set: where they have to start in turn, for its place in that.
+    """
+
+    walker_offsets: Int64s  # [W+1] units of each
+    draw: npt.NDArray[np.uint64]  # [W]
+    vm_offsets: Int64s  # [U+1]
+    earliest_ms: Int64s  # [U]
+    position: Int64s  # [U]
+    waits_turn: Bools  # [U] it may start when its turn comes: that is not before its earliest start
+    set_row: Int64s  # [V] -1 for singles
+    domain_place: Int64s  # [V]
+    domain_counts: Int64s  # [S]
+    is_ordered: Bools  # [S]
+
+
+def pass_gate(
+    units: Units,
+    limits: Limits,
+    work_ms: int,
+    gap_ms: int,
+    duration_ms: npt.NDArray[np.uint32],
+    deleted_ms: Int64s | None,
+) -> tuple[Int64s, Int64s]:
+    """Start and end of each unit, int64[U] both; a unit that nobody was left in never starts, and ends when seen.
+
+    duration_ms  uint32[V] length of each VM's impact
+    deleted_ms   int64[V], None where nobody goes
+    """
+    unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
+    resource_count = set_count + group_count
+    set_places = np.concatenate([[0], np.cumsum(units.domain_counts + 1)])
+    in_set = units.set_row >= 0
+    vm_place = np.where(in_set, set_places[units.set_row] + 1 + units.domain_place, gate.NONE)
+    vm_group = np.where(limits.group >= 0, limits.group + set_count, gate.NONE)
+    counts_one = np.zeros(resource_count, np.bool_)
+    for cap, counts_hosts in zip(vm_group, limits.counts_hosts, strict=True):
+        counts_one[cap[cap >= 0]] = counts_hosts
+    gone_ms = np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
+    is_falling = bool((gone_ms < NEVER_MS).any())
+
+    whose = units.vm_offsets, vm_place, vm_group
+    claim_offsets, need_offsets = _zeros(unit_count + 1), _zeros(unit_count + 1)
+    gate.count_needs(*whose, _none(resource_count), claim_offsets, need_offsets)
+    claim_count, need_count = int(claim_offsets[-1]), int(need_offsets[-1])
+    claim_place, claim_left, need_group, need_left = map(_zeros, [claim_count, claim_count, need_count, need_count])
+    longest_ms, left, most_needed = _zeros(unit_count), _zeros(unit_count), _zeros(resource_count)
+    gate.fill_needs(
+        *whose, duration_ms, claim_offsets, need_offsets, _none(resource_count),
+        counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
+    )  # fmt: skip
+
+    place_counts = np.concatenate([units.domain_counts + 1, most_needed[set_count:]])
+    place_offsets = np.concatenate([[0], np.cumsum(place_counts)])
+    place_count = int(place_offsets[-1])
+    resource_of = np.repeat(np.arange(resource_count), place_counts)
+
+    cell = _zeros(unit_count)
+    cell_count = gate.find_cells(
+        claim_offsets,
+        claim_place,
+        need_offsets,
+        need_group,
+        resource_of,
+        _zeros(resource_count),
+        _none(resource_count),
+        cell,
+    )
+    walker_order = np.argsort(units.draw, kind="stable")  # so ties are by key
+    position_count = int(units.position.max(initial=0)) + 1
+    order = _zeros(unit_count)
+    gate.rank_units(
+        walker_order, units.walker_offsets, units.position, cell, position_count,
+        _zeros(cell_count * position_count + 1), order,
+    )  # fmt: skip
+    opening = np.flatnonzero(~units.waits_turn[order])
+    if (units.earliest_ms != units.earliest_ms[:1]).any():
+        opening = opening[np.lexsort((units.earliest_ms[order[opening]], cell[order[opening]]))]
+    unit_of_row = np.repeat(np.arange(unit_count), np.diff(units.vm_offsets))
+    deletions = np.flatnonzero(gone_ms < NEVER_MS) if is_falling else _zeros(0)
+    deletions = deletions[np.lexsort((gone_ms[deletions], cell[unit_of_row[deletions]]))]
+
+    def offsets_of(cells: Int64s) -> Int64s:
+        return np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=cell_count))])
+
+    needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
+    entry_offsets, slot_offsets = _zeros(place_count + 1), _zeros(need_count + 1)
+    gate.count_entries(*needs, is_falling, entry_offsets, slot_offsets)
+    entry_count = int(entry_offsets[-1])
+    claim_entry, whole_entry = _none(claim_count), _none(claim_count)
+    need_entry, rank_of_entry = _zeros(int(slot_offsets[-1])), _zeros(entry_count)
+    gate.fill_entries(
+        order, *needs, is_falling, entry_offsets, slot_offsets, _zeros(place_count),
+        claim_entry, whole_entry, need_entry, rank_of_entry,
+    )  # fmt: skip
+
+    ready_levels, waiting_levels = bits.level_offsets(unit_count), bits.level_offsets(entry_count)
+    start_ms, end_ms = _zeros(unit_count), _zeros(unit_count)
+    undone = gate.run_gate(
+        work_ms, gap_ms, set_count,
+        order, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
+        units.earliest_ms, units.waits_turn,
+        *whose, duration_ms, gone_ms, deletions, offsets_of(cell[unit_of_row[deletions]]), unit_of_row,
+        claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
+        need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_falling,
+        place_offsets, resource_of, entry_offsets, rank_of_entry, units.is_ordered,
+        np.concatenate([_zeros(set_count), limits.most]),
+        _zeros(unit_count + set_count), _zeros(unit_count + set_count),
+        np.zeros(ready_levels[-1], np.uint64), ready_levels, np.zeros(waiting_levels[-1], np.uint64), waiting_levels,
+        np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
+        _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
+        np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
+        start_ms, end_ms,
+    )  # fmt: skip
+    assert undone == 0, "units are finite and take what they need at once, so each of them starts"
+    return start_ms, end_ms
+
+
+def _zeros(count: int) -> Int64s:
+    return np.zeros(count, np.int64)
+
+
+def _none(count: int) -> Int64s:
+    return np.full(count, gate.NONE)

@@ -1,0 +1,572 @@
+"""Gate kernels: units that can hold one another back go through a stage together, from instant to instant.
+
+A unit claims places. A place is a (set, domain), which is open while no other domain of the set is claimed and every
+unit of an earlier position there has started; or a whole set, for a unit that hits several of its domains; or room for
+so many VMs (or hosts) under a cap. A unit starts when all its places are open at once (semantics.md 14-21). Where
+units of one set wait for nothing else, `walk` is equal and faster.
+
+Units that could start at an instant are tried in one order, once: a start only takes, so one pass is enough. A unit
+that cannot start waits at the first place that is closed to it. When a place opens only the first that waits there is
+looked at, and after it the next, while the place stays open: no instant scans who waits. Who waits where, and who is
+to be tried, are bits in the order of units (`bits`).
+
+Nothing starves and nothing waits in a circle: a unit takes its places all at once or none, so who waits holds nothing;
+each end frees what it held, and of those that then fit the first starts. A position is passed when its units have
+started, which nothing but ends can delay; units are finite, each runs once, and one larger than its cap starts when
+the cap is free (semantics.md 19, 21).
+
+Axes: U = units; V = VMs, by unit and place; S = sets; P = places; R = resources, which are the sets, then the cap
+groups (a region, zone or cluster under one cap); C = caps; K = claims, a row a unit and (set, domain); M = needs, a row
+a unit and cap group; E = entries, a row a unit and place it can wait at. Units are in the order of stable keys, their
+ranks in the order in which they are tried, cell by cell. Times are int64 ms since scenario.start.
+"""
+
+import numpy as np
+
+from fleetsim.kernels import bits
+from fleetsim.kernels.jit import kernel
+from fleetsim.schema import NEVER_MS
+
+NONE = -1
+
+# States of a unit.
+_FAR = 0  # its earliest start has not come
+_WAITING = 1
+_AT_WORK = 2
+_DONE = 3
+
+# What the agenda holds: the item is 2 * unit, or 2 * set + 1 when its gap may have passed.
+_END, _RELEASE = 0, 1
+
+
+# ---- What units need ----------------------------------------------------------------------------------------
+
+
+@kernel
+def count_needs(vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets):
+    """How many claims and needs each unit has.
+
+    Reads    vm_offsets int64[U+1], vm_place int64[V] rising within the unit, NONE for singles; vm_group int64[C, V]
+    Scratch  met        int64[R] = NONE
+    Writes   claim_offsets, need_offsets int64[U+1]
+    """
+    claims = needs = np.int64(0)
+    for unit in range(vm_offsets.shape[0] - 1):
+        claim_offsets[unit], need_offsets[unit] = claims, needs
+        before = np.int64(NONE)
+        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+            if vm_place[row] != before:
+                claims += 1
+                before = vm_place[row]
+            for cap in range(vm_group.shape[0]):
+                group = vm_group[cap, row]
+                if group != NONE and met[group] != unit:
+                    met[group] = unit
+                    needs += 1
+    claim_offsets[-1], need_offsets[-1] = claims, needs
+
+
+@kernel
+def fill_needs(
+    vm_offsets, vm_place, vm_group, duration_ms, claim_offsets, need_offsets, met,
+    counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
+):  # fmt: skip
+    """What each unit claims and needs, as `count_needs` counted.
+
+    Scratch  met         int64[R]
+    Writes   claim_place, claim_left int64[K]  (set, domain) and how many VMs the unit has there
+             need_group, need_left   int64[M]  cap group and how many VMs
+             longest_ms  int64[U] longest impact of a VM; left int64[U] VMs
+    Updates  most_needed int64[R] the most any unit needs of a cap group
+    """
+    for unit in range(vm_offsets.shape[0] - 1):
+        claim, need_start, need_stop = claim_offsets[unit] - 1, need_offsets[unit], need_offsets[unit]
+        before = np.int64(NONE)
+        longest_ms[unit] = 0
+        left[unit] = vm_offsets[unit + 1] - vm_offsets[unit]
+        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+            longest_ms[unit] = max(longest_ms[unit], np.int64(duration_ms[row]))
+            place = vm_place[row]
+            if place != NONE:
+                if place != before:
+                    claim += 1
+                    claim_place[claim], claim_left[claim] = place, 0
+                    before = place
+                claim_left[claim] += 1
+            for cap in range(vm_group.shape[0]):
+                group = vm_group[cap, row]
+                if group == NONE:
+                    continue
+                need = met[group]
+                if not (need_start <= need < need_stop and need_group[need] == group):
+                    need = need_stop
+                    need_stop += 1
+                    met[group], need_group[need], need_left[need] = need, group, 0
+                need_left[need] += 1
+        for need in range(need_start, need_stop):
+            group = need_group[need]
+            most_needed[group] = max(most_needed[group], 1 if counts_one[group] else need_left[need])
+
+
+@kernel
+def _root_of(resource, parent):
+    while parent[resource] != resource:
+        parent[resource] = parent[parent[resource]]
+        resource = parent[resource]
+    return resource
+
+
+@kernel
+def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of, parent, number, cell):
+    """Number the cells, groups of units that can affect one another, by the resources they share.
+
+    Scratch  parent  int64[R]; number int64[R] = NONE
+    Writes   cell    int64[U]  from 0, in the order of their first units
+    Returns how many cells there are.
+    """
+    for resource in range(parent.shape[0]):
+        parent[resource] = resource
+    unit_count = cell.shape[0]
+    for unit in range(unit_count):
+        first = np.int64(NONE)
+        for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+            root = _root_of(resource_of[claim_place[claim]], parent)
+            if first != NONE:
+                parent[first] = root
+            first = root
+        for need in range(need_offsets[unit], need_offsets[unit + 1]):
+            root = _root_of(need_group[need], parent)
+            if first != NONE:
+                parent[first] = root
+            first = root
+        cell[unit] = first
+    count = np.int64(0)
+    for unit in range(unit_count):
+        if cell[unit] == NONE:  # neither in a set nor under a cap
+            cell[unit] = count
+            count += 1
+            continue
+        root = _root_of(cell[unit], parent)
+        if number[root] == NONE:
+            number[root] = count
+            count += 1
+        cell[unit] = number[root]
+    return count
+
+
+@kernel
+def rank_units(walker_order, walker_offsets, position, cell, position_count, bucket_offsets, order):
+    """Put units in the order in which they are tried: by cell, position, and the order of their walkers.
+
+    Reads    walker_order int64[W], walker_offsets int64[W+1] units of each; position, cell int64[U]
+    Scratch  bucket_offsets int64[cells * position_count + 1] = 0
+    Writes   order int64[U]
+    """
+    for unit in range(order.shape[0]):
+        bucket_offsets[cell[unit] * position_count + position[unit] + 1] += 1
+    for bucket in range(bucket_offsets.shape[0] - 1):
+        bucket_offsets[bucket + 1] += bucket_offsets[bucket]
+    for walker in walker_order:
+        for unit in range(walker_offsets[walker], walker_offsets[walker + 1]):
+            bucket = cell[unit] * position_count + position[unit]
+            order[bucket_offsets[bucket]] = unit
+            bucket_offsets[bucket] += 1
+
+
+@kernel
+def sum_walks(walker_offsets, unit_start_ms, unit_end_ms, hit_count, held_ms, walk_end_ms):
+    """Of each walker the units that hit somebody, how long they were held in all, and the last end: int64[W] each."""
+    for walker in range(walker_offsets.shape[0] - 1):
+        hits = held = last = np.int64(0)
+        for unit in range(walker_offsets[walker], walker_offsets[walker + 1]):
+            if unit_start_ms[unit] < NEVER_MS:
+                hits += 1
+                held += unit_end_ms[unit] - unit_start_ms[unit]
+                last = max(last, unit_end_ms[unit])
+        hit_count[walker], held_ms[walker], walk_end_ms[walker] = hits, held, last
+
+
+@kernel
+def _first_of_set(claim, claim_start, claim_place, resource_of):
+    """The first claim that the unit of *claim* has of the same set."""
+    while claim > claim_start and resource_of[claim_place[claim - 1]] == resource_of[claim_place[claim]]:
+        claim -= 1
+    return claim
+
+
+@kernel
+def count_entries(
+    claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets, is_falling,
+    entry_offsets, slot_offsets,
+):  # fmt: skip
+    """Where each place keeps who waits: entry_offsets int64[P+1], and slot_offsets int64[M+1] into `need_entry`."""
+    entry_offsets[:] = 0
+    slots = np.int64(0)
+    for unit in range(claim_offsets.shape[0] - 1):
+        for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+            place = claim_place[claim]
+            entry_offsets[place + 1] += 1
+            if claim == _first_of_set(claim, claim_offsets[unit], claim_place, resource_of) + 1:
+                entry_offsets[place_offsets[resource_of[place]] + 1] += 1
+        for need in range(need_offsets[unit], need_offsets[unit + 1]):
+            slot_offsets[need] = slots
+            group = need_group[need]
+            most = np.int64(1) if counts_one[group] else need_left[need]
+            for needed in range(1 if is_falling else most, most + 1):
+                entry_offsets[place_offsets[group] + needed] += 1
+                slots += 1
+    slot_offsets[-1] = slots
+    for place in range(entry_offsets.shape[0] - 1):
+        entry_offsets[place + 1] += entry_offsets[place]
+
+
+@kernel
+def fill_entries(
+    order, claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets,
+    is_falling, entry_offsets, slot_offsets, filled,
+    claim_entry, whole_entry, need_entry, rank_of_entry,
+):  # fmt: skip
+    """Give each unit its entries, in each place by rank.
+
+    Scratch  filled       int64[P] = 0
+    Writes   claim_entry  int64[K]  at the (set, domain)
+             whole_entry  int64[K]  at the whole set, on the first claim of a unit that has several of one set
+             need_entry   int64[slots]  at the cap group, for each number it may need
+             rank_of_entry int64[E]
+    """
+    for rank in range(order.shape[0]):
+        unit = order[rank]
+        for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+            place = claim_place[claim]
+            claim_entry[claim] = entry_offsets[place] + filled[place]
+            filled[place] += 1
+            rank_of_entry[claim_entry[claim]] = rank
+            first = _first_of_set(claim, claim_offsets[unit], claim_place, resource_of)
+            if claim == first + 1:
+                whole = place_offsets[resource_of[place]]
+                whole_entry[first] = entry_offsets[whole] + filled[whole]
+                filled[whole] += 1
+                rank_of_entry[whole_entry[first]] = rank
+        for need in range(need_offsets[unit], need_offsets[unit + 1]):
+            group = need_group[need]
+            most = np.int64(1) if counts_one[group] else need_left[need]
+            slot = slot_offsets[need]
+            for needed in range(1 if is_falling else most, most + 1):
+                place = place_offsets[group] + needed - 1
+                need_entry[slot] = entry_offsets[place] + filled[place]
+                filled[place] += 1
+                rank_of_entry[need_entry[slot]] = rank
+                slot += 1
+
+
+# ---- The agenda ---------------------------------------------------------------------------------------------
+
+
+@kernel
+def _push(ms, item, heap_ms, heap_item, size):
+    """Put *item* on the agenda at *ms*: a binary heap of *size*, by instant. Returns its new size."""
+    place = size
+    while place > 0:
+        parent = (place - 1) >> 1
+        if heap_ms[parent] <= ms:
+            break
+        heap_ms[place], heap_item[place] = heap_ms[parent], heap_item[parent]
+        place = parent
+    heap_ms[place], heap_item[place] = ms, item
+    return size + 1
+
+
+@kernel
+def _pop(heap_ms, heap_item, size):
+    """Take the first item off the agenda, which has *size* items; which of an instant comes first decides nothing."""
+    first = heap_item[0]
+    size -= 1
+    ms, item = heap_ms[size], heap_item[size]
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and heap_ms[child + 1] < heap_ms[child]:
+            child += 1
+        if ms <= heap_ms[child]:
+            break
+        heap_ms[place], heap_item[place] = heap_ms[child], heap_item[child]
+        place = child
+    heap_ms[place], heap_item[place] = ms, item
+    return first
+
+
+# ---- The gate -----------------------------------------------------------------------------------------------
+
+
+@kernel
+def _is_open(place, set_, place_offsets, front, claimed):
+    """Whether a unit may claim *place* of a set."""
+    is_its_turn = front[set_] == NONE or front[set_] == place
+    is_joined = claimed[set_] == place and place != place_offsets[set_]
+    return is_its_turn and (claimed[set_] == NONE or is_joined)
+
+
+@kernel
+def run_gate(
+    work_ms, gap_ms, set_count,
+    order, cell_units, opening, cell_openings, earliest_ms, waits_turn,
+    vm_offsets, vm_place, vm_group, duration_ms, deleted_ms, deletions, cell_deletions, unit_of_row,
+    claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
+    need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_falling,
+    place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
+    agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
+    state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
+    woken, woken_ms,
+    unit_start_ms, unit_end_ms,
+):  # fmt: skip
+    """Start every unit of a stage. Returns how many are not done in the end: none, or the argument above is wrong.
+
+    Reads    order          int64[U]    unit of each rank
+             cell_units     int64[]     how many units each cell has
+             opening        int64[]     ranks of units whose earliest start must be waited for, by cell and that
+             cell_openings  int64[]     offsets of cells in it
+             earliest_ms    int64[U]
+             waits_turn     bool[U]     the others, which wait for their turn in their one set from the start
+             vm_*           int64[V]    as in `count_needs`
+             duration_ms    uint32[V]
+             deleted_ms     int64[V]    NEVER_MS where it is not
+             deletions      int64[]     rows that are deleted, by cell and instant; cell_deletions: offsets of cells
+             unit_of_row    int64[V]
+             claim_*, need_*, *_entry   as filled above; `claim_left`, `need_left` and `left` fall as VMs go
+             counts_one     bool[R]     cap groups under which a unit counts as one
+             is_falling     bool        whether VMs go
+             place_offsets  int64[R+1]  places of each resource: of a set first the whole of it, then its domains; of a
+                                        cap group those for units that need one of it, two, and so on
+             resource_of    int64[P]
+             is_ordered     bool[S]     whether domains, in the order of their places, have to start in turn
+             limit          int64[R]    VMs or hosts that may be at work; of cap groups
+    Scratch  agenda_*       int64[U+S]
+             ready, waiting uint64[] = 0, sets of ranks and of entries, with levels as `bits` has them
+             state int8[U] = 0; waits_at, waits_entry int64[U] = NONE; unstarted int64[P] = 0; front int64[S]
+             claimed int64[S] = NONE; at_work int64[S] = 0; release_ms int64[S]; is_resting bool[S] = False
+             used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
+    Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left
+             unit_end_ms    int64[U]    or when nobody was left and its turn had come
+    """
+    unit_count = order.shape[0]
+    for unit in range(unit_count):
+        unit_start_ms[unit] = NEVER_MS
+        for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+            unstarted[claim_place[claim]] += 1
+        if waits_turn[unit]:
+            claim = claim_offsets[unit]
+            state[unit] = _WAITING
+            waits_at[unit], waits_entry[unit] = claim_place[claim], claim_entry[claim]
+            bits.add(waiting, waiting_levels, claim_entry[claim])
+    for set_ in range(set_count):
+        front[set_] = NONE
+        if is_ordered[set_]:
+            front[set_] = place_offsets[set_] + 1
+            while front[set_] < place_offsets[set_ + 1] and unstarted[front[set_]] == 0:
+                front[set_] += 1
+
+    for cell in range(cell_units.shape[0]):
+        open_count, agenda_size = cell_units[cell], np.int64(0)
+        opened, opening_stop = cell_openings[cell], cell_openings[cell + 1]
+        deleted, deletions_stop = cell_deletions[cell], cell_deletions[cell + 1]
+        while open_count:
+            now = np.int64(NEVER_MS)
+            if opened < opening_stop:
+                now = earliest_ms[order[opening[opened]]]
+            if agenda_size:
+                now = min(now, agenda_ms[0])
+            if deleted < deletions_stop:
+                now = min(now, deleted_ms[deletions[deleted]])
+            if now == NEVER_MS:
+                return open_count
+            woken_count = 0
+            lowest = np.int64(unit_count)  # rank to be tried
+            # Ends, and gaps that have passed: both only open places, and nothing starts yet.
+            while agenda_size and agenda_ms[0] == now:
+                item = _pop(agenda_ms, agenda_item, agenda_size)
+                agenda_size -= 1
+                if item & 1 == _RELEASE:
+                    set_ = item >> 1
+                    is_resting[set_] = False
+                    if at_work[set_]:
+                        continue  # joined in its gap, which counts anew from that end
+                    if release_ms[set_] > now:
+                        is_resting[set_] = True
+                        agenda_size = _push(release_ms[set_], item, agenda_ms, agenda_item, agenda_size)
+                        continue
+                    claimed[set_] = NONE
+                    woken[woken_count] = set_
+                    woken_count += 1
+                    continue
+                unit = item >> 1
+                state[unit] = _DONE
+                open_count -= 1
+                before = np.int64(NONE)
+                for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+                    set_ = resource_of[claim_place[claim]]
+                    if claim_left[claim] == 0 or set_ == before:
+                        continue
+                    before = set_
+                    at_work[set_] -= 1
+                    if at_work[set_]:
+                        continue
+                    if gap_ms == 0:
+                        claimed[set_] = NONE
+                        woken[woken_count] = set_
+                        woken_count += 1
+                        continue
+                    release_ms[set_] = now + gap_ms
+                    if not is_resting[set_]:
+                        is_resting[set_] = True
+                        agenda_size = _push(release_ms[set_], 2 * set_ + _RELEASE, agenda_ms, agenda_item, agenda_size)
+                for need in range(need_offsets[unit], need_offsets[unit + 1]):
+                    group = need_group[need]
+                    used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]
+                    if woken_ms[group] != now:
+                        woken_ms[group] = now
+                        woken[woken_count] = group
+                        woken_count += 1
+            # Who is deleted needs no claim and no room.
+            while deleted < deletions_stop and deleted_ms[deletions[deleted]] == now:
+                row = deletions[deleted]
+                deleted += 1
+                unit = unit_of_row[row]
+                if state[unit] >= _AT_WORK:
+                    continue
+                left[unit] -= 1
+                for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+                    claim_left[claim] -= np.int64(claim_place[claim] == vm_place[row])
+                for need in range(need_offsets[unit], need_offsets[unit + 1]):
+                    for cap in range(vm_group.shape[0]):
+                        need_left[need] -= np.int64(need_group[need] == vm_group[cap, row])
+                if state[unit] == _WAITING and waits_at[unit] != NONE:
+                    rank = rank_of_entry[waits_entry[unit]]
+                    bits.remove(waiting, waiting_levels, waits_entry[unit])
+                    waits_at[unit] = NONE
+                    bits.add(ready, ready_levels, rank)
+                    lowest = min(lowest, rank)
+            while opened < opening_stop and earliest_ms[order[opening[opened]]] == now:
+                rank = opening[opened]
+                opened += 1
+                state[order[rank]] = _WAITING
+                bits.add(ready, ready_levels, rank)
+                lowest = min(lowest, rank)
+            for i in range(woken_count):
+                resource = woken[i]
+                place, stop = place_offsets[resource], place_offsets[resource + 1]
+                if resource >= set_count:
+                    if used[resource]:
+                        stop = min(stop, place + max(0, limit[resource] - used[resource]))
+                elif front[resource] != NONE:
+                    place = front[resource]
+                    stop = min(stop, place + 1)
+                # The first of each place; places follow one another.
+                while place < stop:
+                    entry = bits.first_from(waiting, waiting_levels, entry_offsets[place])
+                    if entry == NONE or entry >= entry_offsets[stop]:
+                        break
+                    rank = rank_of_entry[entry]
+                    bits.add(ready, ready_levels, rank)
+                    lowest = min(lowest, rank)
+                    place = waits_at[order[rank]] + 1
+            # Starts. Whom a start lets try has a higher rank, so the smallest that is left is always next.
+            rank = np.int64(NONE) if lowest == unit_count else lowest
+            while rank != NONE:
+                bits.remove(ready, ready_levels, rank)
+                unit = order[rank]
+                place = waits_at[unit]
+                resource = resource_of[place] if place != NONE else np.int64(NONE)
+                if resource == NONE:
+                    is_tried = True
+                elif resource < set_count:
+                    is_tried = _is_open(place, resource, place_offsets, front, claimed) or left[unit] == 0
+                else:
+                    needed = place - place_offsets[resource] + 1
+                    is_tried = used[resource] == 0 or used[resource] + needed <= limit[resource]
+                if not is_tried:
+                    rank = bits.first_from(ready, ready_levels, rank + 1)
+                    continue
+
+                closed = closed_entry = np.int64(NONE)
+                claim, claim_stop = claim_offsets[unit], claim_offsets[unit + 1]
+                if left[unit] == 0:
+                    # Its turn is all it waits for, in every set that it had VMs of.
+                    while claim < claim_stop and closed == NONE:
+                        set_ = resource_of[claim_place[claim]]
+                        if front[set_] != NONE and front[set_] != claim_place[claim]:
+                            closed, closed_entry = claim_place[claim], claim_entry[claim]
+                        claim += 1
+                while claim < claim_stop and closed == NONE:
+                    set_ = resource_of[claim_place[claim]]
+                    first, wanted, entry = claim, np.int64(NONE), np.int64(NONE)
+                    while claim < claim_stop and resource_of[claim_place[claim]] == set_:
+                        if claim_left[claim]:
+                            is_first = wanted == NONE
+                            wanted = claim_place[claim] if is_first else place_offsets[set_]
+                            entry = claim_entry[claim] if is_first else whole_entry[first]
+                        claim += 1
+                    if wanted != NONE and not _is_open(wanted, set_, place_offsets, front, claimed):
+                        closed, closed_entry = wanted, entry
+                for need in range(need_offsets[unit], need_offsets[unit + 1]):
+                    group = need_group[need]
+                    needed = min(need_left[need], 1) if counts_one[group] else need_left[need]
+                    if closed == NONE and needed and used[group] and used[group] + needed > limit[group]:
+                        closed = place_offsets[group] + needed - 1
+                        closed_entry = need_entry[slot_offsets[need] + (needed - 1 if is_falling else 0)]
+
+                entry_before = waits_entry[unit]
+                if place != NONE:
+                    bits.remove(waiting, waiting_levels, entry_before)
+                waits_at[unit], waits_entry[unit] = closed, closed_entry
+                if closed != NONE:
+                    bits.add(waiting, waiting_levels, closed_entry)
+                elif left[unit]:
+                    held_ms = np.int64(work_ms)
+                    if is_falling:
+                        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+                            if deleted_ms[row] > now:
+                                held_ms = max(held_ms, np.int64(duration_ms[row]))
+                    else:
+                        held_ms = max(held_ms, longest_ms[unit])
+                    state[unit] = _AT_WORK
+                    unit_start_ms[unit], unit_end_ms[unit] = now, now + held_ms
+                    agenda_size = _push(now + held_ms, 2 * unit + _END, agenda_ms, agenda_item, agenda_size)
+                    for need in range(need_offsets[unit], need_offsets[unit + 1]):
+                        group = need_group[need]
+                        used[group] += min(need_left[need], 1) if counts_one[group] else need_left[need]
+                else:
+                    state[unit] = _DONE
+                    open_count -= 1
+                    unit_end_ms[unit] = now
+                if closed == NONE:
+                    before = np.int64(NONE)
+                    for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+                        wanted = claim_place[claim]
+                        set_ = resource_of[wanted]
+                        if claim_left[claim]:
+                            claimed[set_] = wanted if set_ != before else place_offsets[set_]
+                            at_work[set_] += np.int64(set_ != before)
+                            before = set_
+                        unstarted[wanted] -= 1
+                        if front[set_] != wanted or unstarted[wanted]:
+                            continue
+                        # Whose turn comes next is tried: nobody to hit needs no more than the turn.
+                        stop = place_offsets[set_ + 1]
+                        while wanted < stop and unstarted[wanted] == 0:
+                            wanted += 1
+                        front[set_] = wanted
+                        if wanted == stop or (claimed[set_] != NONE and not is_falling):
+                            continue
+                        entry = bits.first_from(waiting, waiting_levels, entry_offsets[wanted])
+                        while entry != NONE and entry < entry_offsets[wanted + 1]:
+                            bits.add(ready, ready_levels, rank_of_entry[entry])
+                            entry = bits.first_from(waiting, waiting_levels, entry + 1)
+                if place != NONE:
+                    # The next that waits where this one did.
+                    entry = bits.first_from(waiting, waiting_levels, entry_before + 1)
+                    if entry != NONE and entry < entry_offsets[place + 1]:
+                        bits.add(ready, ready_levels, rank_of_entry[entry])
+                rank = bits.first_from(ready, ready_levels, rank + 1)
+    return np.int64(0)
