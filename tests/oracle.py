@@ -26,7 +26,7 @@ CLOCK_SYNCHRONISED = 16
 KINDS_THAT_REBOOT = ("reboot", "redeploy")
 
 # What a draw decides: the upper six bits of counter word 2.
-LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY = range(5)
+LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY, HOST_SPREAD = range(6)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Vm:
     set_kind: str | None = None
     cluster: str | None = None
     zone: str | None = None
+    host: Identity | None = None
     size: str | None = None
     application: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
@@ -64,13 +65,20 @@ Where = Callable[[Vm], bool] | Mapping[str, Collection[object]]
 
 @dataclass(frozen=True)
 class Cap:
-    """How many VMs of a region, zone or cluster may be at work at once: a count, or a ratio of all it has."""
+    """How many VMs or hosts of a region, zone or cluster may be at work at once: a count, or a ratio of all it has."""
 
     per: str
-    vms: int | str  # a ratio as it is spelt
+    most: int | str  # a ratio as it is spelt
+    counts_hosts: bool = False
 
     def limit(self, base: int) -> int:
-        return self.vms if isinstance(self.vms, int) else max(1, math.floor(Fraction(self.vms) * base))
+        return self.most if isinstance(self.most, int) else max(1, math.floor(Fraction(self.most) * base))
+
+    def count(self, vms: Iterable[Vm]) -> Counter:
+        """How many of *vms*, or of their hosts, it counts in each of its groups."""
+        if not self.counts_hosts:
+            return Counter(self.group(vm) for vm in vms)
+        return Counter(group for group, _ in {(self.group(vm), vm.host) for vm in vms})
 
     def group(self, vm: Vm) -> tuple[str, str | None] | None:
         """What of its region the cap counts *vm* in; None: it counts nowhere."""
@@ -111,6 +119,7 @@ class Campaign:
     family_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
     pair_exclusion: str = "all"
     caps: tuple[Cap, ...] = ()
+    host_order: str = "auto"
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -130,6 +139,8 @@ class Campaign:
 
     def walker(self, vm: Vm) -> tuple[str, Identity]:
         """Who walks: the single, the set, or in step all sets of a cluster; the second is what draws hang on."""
+        if vm.host is not None:
+            return "host", vm.host
         if vm.set is None:
             return "single", vm.vm
         if self.sets_in_step and vm.set_cluster is not None:
@@ -332,42 +343,57 @@ def _or_default(domain: int | None, i: int, domain_count: int) -> int:
 
 @dataclass(eq=False)
 class Claims:
-    """Who holds a walker in one stage: one domain, from its unit's start until a gap after its end."""
+    """Who holds a set (or what walks in step) in one stage: one domain, from a start until a gap after the last end.
 
-    domain: int | None = None
-    release_ms: int | None = None  # known once the holder has ended
+    A host that hits several of its domains holds all of it, alone.
+    """
 
-    def admit(self, domain: int) -> bool:
-        return self.domain is None or self.domain == domain
+    domain: object = None
+    holder_count: int = 0
+    release_ms: int | None = None  # known once no holder is left
+
+    def admit(self, domain: object) -> bool:
+        return self.domain is None or (self.domain == domain and isinstance(domain, int))
 
 
 @dataclass(eq=False)
 class Unit:
-    """What is frozen at once: the VMs of one walked domain of a walker, or one single (which claims nothing)."""
+    """What is frozen at once: the VMs of one walked domain of a walker, of one host, or one single."""
 
     vms: list[Vm]  # those not hit and not gone, until it starts
     walker: tuple[str, Identity]
-    domain: int | None
     earliest_ms: int
+    position: int
     draw: int
-    before: list["Unit"] = field(default_factory=list)  # the units of the same walker whose turn comes first
-    claims: Claims | None = None
+    claims_of: Callable[[Vm], Claims | None]
+    domain_of: Callable[[Vm], int | None]
+    before: list["Unit"] = field(default_factory=list)  # whose turn comes first
     start_ms: int | None = None
     end_ms: int | None = None
     is_done: bool = False
+    held: list[Claims] = field(default_factory=list)
 
     def is_awaited(self, now: int) -> bool:
         """Whether it is this unit that keeps its walker, whatever gap still bars it."""
-        is_its_turn = all(unit.is_done for unit in self.before)
+        has_passed = {"host": lambda unit: unit.is_done or unit.start_ms is not None}
+        is_its_turn = all(map(has_passed.get(self.walker[0], lambda unit: unit.is_done), self.before))
         return self.start_ms is None and not self.is_done and self.earliest_ms <= now and is_its_turn
 
+    def claims(self) -> dict[Claims, object]:
+        """What it claims for the VMs that it hits: of each set a domain, or of several domains all of it."""
+        domains = defaultdict(set)
+        for vm in self.vms:
+            if (claims := self.claims_of(vm)) is not None:
+                domains[claims].add(self.domain_of(vm))
+        return {claims: min(found) if len(found) == 1 else self.walker for claims, found in domains.items()}
+
     def may_start(self, now: int) -> bool:
-        return self.is_awaited(now) and (self.claims is None or self.claims.admit(self.domain))
+        return self.is_awaited(now) and all(claims.admit(domain) for claims, domain in self.claims().items())
 
     def priority(self) -> tuple:
-        """Place in the walk, then a draw, then a stable key: who starts first where a cap has no room for all."""
+        """Position, then a draw, then a stable key: who starts first where there is no room for all."""
         kind, identity = self.walker
-        return len(self.before), self.draw, kind, rank(identity)
+        return self.position, self.draw, kind, rank(identity)
 
 
 @dataclass(eq=False)
@@ -391,6 +417,7 @@ class Stage:
     asked_ms: int | None = None
     is_judged: bool = False
     units: list[Unit] = field(default_factory=list)
+    claims: dict[object, Claims] = field(default_factory=lambda: defaultdict(Claims))
     running: list[Running] = field(default_factory=list)
     outcomes: dict[Identity, Outcome] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -498,9 +525,11 @@ class _Simulation:
             for unit in stage.units:
                 if unit.end_ms == now:
                     unit.is_done = True
-                    if unit.claims is not None:
-                        unit.claims.release_ms = now + stage.campaign.update_domain_gap_ms
-                        self.tick_at(unit.claims.release_ms)
+                    for claims in unit.held:
+                        claims.holder_count -= 1
+                        if claims.holder_count == 0:
+                            claims.release_ms = now + stage.campaign.update_domain_gap_ms
+                            self.tick_at(claims.release_ms)
 
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
@@ -554,9 +583,9 @@ class _Simulation:
 
     def release_claims(self, now: int) -> None:
         for stage in self.stages:
-            for unit in stage.units:
-                if unit.claims is not None and unit.claims.release_ms == now:
-                    unit.claims.domain = unit.claims.release_ms = None
+            for claims in stage.claims.values():
+                if claims.release_ms == now and claims.holder_count == 0:
+                    claims.domain = claims.release_ms = None
 
     # ---- Waves and stages
 
@@ -601,8 +630,14 @@ class _Simulation:
 
     def within_reach(self, stage: Stage) -> list[Vm]:
         """Whom *stage* could hit now."""
-        has_impact = stage.campaign.kind != "no_impact"
-        return [vm for vm in stage.scope if has_impact and vm.vm in self.living and stage.campaign.can_freeze(vm)]
+        if stage.campaign.kind == "no_impact":
+            return []
+        return [vm for vm in stage.scope if vm.vm in self.living and self.can_freeze(stage, vm)]
+
+    def can_freeze(self, stage: Stage, vm: Vm) -> bool:
+        """Whether *vm*, and with it its whole host, keeps its memory (semantics 9)."""
+        beside = [vm] if vm.host is None else [each for each in stage.scope if each.host == vm.host]
+        return all(stage.campaign.can_freeze(each) for each in beside if each.vm in self.living)
 
     def leave_out(self, stage: Stage, now: int, outcome: str, reason: str) -> None:
         """End *stage* without a start; *outcome* is for those who would have been, or would still be, hit."""
@@ -617,7 +652,7 @@ class _Simulation:
         """Whether the campaign leaves the living *vm* alone; if so, say it."""
         if stage.campaign.kind == "no_impact":
             self.give(stage, vm, "unaffected", reason="no_impact")
-        elif not stage.campaign.can_freeze(vm):
+        elif not self.can_freeze(stage, vm):
             self.give(stage, vm, "unaffected", reason="cannot_freeze")
         return vm.vm in stage.outcomes
 
@@ -676,11 +711,10 @@ class _Simulation:
         """Whether caps have room for the VMs that *unit* hits; one larger needs it empty (semantics 21)."""
         at_work = [each for each in stage.units if each.start_ms is not None and not each.is_done]
         for cap in stage.campaign.caps:
-            asked = Counter(cap.group(vm) for vm in unit.vms)
-            used = Counter(cap.group(vm) for each in at_work for vm in each.vms)
+            asked, base = cap.count(unit.vms), cap.count(self.vms)
+            used = sum((cap.count(each.vms) for each in at_work), Counter())
             for group in asked.keys() - {None}:
-                base = sum(cap.group(vm) == group for vm in self.vms)
-                if used[group] and used[group] + asked[group] > cap.limit(base):
+                if used[group] and used[group] + asked[group] > cap.limit(base[group]):
                     return False
         return True
 
@@ -691,18 +725,23 @@ class _Simulation:
         unit.start_ms = now
         unit.end_ms = now + campaign.work_ms
         for vm in unit.vms:
-            length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, vm.vm, LENGTH))
+            drawn_for = vm.vm if vm.host is None else vm.host
+            length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, drawn_for, LENGTH))
             assert length_ms >= 1, "every length is at least 1 ms"
             stage.running.append(Running(vm, now, now + length_ms))
             unit.end_ms = max(unit.end_ms, now + length_ms)
             self.tick_at(now + length_ms)
         self.tick_at(unit.end_ms)
-        if unit.claims is not None:
-            unit.claims.domain, unit.claims.release_ms = unit.domain, None
+        for claims, domain in unit.claims().items():
+            claims.domain, claims.release_ms = domain, None
+            claims.holder_count += 1
+            unit.held.append(claims)
 
     def units_of(self, stage: Stage) -> list[Unit]:
         """The sets, each a walk over its populated domains, and the singles, each after its own wait."""
         campaign = stage.campaign
+        if any(vm.host is not None for vm in stage.in_reach):
+            return self.hosts_of(stage)
         units, walkers = [], defaultdict(lambda: defaultdict(list))
         for vm in stage.in_reach:
             walkers[campaign.walker(vm)][campaign.walked_domain(vm)].append(vm)
@@ -711,15 +750,70 @@ class _Simulation:
             if kind == "single":
                 ((_, vms),) = domains.items()
                 wait_ms = self.wait_ms(campaign, identity, SINGLE_SPREAD)
-                units.append(Unit(vms, walker, None, stage.start_ms + wait_ms, self.draw(campaign, identity)))
+                earliest_ms, draw = stage.start_ms + wait_ms, self.draw(campaign, identity)
+                units.append(Unit(vms, walker, earliest_ms, 0, draw, lambda _vm: None, campaign.walked_domain))
                 continue
-            claims, earliest_ms = Claims(), stage.start_ms + self.wait_ms(campaign, identity, SET_SPREAD)
+            claims, earliest_ms = stage.claims[walker], stage.start_ms + self.wait_ms(campaign, identity, SET_SPREAD)
             walk: list[Unit] = []
             for domain in self.domain_order(campaign, identity, domains):
-                draw = self.draw(campaign, identity)
-                walk.append(Unit(domains[domain], walker, domain, earliest_ms, draw, before=list(walk), claims=claims))
+                asked = (len(walk), self.draw(campaign, identity), lambda _vm, claims=claims: claims)
+                walk.append(Unit(domains[domain], walker, earliest_ms, *asked, campaign.walked_domain, list(walk)))
             units += walk
         return units
+
+    def hosts_of(self, stage: Stage) -> list[Unit]:
+        """The hosts, each after its own wait; where `auto` finds them aligned, in turn by their domain."""
+        campaign = stage.campaign
+        on_host, there = defaultdict(list), defaultdict(list)
+        for vm in stage.in_reach:
+            on_host[vm.host].append(vm)
+        for vm in self.vms:
+            if vm.host in on_host and vm.set is not None:
+                there[vm.host].append(vm)
+        positions = self.positions_of(campaign, on_host, there)
+        units = []
+        for host, vms in on_host.items():
+            earliest_ms = stage.start_ms + self.wait_ms(campaign, host, HOST_SPREAD)
+            asked = (positions[host], self.draw(campaign, host))
+            claims_of = lambda vm: None if vm.set is None else stage.claims[vm.set]  # noqa: E731
+            units.append(Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain))
+        if campaign.host_order == "auto":
+            sets = {unit: {vm.set for vm in there[unit.walker[1]]} for unit in units}
+            for unit in units:
+                unit.before = [each for each in units if each.position < unit.position and sets[each] & sets[unit]]
+        return units
+
+    def positions_of(
+        self, campaign: Campaign, on_host: Mapping[Identity, list[Vm]], there: Mapping[Identity, list[Vm]]
+    ) -> dict[Identity, int]:
+        """The position, or key, of each host by `host_order` (semantics 19)."""
+        if campaign.host_order == "most_vms_first":
+            return {host: -len(vms) for host, vms in on_host.items()}
+        if campaign.host_order == "fewest_claims_first":
+            return {host: len({vm.set for vm in vms} - {None}) for host, vms in on_host.items()}
+        positions = dict.fromkeys(on_host, 0)
+        if campaign.host_order == "random":
+            return positions
+        assert campaign.host_order == "auto"
+        hosts_of = defaultdict(set)
+        for host, vms in there.items():
+            for vm in vms:
+                hosts_of[vm.set].add(host)
+        left = set(hosts_of)
+        while left:
+            component, reached = set(), [min(left, key=rank)]
+            first = reached[0]
+            while reached:
+                if (found := reached.pop()) not in component:
+                    component.add(found)
+                    reached += [vm.set for host in hosts_of[found] for vm in there[host]]
+            left -= component
+            hosts = set().union(*(hosts_of[each] for each in component))
+            domains = {host: {campaign.walked_domain(vm) for vm in there[host]} for host in hosts}
+            if all(len(found) == 1 for found in domains.values()):
+                ordered = self.drawn_order(campaign, first, set().union(*domains.values()))
+                positions |= {host: ordered.index(min(found)) for host, found in domains.items()}
+        return positions
 
     def draw(self, campaign: Campaign, identity: Identity) -> int:
         """What orders the units of one place in their walks (semantics 18)."""
@@ -736,6 +830,9 @@ class _Simulation:
         if campaign.update_domain_order == "largest_first":
             return sorted(domains, key=lambda domain: (-len(domains[domain]), domain))
         assert campaign.update_domain_order == "random"
+        return self.drawn_order(campaign, identity, domains)
+
+    def drawn_order(self, campaign: Campaign, identity: Identity, domains: Iterable[int]) -> list[int]:
         return sorted(
             domains,
             key=lambda domain: (draw64(self.seed, campaign.name, identity, UPDATE_DOMAIN_ORDER, domain), domain),
@@ -793,8 +890,12 @@ class _Simulation:
         without_guarantee = {}
         for set_id in reached:
             domains = [campaign.walked_domain(vm) for vm in sets[set_id] if vm.lives(stage.start_ms)]
+            shared = {(vm.host, campaign.walked_domain(vm)) for vm in sets[set_id] if vm.lives(stage.start_ms)}
+            hosts = [host for host, _ in shared if host is not None]
             if len(set(domains)) == 1:
                 without_guarantee[set_id] = "one_vm" if len(domains) == 1 else "one_domain"
+            elif len(set(hosts)) < len(hosts):
+                without_guarantee[set_id] = "shared_host"
         self.log.no_guarantee |= {(region, set_id, reason) for set_id, reason in without_guarantee.items()}
         quorum = self.quorum if self.quorum is not None and self.quorum.by == "set" else None
         outages = {set_id: outage(sets[set_id], stage.events, quorum) for set_id in reached}
@@ -817,8 +918,20 @@ class _Simulation:
         }
         if walks:
             figures["longest_ms"] = max(walk.held_ms + walk.gap_ms for walk in walks)
+            figures["longest_ms"] = max(figures["longest_ms"], self.longest_set_ms(stage))
         if quorum is not None:
             figures["quorum_lost_ms"] = sum(found.quorum_lost_ms for found in outages.values())
+
+    def longest_set_ms(self, stage: Stage) -> int:
+        """The least that some set takes in any order: each domain its longest unit, each shared host its own, gaps."""
+        held_ms = defaultdict(dict)
+        for unit in stage.units:
+            if unit.start_ms is None:
+                continue
+            for claims, domain in unit.claims().items():
+                held_ms[claims][domain] = max(held_ms[claims].get(domain, 0), unit.end_ms - unit.start_ms)
+        gap_ms = stage.campaign.update_domain_gap_ms
+        return max((sum(held.values()) + (len(held) - 1) * gap_ms for held in held_ms.values()), default=0)
 
     def tell_applications(self, campaign: Campaign) -> None:
         """Applications go over all regions: what the whole campaign did to each of them."""
@@ -871,8 +984,9 @@ def outage(members: Collection[Vm], events: Iterable[Event], quorum: Quorum | No
 def _release_of(campaign: Campaign, place_in_file: int, vms: list[Vm]) -> Release:
     """The stages of *campaign*, wave by wave: the regions in which it selects VMs, with their place by semantics 24."""
     scopes = defaultdict(list)
+    hosts = {vm.host for vm in vms if campaign.selects(vm)} - {None}
     for vm in vms:
-        if campaign.selects(vm):
+        if vm.host in hosts or campaign.selects(vm):
             scopes[vm.region].append(vm)
     stages = {}
     for region, scope in scopes.items():
