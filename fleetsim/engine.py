@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge
-from fleetsim.gating import Units, pass_gate
+from fleetsim.gating import Units, cap_bound_ms, pass_gate
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, NoGuarantee, Outcome, Stream
@@ -51,6 +51,7 @@ class Sums:
     last_gap_ms: int = 0
     last_cap_ms: int = 0
     last_domain_count: int = 0
+    cap_bound_ms: int | None = None  # where there are caps
     hourly: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour -> starts, VM-ms unavailable
     histogram: Int64s = field(default_factory=lambda: np.zeros(impact.HISTOGRAM_BIN_COUNT, np.int64))
 
@@ -75,6 +76,8 @@ class Sums:
         self.set_count += other.set_count
         self.single_count += other.single_count
         self.set_out_ms += other.set_out_ms
+        if other.cap_bound_ms is not None:
+            self.cap_bound_ms = max(self.cap_bound_ms or 0, other.cap_bound_ms)
         if other.quorum_lost_ms is not None:
             self.quorum_lost_ms = (self.quorum_lost_ms or 0) + other.quorum_lost_ms
         self.outcome_counts += other.outcome_counts
@@ -183,6 +186,7 @@ class _Walked:
     unit_start_ms: Int64s  # [U]
     single_start_ms: Int64s  # [N]
     totals: Int64s  # of the walk kernels
+    cap_bound_ms: int | None = None
 
 
 def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
@@ -240,6 +244,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     start_ms = _start_vms(block, walked, 0)
 
     _add_up(sums, walked.totals, course.start_ms)
+    sums.cap_bound_ms = walked.cap_bound_ms
     if sums.end_ms:
         sums.last_vm_row = _first_row_of(taken, int(walked.totals[walk.LAST_ROW]))
     rows, is_cut = taken.rows, None
@@ -405,7 +410,8 @@ def _gate(
         totals[walk.LAST_GAP_MS] = walked_gap_ms[last]
         totals[walk.LAST_CAP_MS] = walk_end_ms[last] - course.start_ms - spread_ms - work_ms[last] - walked_gap_ms[last]
         totals[walk.LAST_DOMAIN_COUNT] = hit_count[last]
-    return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals)
+    bound_ms = cap_bound_ms(units, limits, deleted_ms, start_ms, end_ms)
+    return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals, bound_ms)
 
 
 def _first_instants(block: Block, campaign: Campaign, course: Course) -> tuple[Int64s, Int64s]:

@@ -51,7 +51,7 @@ _ODD = 255
 """Stands for a word that is none of its enumeration."""
 OUTAGES = ["set_out_ms", "set_down_ratio_max", "quorum_lost_ms", "application_out_ms"]
 """Figures that only a sweep over the events tells: R76 asks for them, R74 for the rest."""
-_MOST = {"set_down_ratio_max", "longest_ms", "end_ms", "free_ms"}
+_MOST = {"set_down_ratio_max", "longest_ms", "cap_bound_ms", "end_ms", "free_ms"}
 """Figures of which a stage has the largest of its parts'; of `first_start_ms` the least, of all others the sum."""
 _SWEPT_AT_ONCE = 1 << 22
 """Impacts of applications swept at once: what bounds the memory of that sweep."""
@@ -648,8 +648,15 @@ class Cell:
         domain = np.where(set_row < 0, NO_DOMAIN, self._domains[places])
         in_step = np.flatnonzero(cluster[places] >= 0)
         walker[in_step] = names[cluster[places[in_step]]]
+        end_ms_max = np.where(self.is_cut, self.start_ms + self.lengths_ms[1][places], self.end_ms)
         unit = pl.DataFrame(
-            {"walker": walker, "domain": domain, "start_ms": self.start_ms, "end_ms": self.end_ms, "place": places}
+            {
+                "walker": walker,
+                "domain": domain,
+                "start_ms": self.start_ms,
+                "end_ms": self.end_ms,
+                "end_ms_max": end_ms_max,
+            }
         )
         frames, bases = [_LOADS], [_BASES]
         for number, cap in enumerate(self.campaign.caps):
@@ -659,10 +666,11 @@ class Cell:
             bases.append(counts.with_columns(**count).select(_BASES.columns))
             counted = unit.with_columns(group=told.gather(places)).drop_nulls("group")
             by_unit = counted.group_by("group", "walker", "domain", "start_ms").agg(
-                pl.col("end_ms").max(), vm_count=pl.len().cast(pl.Int64)
+                pl.col("end_ms", "end_ms_max").max(), vm_count=pl.len().cast(pl.Int64)
             )
-            held_ms = pl.max_horizontal("end_ms", pl.col("start_ms") + self.campaign.work_ms)
-            frames.append(by_unit.with_columns(**count, end_ms=held_ms).select(_LOADS.columns))
+            held_ms = pl.col("start_ms") + self.campaign.work_ms
+            ends = [pl.max_horizontal(end, held_ms).alias(end) for end in ("end_ms", "end_ms_max")]
+            frames.append(by_unit.with_columns(*ends, **count).select(_LOADS.columns))
         return Loads(pl.concat(frames), pl.concat(bases))
 
     # Sets, all their living VMs
@@ -907,6 +915,7 @@ _LOADS = pl.DataFrame(
         "domain": pl.Int64,
         "start_ms": pl.Int64,
         "end_ms": pl.Int64,
+        "end_ms_max": pl.Int64,
         "vm_count": pl.Int64,
     }
 )
@@ -929,19 +938,16 @@ def _number_of(name: str) -> int:
 class Loads:
     """What caps count: the units at work in each zone, cluster or region, and how many VMs there are."""
 
-    units: pl.DataFrame  # as _LOADS: an end is the earliest there may be, where VMs went
+    units: pl.DataFrame  # as _LOADS: an end is, where VMs went, between two instants
     bases: pl.DataFrame  # as _BASES
 
     @staticmethod
-    def overloads(campaign: Campaign, loads: "Sequence[Loads]") -> tuple[int, pl.DataFrame]:
-        """How many units caps count in a stage, and the instants from which there are too many at work.
-
-        Not counted are those at which a single unit is alone under its cap (semantics.md 21).
-        """
+    def joined(campaign: Campaign, loads: "Sequence[Loads]") -> "_Swept":
+        """All that caps count in a stage, from what each part of its region knows."""
         key = ["cap", "group", "walker", "domain", "start_ms"]
         units = pl.concat([share.units for share in loads])
         # Of a unit whose VMs lie in several parts, or groups, all are held until the last is back.
-        ends = units.group_by("walker", "domain", "start_ms").agg(pl.col("end_ms").max())
+        ends = units.group_by("walker", "domain", "start_ms").agg(pl.col("end_ms", "end_ms_max").max())
         units = units.group_by(key).agg(pl.col("vm_count").sum()).join(ends, on=["walker", "domain", "start_ms"])
         bases = pl.concat([share.bases for share in loads]).group_by("cap", "group").agg(pl.col("base").sum())
         bases = bases.sort("cap", "group").with_row_index("number")
@@ -959,6 +965,12 @@ class Loads:
         for place, given in enumerate(campaign.caps):
             limit[cap == place] = given.limit(base[cap == place])
         over = np.flatnonzero((states.values["vm_count"] > limit[states.group]) & (states.values["unit_count"] > 1))
+        held = np.minimum(counts, limit[number])
+        bounds_ms = []
+        for end in ("end_ms", "end_ms_max"):
+            load = np.zeros(len(bases), np.int64)
+            np.add.at(load, number, held * (units[end].to_numpy() - starts))
+            bounds_ms.append(int((-(-load // limit)).max(initial=0)))
         named = bases[states.group[over]].select(
             per=pl.Series([given.per for given in campaign.caps], dtype=pl.String)[cap[states.group[over]].tolist()],
             name="group",
@@ -966,7 +978,20 @@ class Loads:
             vm_count=pl.Series(states.values["vm_count"][over]),
             limit=pl.Series(limit[states.group[over]]),
         )
-        return len(units), named
+        return _Swept(len(units), named, (bounds_ms[0], bounds_ms[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Swept:
+    """What caps made of a stage.
+
+    overloads  instants from which there was too much at work, but where a single unit was alone (semantics.md 21)
+    bound_ms   what the work takes at least under the tightest of them: at the least and at the most
+    """
+
+    unit_count: int
+    overloads: pl.DataFrame
+    bound_ms: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -1601,10 +1626,12 @@ class Whole:
 
     def _sweep_loads(self) -> None:
         for (place, region), loads in self._loads.items():
-            count, overloads = Loads.overloads(self.testimony.campaigns[place], loads)
-            self._load_count += count
+            swept = Loads.joined(self.testimony.campaigns[place], loads)
+            self._load_count += swept.unit_count
+            if swept.unit_count:
+                self._fold((place, region), {("cap_bound_ms", None): swept.bound_ms})
             stage = {"campaign": pl.lit(place, pl.UInt16), "iteration": pl.lit(ITERATION, pl.UInt8)}
-            told = overloads.with_columns(**stage, region=pl.lit(region, pl.UInt16))
+            told = swept.overloads.with_columns(**stage, region=pl.lit(region, pl.UInt16))
             self._overloads.append(told.select(list(_OVERLOADS)))
         self._loads.clear()
 
@@ -1643,6 +1670,7 @@ class Whole:
     @lazily
     def figures(self) -> pl.DataFrame:
         """Figures of each stage, folded over the parts: FIGURE_TYPES and value_max, up to which a value may be."""
+        self._sweep_loads()
         rows = [
             # As the summary has it: the exact sum, rounded once.
             (campaign, ITERATION, region, figure, bin_start_ms, float(low), float(high))
@@ -1691,9 +1719,13 @@ class Whole:
 
     @lazily
     def bounds(self) -> pl.DataFrame:
-        """What each campaign's length cannot be below: its longest walk, and its longest pair of them."""
-        longest = self.figure("longest_ms").drop("iteration").rename({"longest_ms": "bound_ms"})
-        one = longest.with_columns(bound=pl.lit("longest walk"), region_other=pl.lit(None, pl.UInt16))
+        """What each campaign's length cannot be below: its longest walk, its work over a cap, and a pair of them."""
+        walks = self.figure("longest_ms").drop("iteration").rename({"longest_ms": "bound_ms"})
+        caps = self.figure("cap_bound_ms").drop("iteration").rename({"cap_bound_ms": "bound_ms"})
+        longest = pl.concat([walks, caps]).group_by("campaign", "region").agg(pl.col("bound_ms").max())
+        told = [(walks, "longest walk"), (caps, "work over a cap")]
+        no_other = pl.lit(None, pl.UInt16)
+        one = pl.concat([each.with_columns(bound=pl.lit(word), region_other=no_other) for each, word in told])
         edges = longest.join(self.testimony.neighbours.rename({"neighbour": "region_other"}), on="region")
         two = (
             self.testimony.of_campaign(edges, "lag_ms", "excludes")

@@ -134,6 +134,16 @@ def pass_gate(
     return start_ms, end_ms
 
 
+def cap_bound_ms(units: Units, limits: Limits, deleted_ms: Int64s | None, start_ms: Int64s, end_ms: Int64s) -> int:
+    """What the units that started take under the tightest cap in any order: the work there over what it allows."""
+    load, asked = np.zeros((2, len(limits.most)), np.int64)
+    gone_ms = np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
+    gate.weigh_caps(
+        units.vm_offsets, limits.group, limits.counts_hosts, limits.most, gone_ms, start_ms, end_ms, asked, load
+    )
+    return int((-(-load // limits.most)).max(initial=0))
+
+
 def _zeros(count: int) -> Int64s:
     return np.zeros(count, np.int64)
 

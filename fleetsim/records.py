@@ -203,6 +203,8 @@ def _figures(decided: Decided, total: Sums) -> list[tuple[str, int | None, float
     }
     if total.quorum_lost_ms is not None:
         singles["quorum_lost_ms"] = total.quorum_lost_ms
+    if total.vm_hit_count and total.cap_bound_ms is not None:
+        singles["cap_bound_ms"] = total.cap_bound_ms
     if decided.verdict is Verdict.AT_WORK:
         singles |= {"start_ms": decided.at_ms, "free_ms": total.free_ms}
     if total.vm_hit_count:

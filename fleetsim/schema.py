@@ -370,6 +370,7 @@ SUMMARY_FIGURES = {
     "quorum_lost_ms": "milliseconds without quorum, summed over sets, or over applications (region `*`)",
     "application_out_ms": "milliseconds in which all living VMs of an application were out, summed (region `*`)",
     "longest_ms": "longest walk of a set or single, waits for caps left out: no order is shorter but where VMs go",
+    "cap_bound_ms": "VM-milliseconds of work over what the tightest cap allows: no order is shorter but where VMs go",
     "last_vm_row": "first vm_row of the set or single that ended last",
     "last_spread_ms": "of that set or single: waited at random within `spread`",
     "last_work_ms": "of that set or single: units held, summed",

@@ -921,6 +921,18 @@ class _Simulation:
             figures["longest_ms"] = max(figures["longest_ms"], self.longest_set_ms(stage))
         if quorum is not None:
             figures["quorum_lost_ms"] = sum(found.quorum_lost_ms for found in outages.values())
+        if walks and campaign.caps:
+            figures["cap_bound_ms"] = max(self.cap_bound_ms(cap, stage) for cap in campaign.caps)
+
+    def cap_bound_ms(self, cap: Cap, stage: Stage) -> int:
+        """The work in its tightest group over what that allows; a unit larger than that takes all of it."""
+        bases, work = Counter(cap.group(vm) for vm in self.vms), Counter()
+        for unit in stage.units:
+            if unit.start_ms is not None:
+                for group, count in Counter(cap.group(vm) for vm in unit.vms).items():
+                    work[group] += min(count, cap.limit(bases[group])) * (unit.end_ms - unit.start_ms)
+        del work[None]
+        return max((math.ceil(Fraction(ms, cap.limit(bases[group]))) for group, ms in work.items()), default=0)
 
     def longest_set_ms(self, stage: Stage) -> int:
         """The least that some set takes in any order: each domain its longest unit, each shared host its own, gaps."""

@@ -592,7 +592,7 @@ LATER_FAULTS = {
         plant=lambda: later("application"),
     ),
     "more than its cap": Fault(
-        "R70", {"campaign": "capped", "per": "region", "limit": 1}, to_tables=asked(4, caps=CAP_OF_ONE)
+        "R70", {"campaign": "capped", "per": "region", "limit": 1}, also="R74 R78", to_tables=asked(4, caps=CAP_OF_ONE)
     ),
     "cluster late": Fault("R77", STEP | {"cluster": "c1"}, also="R40 R74", to_tables=move("step", [4, 10], 1)),
 }

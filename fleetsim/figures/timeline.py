@@ -48,7 +48,8 @@ def stages(files: RunFiles) -> pl.DataFrame:
             length_ms=pl.col("end_ms") - pl.col("first_start_ms"),
             last_end_ms=pl.col("end_ms"),
         )
-        .with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("longest_ms"))
+        .with_columns(bound_ms=pl.max_horizontal("longest_ms", "cap_bound_ms"))
+        .with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"))
         .drop("in_region_count", "application_out_ms")
         .sort("start_ms", *STAGE, nulls_last=True)
         .collect()
@@ -57,7 +58,10 @@ def stages(files: RunFiles) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The best lower bound of a campaign's length: the longest set of a region, of a pair in turn, or of waves."""
+    """The best lower bound of a campaign's length: of a region, of a pair in turn, or of waves.
+
+    Of a region it is the longest set or, if that is longer, the work over a cap: such regions are `capped`.
+    """
 
     bound_ms: int
     regions: tuple[str, ...]
@@ -65,6 +69,7 @@ class Bound:
     waves: tuple[tuple[int, "Bound"], ...] = ()
     """Where waves bind: each that hits somebody, by number, and its own bound."""
     bake_ms: int = 0
+    capped: tuple[str, ...] = ()
     is_as_it_went: bool = False
     """Where VMs are deleted: in another order others would have been left."""
 
@@ -80,7 +85,9 @@ class Bound:
         else:
             later = f", {duration(self.pair_lag_ms)} later," if self.pair_lag_ms else ""
             then = "".join(f", then{later} in its pair {region}" for region in self.regions[1:])
-            what = f"the longest set or single in {self.regions[0]}{then}"
+            of_caps = "the longest set, or the work under the caps," if self.capped else "the longest set or single"
+            of_caps = "the work under the caps" if self.capped == self.regions else of_caps
+            what = f"{of_caps} in {self.regions[0]}{then}"
         claim = "as VMs were deleted, it took at least" if self.is_as_it_went else "no order takes less than"
         return f"{claim} {duration(self.bound_ms)}: {what}"
 
@@ -91,9 +98,9 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
     Two regions that exclude each other never work at once, so one's longest set, `pair_lag` and the other's follow
     each other; so do waves, with `bake` after each.
     """
-    rows = stage_rows.filter(pl.col("campaign") == campaign["name"]).drop_nulls("longest_ms")
+    rows = stage_rows.filter(pl.col("campaign") == campaign["name"]).drop_nulls("bound_ms")
     longest_ms: dict[int, dict[str, int]] = defaultdict(dict)
-    for wave, region, value_ms in sorted(rows.select("wave", "region", "longest_ms").iter_rows()):
+    for wave, region, value_ms in sorted(rows.select("wave", "region", "bound_ms").iter_rows()):
         of_wave = longest_ms[wave]
         of_wave[region] = max(of_wave.get(region, 0), value_ms)
     waves = [(wave, _bound_of(files, campaign, of_wave)) for wave, of_wave in sorted(longest_ms.items())]
@@ -104,7 +111,11 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
         total_ms = sum(best.bound_ms for _, best in waves) + bake_ms * (waves[-1][0] - waves[0][0])
         bounds.append(Bound(total_ms, (), waves=tuple(waves), bake_ms=bake_ms))
     best = max(bounds, key=lambda bound: bound.bound_ms, default=None)
-    return best and replace(best, is_as_it_went="deleted" in files.fleet_schema)
+    if best is None:
+        return None
+    capped = set(rows.filter(pl.col("cap_bound_ms") > pl.col("longest_ms"))["region"])
+    best = replace(best, capped=tuple(region for region in best.regions if region in capped))
+    return replace(best, is_as_it_went="deleted" in files.fleet_schema)
 
 
 def _bound_of(files: RunFiles, campaign: dict[str, Any], longest_ms: dict[str, int]) -> Bound:

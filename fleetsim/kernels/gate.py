@@ -109,6 +109,31 @@ def fill_needs(
 
 
 @kernel
+def weigh_caps(
+    vm_offsets, vm_group, counts_hosts, most, deleted_ms, unit_start_ms, unit_end_ms, asked, load
+):  # fmt: skip
+    """What the units took of each cap group in all, in ms times VMs or hosts; one larger than its cap took all of it.
+
+    Scratch  asked  int64[G] = 0
+    Updates  load   int64[G]
+    """
+    for unit in range(unit_start_ms.shape[0]):
+        start_ms = unit_start_ms[unit]
+        if start_ms == NEVER_MS:
+            continue
+        for cap in range(vm_group.shape[0]):
+            for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+                group = vm_group[cap, row]
+                if group != NONE and deleted_ms[row] > start_ms:
+                    asked[group] = 1 if counts_hosts[cap] else asked[group] + 1
+            for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+                group = vm_group[cap, row]
+                if group != NONE and asked[group]:
+                    load[group] += min(asked[group], most[group]) * (unit_end_ms[unit] - start_ms)
+                    asked[group] = 0
+
+
+@kernel
 def _root_of(resource, parent):
     while parent[resource] != resource:
         parent[resource] = parent[parent[resource]]
