@@ -67,6 +67,7 @@ class Scope:
     cannot_freeze_sizes: frozenset[str] = frozenset()
     profile_of_size: Mapping[str, int] | None = None
     quorum: Quorum | None = None  # of sets
+    has_hosts: bool = False
 
     @property
     def has_impact(self) -> bool:
@@ -81,6 +82,7 @@ class Scope:
             or self.campaign.sets_in_step
             or self.walks_fault_domains
             or self.campaign.caps
+            or self.has_hosts
         )
 
     @property
@@ -101,7 +103,7 @@ class Scope:
     @property
     def needs_region(self) -> bool:
         """Whether the parts of a region can affect one another: a cluster, or what a cap limits, may be in several."""
-        return self.campaign.sets_in_step or bool(self.campaign.caps)
+        return self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts
 
     @property
     def columns(self) -> list[str]:
@@ -111,6 +113,7 @@ class Scope:
         wanted += ["size"] * bool(self.cannot_freeze_sizes or self.profile_of_size)
         wanted += ["fault_domain"] * self.walks_fault_domains
         wanted += ["cluster"] * self.campaign.sets_in_step
+        wanted += ["host"] * self.has_hosts
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         return list(dict.fromkeys(wanted))
 
@@ -141,6 +144,17 @@ class Vms:
     cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster each walks with, -1 for none; [clusters] their keys
     profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
     limits: Limits | None = None  # None: no caps
+    host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by key; [hosts] their keys for draws
+
+    def keeps_memory_at(self, instant_ms: int) -> Bools | None:
+        """Which VMs can be frozen, None for all: of a host all or none, by those that live (semantics.md 9)."""
+        if self.can_freeze is None or self.host is None:
+            return self.can_freeze
+        host, keys = self.host
+        is_left_alone = np.zeros(len(keys), np.bool_)
+        is_left_alone[host[~self.can_freeze & self.lives_at(instant_ms)]] = True
+        keeps: Bools = ~is_left_alone[host]
+        return keeps
 
     @property
     def vm_offsets(self) -> Int64s:
@@ -177,6 +191,7 @@ class Cut:
     deleted_ms: Int64s | None
     profile: npt.NDArray[np.uint8] | None
     limits: Limits | None
+    host_offsets: Int64s | None  # [hosts+1] of hosts with VMs to hit
     domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
     is_hit: Bools  # of all VMs, as the parts stand
 
@@ -230,8 +245,15 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
     for name, values in scope.campaign.where:
         matches = _matches(column[name], values)
         is_selected = matches if is_selected is None else is_selected & matches
+    host = _hosts(column["host"]) if scope.has_hosts else None
+    if host is not None and is_selected is not None:
+        # A host with any VM in scope is updated, and all its VMs are in scope (semantics.md 9).
+        is_host_selected = np.zeros(len(host[1]), np.bool_)
+        is_host_selected[host[0][is_selected]] = True
+        is_selected = is_host_selected[host[0]]
     return Vms(
         block,
+        host=host,
         is_selected=is_selected,
         can_freeze=~_matches(column["size"], sorted(scope.cannot_freeze_sizes)) if scope.cannot_freeze_sizes else None,
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
@@ -239,7 +261,9 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         fault_domain=to_numpy(column["fault_domain"].fill_null(0)) if scope.walks_fault_domains else None,
         cluster=_clusters(column["cluster"], block) if scope.campaign.sets_in_step else None,
         profile=_profiles(column["size"], scope.profile_of_size) if scope.profile_of_size else None,
-        limits=_limits(scope.campaign.caps, column, len(block.vm_key)) if scope.campaign.caps else None,
+        limits=_limits(scope.campaign.caps, column, len(block.vm_key), None if host is None else host[0])
+        if scope.campaign.caps
+        else None,
     )
 
 
@@ -355,13 +379,31 @@ def _profiles(column: pa.ChunkedArray, profile_of_size: Mapping[str, int]) -> np
     return rows[codes]
 
 
-def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int) -> Limits:
-    """What *caps* make of the VMs of a region: ratios are of all of them, whatever their dates and scope."""
+def _hosts(column: pa.ChunkedArray) -> tuple[Int64s, Int64s] | None:
+    """Number of each VM's host, in the order of their ids, and the keys their draws are addressed by; None: no hosts.
+
+    The hosts of a region are all given or none is: preparing the fleet has seen to that.
+    """
+    if column.null_count == len(column):
+        return None
+    hosts = column.combine_chunks()
+    ids = pc.unique(hosts)
+    ids = ids.take(pc.sort_indices(ids))  # strings by their bytes
+    return to_numpy(pc.index_in(hosts, ids)).astype(np.int64), keys_of(ids)
+
+
+def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int, host: Int64s | None) -> Limits:
+    """What *caps* make of the VMs of a region: ratios are of all that is there, whatever its dates and scope."""
     groups, most = [], [np.empty(0, np.int64)]
     for cap in caps:
         name = cap.scope.name.lower()
         codes = np.zeros(vm_count, np.int64) if cap.scope == CapScope.REGION else _coded(column[name])[0]
-        counts = np.bincount(codes[codes >= 0])
+        counted = np.flatnonzero(codes >= 0)
+        if cap.of == "hosts" and host is not None:
+            counted = counted[
+                np.unique(host[counted] * (codes.max(initial=0) + 1) + codes[counted], return_index=True)[1]
+            ]
+        counts = np.bincount(codes[counted])
         groups.append(np.where(codes >= 0, codes + sum(map(len, most)), -1))
         if isinstance(cap.most, Fraction):
             most.append(np.maximum(1, counts * cap.most.numerator // cap.most.denominator))
@@ -385,7 +427,9 @@ def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False) ->
     if not scope.has_impact:
         settle(np.ones(vm_count, np.bool_), Outcome.UNAFFECTED, Reason.NO_IMPACT)
     elif vms.can_freeze is not None:
-        settle(~vms.can_freeze & vms.lives_at(start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
+        keeps = vms.keeps_memory_at(start_ms)
+        assert keeps is not None
+        settle(~keeps & vms.lives_at(start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
     if vms.created_ms is not None and vms.deleted_ms is not None:
         if not is_overdue:
             settle(vms.created_ms > start_ms, Outcome.ALREADY_UPDATED)
@@ -400,7 +444,7 @@ def hittable(vms: Vms, scope: Scope, instant_ms: int) -> Bools:
     if not scope.has_impact:
         return np.zeros(len(vms.block.vm_key), np.bool_)
     can = vms.lives_at(instant_ms)
-    for mask in (vms.is_selected, vms.can_freeze):
+    for mask in (vms.is_selected, vms.keeps_memory_at(instant_ms)):
         if mask is not None:
             can &= mask
     return can
@@ -415,6 +459,8 @@ def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
     set_of_unit = np.repeat(np.arange(len(block.set_key)), np.diff(block.set_offsets))
     unit_sizes = np.diff(block.unit_offsets)
     domain = np.repeat(block.domain, unit_sizes) if vms.fault_domain is None else vms.fault_domain[:single_row]
+    if vms.host is not None:
+        return _cut_hosts(vms, rows, domain, is_hit)
     walker = np.repeat(set_of_unit, unit_sizes)[set_rows]
     walker_key = block.set_key
     if vms.cluster is not None:
@@ -447,6 +493,45 @@ def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
         None if vms.deleted_ms is None else vms.deleted_ms[rows],
         None if vms.profile is None else vms.profile[rows],
         None if vms.limits is None else vms.limits.of(rows),
+        None,
         frozen(np.ascontiguousarray(domain)),
         is_hit,
     )
+
+
+def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bools) -> Cut:
+    """`cut` where hosts are the units: VMs by host, then by set and domain. Of the block only `vm_key` is of use.
+
+    All VMs of a host are hit for the length that is drawn for it, so its key stands for theirs.
+    """
+    assert vms.host is not None
+    host, keys = vms.host
+    order = np.lexsort((np.arange(len(rows)), host[rows]))
+    if vms.fault_domain is not None:
+        walked = np.concatenate([domain, np.zeros(len(is_hit) - len(domain), np.uint8)])
+        order = np.lexsort((walked[rows], set_rows(vms)[rows], host[rows]))
+    rows = rows[order]
+    starts = np.flatnonzero(np.diff(host[rows], prepend=-1))
+    offsets = np.append(starts, len(rows))
+    count = len(starts)
+    block = _block(keys[host[rows]], np.arange(count + 1), keys[host[rows[starts]]], np.zeros(count, np.uint8), offsets)
+    return Cut(
+        block,
+        rows,
+        None if vms.deleted_ms is None else vms.deleted_ms[rows],
+        None if vms.profile is None else vms.profile[rows],
+        Limits(np.empty((0, len(rows)), np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
+        if vms.limits is None
+        else vms.limits.of(rows),
+        offsets,
+        frozen(np.ascontiguousarray(domain)),
+        is_hit,
+    )
+
+
+def set_rows(vms: Vms) -> Int64s:
+    """The set of each VM, -1 for singles: int64[V]."""
+    block = vms.block
+    found = np.full(len(block.vm_key), -1)
+    found[: block.single_row] = np.repeat(np.arange(len(block.set_key)), np.diff(vms.vm_offsets))
+    return found

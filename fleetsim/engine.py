@@ -14,11 +14,19 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge
+from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge, set_rows
 from fleetsim.gating import Units, cap_bound_ms, pass_gate
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
-from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX, DomainOrder, NoGuarantee, Outcome, Stream
+from fleetsim.schema import (
+    NEVER_MS,
+    UPDATE_DOMAIN_COUNT_MAX,
+    DomainOrder,
+    HostOrder,
+    NoGuarantee,
+    Outcome,
+    Stream,
+)
 
 ITERATION = 1
 """Campaigns without windows have one iteration (semantics.md 25)."""
@@ -237,7 +245,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     duration_ms = _lengths(block, scope, course, taken.profile)
     unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
     impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
-    if taken.limits is not None:
+    if vms.host is not None:
+        walked = _gate_hosts(vms, taken, scope.campaign, course, duration_ms)
+    elif taken.limits is not None:
         walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, taken.deleted_ms)
     else:
         walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
@@ -256,7 +266,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         is_cut = deleted_ms < start_ms + duration_ms
         fates.outcome[rows[is_cut]] = Outcome.DELETED
         duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
-    if vms.fault_domain is not None or vms.cluster is not None:
+    if vms.fault_domain is not None or vms.cluster is not None or vms.host is not None:
         by_row = np.argsort(rows, kind="stable")
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
@@ -264,7 +274,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     sums.vm_hit_count = len(rows)
     outcome_codes = fates.outcome[fates.rows]
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
-    sums.single_count = len(block.vm_key) - block.single_row
+    sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
     weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, rows, start_ms, duration_ms)
 
     hours = _Hours(course.start_ms, sums.end_ms)
@@ -290,12 +300,12 @@ def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
     return bool(hittable(vms, scope, at_ms).any())
 
 
-def length_ms_max(campaign: Campaign) -> int:
+def length_ms_max(campaign: Campaign, *, has_hosts: bool = False) -> int:
     """What a stage of *campaign* takes at most, deletions included: they end no unit later.
 
     Under caps that is as long as all its units one after the other: what it takes must be tried.
     """
-    if campaign.caps:
+    if campaign.caps or has_hosts:
         return NEVER_MS // 2
     longest_ms = max(
         profile.length_ms_max for profile in (campaign.length, *(each for _, each in campaign.family_lengths))
@@ -414,6 +424,153 @@ def _gate(
     return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals, bound_ms)
 
 
+def _gate_hosts(
+    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]
+) -> _Walked:
+    """`_walk` where hosts are the units: one may start when all sets on it, and the caps, let it."""
+    assert vms.host is not None
+    assert taken.limits is not None
+    block, host_count = taken.block, len(taken.block.set_key)
+    earliest_ms, draw = np.empty(host_count, np.int64), np.empty(host_count, np.uint64)
+    walk.draw_starts(course.start_ms, campaign.spread_ms, *course.draws(Stream.HOST_SPREAD), block.set_key, earliest_ms)
+    rng.fill_draws(*course.draws(Stream.START_PRIORITY), block.set_key, draw)
+    set_row = set_rows(vms)[taken.rows]
+    in_set = np.flatnonzero(set_row >= 0)
+    domain = np.zeros(len(set_row), np.int64)
+    domain[in_set] = taken.domain[taken.rows[in_set]]
+    unit = np.repeat(np.arange(host_count), np.diff(block.unit_offsets))
+    turns = _Turns.random(host_count, len(vms.block.set_key))
+    match campaign.host_order:
+        case HostOrder.AUTO:
+            turns = _aligned(vms, taken, campaign, course)
+        case HostOrder.MOST_VMS_FIRST:
+            vm_count = np.diff(block.unit_offsets)
+            turns.position[:] = vm_count.max(initial=0) - vm_count
+        case HostOrder.FEWEST_CLAIMS_FIRST:
+            claims = np.unique(unit[in_set] * len(vms.block.set_key) + set_row[in_set])
+            turns.position[:] = np.bincount(claims // max(1, len(vms.block.set_key)), minlength=host_count)
+    place_of = turns.place_of_domain[set_row[in_set], domain[in_set]] if len(in_set) else domain[in_set]
+    pairs, domain_place = np.unique(set_row[in_set] * 256 + place_of, return_inverse=True)
+    domain_counts = np.bincount(pairs // 256, minlength=len(vms.block.set_key))
+    first_pair = np.concatenate([[0], np.cumsum(domain_counts)])
+    places = np.zeros(len(set_row), np.int64)
+    places[in_set] = domain_place - first_pair[set_row[in_set]]
+    units = Units(
+        walker_offsets=np.arange(host_count + 1),
+        draw=draw,
+        vm_offsets=block.unit_offsets,
+        earliest_ms=earliest_ms,
+        position=turns.position,
+        waits_turn=np.zeros(host_count, np.bool_),
+        set_row=set_row,
+        domain_place=places,
+        domain_counts=domain_counts,
+        is_ordered=turns.is_ordered,
+    )
+    gap_ms, limits, deleted_ms = campaign.update_domain_gap_ms, taken.limits, taken.deleted_ms
+    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, deleted_ms)
+    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
+    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
+    totals[walk.FREE_MS] = end_ms.max(initial=0)
+    is_hit = start_ms < NEVER_MS
+    held_ms = np.where(is_hit, end_ms - start_ms, 0)
+    if is_hit.any():
+        ended_last = np.flatnonzero(is_hit & (end_ms == np.where(is_hit, end_ms, 0).max()))
+        last = int(ended_last[np.argmin(np.minimum.reduceat(taken.rows, block.unit_offsets[:-1])[ended_last])])
+        totals[walk.END_MS] = end_ms[last]
+        totals[walk.LAST_ROW] = block.unit_offsets[last]
+        totals[walk.LAST_SPREAD_MS] = earliest_ms[last] - course.start_ms
+        totals[walk.LAST_WORK_MS] = held_ms[last]
+        totals[walk.LAST_CAP_MS] = start_ms[last] - earliest_ms[last]
+        totals[walk.LAST_DOMAIN_COUNT] = 1
+    gone_ms = np.full(len(set_row), NEVER_MS) if deleted_ms is None else deleted_ms
+    hits = in_set[(gone_ms[in_set] > start_ms[unit[in_set]]) & is_hit[unit[in_set]]]
+    longest_ms = _longest_set_ms(unit[hits], set_row[hits], domain[hits], held_ms, gap_ms)
+    totals[walk.LONGEST_MS] = max(int(held_ms.max(initial=0)), longest_ms)
+    bound_ms = cap_bound_ms(units, limits, deleted_ms, start_ms, end_ms) if campaign.caps else None
+    return _Walked(start_ms, np.empty(0, np.int64), totals, bound_ms)
+
+
+def _longest_set_ms(unit: Int64s, set_row: Int64s, domain: Int64s, held_ms: Int64s, gap_ms: int) -> int:
+    """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
+
+    unit, set_row, domain  int64[N] each, of the VMs hit, by unit and set
+    held_ms                int64[hosts]
+    """
+    if not len(unit):
+        return 0
+    starts = np.flatnonzero((np.diff(unit, prepend=-1) != 0) | (np.diff(set_row, prepend=-1) != 0))
+    lowest, highest = np.minimum.reduceat(domain, starts), np.maximum.reduceat(domain, starts)
+    of_set, of_unit = set_row[starts], unit[starts]
+    what = np.where(lowest == highest, lowest, UPDATE_DOMAIN_COUNT_MAX + of_unit)
+    blocks, block = np.unique(np.stack([of_set, what]), axis=1, return_inverse=True)
+    longest_ms = np.zeros(blocks.shape[1], np.int64)
+    np.maximum.at(longest_ms, block.ravel(), held_ms[of_unit])
+    sets = np.flatnonzero(np.diff(blocks[0], prepend=-1))
+    counts = np.diff(np.append(sets, blocks.shape[1]))
+    return int((np.add.reduceat(longest_ms, sets) + (counts - 1) * gap_ms).max())
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Which hosts wait for which: H hosts, S sets, D numbers of domains."""
+
+    position: Int64s  # [H]
+    is_ordered: Bools  # [S] sets that are done domain by domain
+    place_of_domain: Int64s  # [S, D] the place of each domain in that
+
+    @staticmethod
+    def random(host_count: int, set_count: int) -> "_Turns":
+        """None waits."""
+        places = np.broadcast_to(np.arange(UPDATE_DOMAIN_COUNT_MAX), (set_count, UPDATE_DOMAIN_COUNT_MAX))
+        return _Turns(np.zeros(host_count, np.int64), np.zeros(set_count, np.bool_), places)
+
+
+def _aligned(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> _Turns:
+    """Turns by `auto`: where the hosts of a component carry one domain number each, domain by domain.
+
+    That is judged by all VMs the fleet puts on hosts of this stage; the order is drawn for the component's first set.
+    """
+    assert vms.host is not None
+    host_of, block = vms.host[0], vms.block
+    hosts = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising, for units are in order of hosts
+    set_count = len(block.set_key)
+    turns = _Turns.random(len(hosts), set_count)
+    unit_of = np.full(len(vms.host[1]), -1)
+    unit_of[hosts] = np.arange(len(hosts))
+    there = np.flatnonzero(unit_of[host_of[: block.single_row]] >= 0)
+    if not len(there):
+        return turns
+    unit, set_row, domain = unit_of[host_of[there]], set_rows(vms)[there], taken.domain[there].astype(np.int64)
+    component = np.empty(set_count, np.int64)
+    gate.find_components(unit, set_row, np.full(len(hosts), gate.NONE), component)
+    lowest, highest = np.full(len(hosts), UPDATE_DOMAIN_COUNT_MAX), np.full(len(hosts), -1)
+    np.minimum.at(lowest, unit, domain)
+    np.maximum.at(highest, unit, domain)
+    is_aligned = np.ones(set_count, np.bool_)  # by the first set of a component
+    is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
+    pairs = np.unique(component[set_row] * UPDATE_DOMAIN_COUNT_MAX + domain)
+    first, number = pairs // UPDATE_DOMAIN_COUNT_MAX, pairs % UPDATE_DOMAIN_COUNT_MAX
+    draws = np.empty(len(pairs), np.uint64)
+    key = block.set_key[first]
+    walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), key, number.astype(np.uint8), draws)
+    order = np.lexsort((number, draws, first))
+    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
+    rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.append(starts, len(pairs))))
+    place_of = np.array(turns.place_of_domain)
+    place_of[first[order], number[order]] = rank
+    place_of = place_of[component]
+    is_ordered = is_aligned[component]
+    position = turns.position
+    has_set = highest >= 0
+    first_set = np.zeros(len(hosts), np.int64)
+    first_set[unit] = set_row
+    ordered = has_set & is_ordered[first_set]
+    position[ordered] = place_of[first_set[ordered], lowest[ordered]]
+    places = np.where(is_ordered[:, None], place_of, turns.place_of_domain)
+    return _Turns(position, is_ordered, places)
+
+
 def _first_instants(block: Block, campaign: Campaign, course: Course) -> tuple[Int64s, Int64s]:
     """When each set, and each single, may first start: int64[S] and int64[N]."""
     set_count, single_key = len(block.set_key), block.vm_key[block.single_row :]
@@ -484,6 +641,8 @@ def _sweep(
     reason = np.empty(len(vms.block.set_key), np.int8)
     lives = vms.lives_at(stage_start_ms)
     outage.weigh_sets(vm_offsets, taken.domain, lives[:single_row], taken.is_hit[:single_row], reason)
+    if vms.host is not None:
+        reason[_sets_that_share(vms, taken, lives) & (reason == outage.GUARANTEED)] = NoGuarantee.SHARED_HOST
     weak = np.flatnonzero(reason >= 0)
     sums.no_guarantee_counts += np.bincount(reason[weak], minlength=len(NoGuarantee))
     sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
@@ -505,6 +664,19 @@ def _sweep(
     sums.quorum_lost_ms = int(totals[outage.QUORUM_LOST_MS]) if scope.quorum else None
     sums.down_count, sums.down_of_count = int(totals[outage.DOWN_COUNT]), int(totals[outage.DOWN_OF_COUNT])
     return WeakSets(vm_offsets[weak], reason[weak])
+
+
+def _sets_that_share(vms: Vms, taken: Cut, lives: Bools) -> Bools:
+    """Sets that have living VMs of two domains on one host: bool[S]."""
+    assert vms.host is not None
+    rows = np.flatnonzero(lives[: vms.block.single_row])
+    set_row, host, domain = set_rows(vms)[rows], vms.host[0][rows], taken.domain[rows]
+    order = np.lexsort((domain, host, set_row))
+    set_row, host, domain = set_row[order], host[order], domain[order]
+    shares = np.zeros(len(vms.block.set_key), np.bool_)
+    is_same = (set_row[1:] == set_row[:-1]) & (host[1:] == host[:-1])
+    shares[set_row[1:][is_same & (domain[1:] != domain[:-1])]] = True
+    return shares
 
 
 def _need(quorum: Quorum | None) -> Int64s:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fleetsim.blocks import Bools, Int64s, Limits
 from fleetsim.kernels import bits, gate
-from fleetsim.schema import NEVER_MS
+from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,13 @@ def pass_gate(
     walker_order = np.argsort(units.draw, kind="stable")  # so ties are by key
     position_count = int(units.position.max(initial=0)) + 1
     order = _zeros(unit_count)
-    gate.rank_units(
-        walker_order, units.walker_offsets, units.position, cell, position_count,
-        _zeros(cell_count * position_count + 1), order,
-    )  # fmt: skip
+    if position_count <= UPDATE_DOMAIN_COUNT_MAX:
+        gate.rank_units(
+            walker_order, units.walker_offsets, units.position, cell, position_count,
+            _zeros(cell_count * position_count + 1), order,
+        )  # fmt: skip
+    else:  # of `host_order`, where each unit is its own walker
+        order[:] = walker_order[np.lexsort((units.position[walker_order], cell[walker_order]))]
     opening = np.flatnonzero(~units.waits_turn[order])
     if (units.earliest_ms != units.earliest_ms[:1]).any():
         opening = opening[np.lexsort((units.earliest_ms[order[opening]], cell[order[opening]]))]

@@ -399,7 +399,7 @@ class _Writing:
                     pair_lag_ms=campaign.pair_lag_ms,
                     excludes_pair=excludes_pair,
                     rank=rank[region],
-                    length_ms_max=length_ms_max(campaign),
+                    length_ms_max=length_ms_max(campaign, has_hosts=self.scopes[place].has_hosts),
                 )
                 for region in wave
             )
@@ -530,6 +530,7 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
         cannot_freeze_sizes=frozenset(resolved.cannot_freeze_sizes) if campaign.kind == Kind.FREEZE else frozenset(),
         profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
+        has_hosts="host" in prepared.columns,
     )
 
 

@@ -28,7 +28,7 @@ from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
 from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, DomainOrder, Kind, Walk, words
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, DomainOrder, HostOrder, Kind, Walk, words
 from fleetsim.sizes import families, family_of, migrates_live, preserves_memory
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ _GUIDE: dict[str, Any] = {
     "pair_exclusion": "all",
     "cannot_freeze": "unaffected",
     "caps": [],
+    "host_order": "auto",
 }
 """What azure-2017 says of a campaign."""
 _LATER_PRACTICE: dict[str, Any] = {
@@ -182,6 +183,7 @@ class Campaign:
     pair_exclusion: str
     cannot_freeze: str
     caps: tuple[Cap, ...]
+    host_order: HostOrder
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,7 @@ class Resolved:
             "pair_lag_ms": campaign.pair_lag_ms,
             "pair_exclusion": campaign.pair_exclusion,
             "caps": [cap.given for cap in campaign.caps],
+            "host_order": campaign.host_order.name.lower(),
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -383,6 +386,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 pair_exclusion=campaign.pair_exclusion,
                 cannot_freeze=campaign.cannot_freeze,
                 caps=campaign.caps,
+                host_order=campaign.host_order,
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -873,6 +877,10 @@ def _cap(value: object) -> Cap:
     return Cap(scope, "vms" if key.startswith("vms") else "hosts", most)
 
 
+def _host_order(value: object) -> HostOrder:
+    return HostOrder[_one_of(words(HostOrder), value).upper()]
+
+
 def _campaign_name(value: object) -> str:
     if isinstance(value, str) and _CAMPAIGN_NAME.fullmatch(value):
         return value
@@ -1269,6 +1277,12 @@ class _CampaignKeys(_Keys):
         tuple[Cap, ...],
         PlainValidator(_caps, json_schema_input_type=list[_CapKeys]),
         Field(description="how much may be worked on at once; all of them hold"),
+    ]
+    host_order: Annotated[
+        HostOrder,
+        PlainValidator(_host_order),
+        WithJsonSchema({"enum": words(HostOrder)}),
+        Field(description="the order in which hosts are tried, where the fleet has hosts"),
     ]
 
 

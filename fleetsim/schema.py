@@ -120,6 +120,7 @@ class Stream(IntEnum):
     SET_SPREAD = 2
     SINGLE_SPREAD = 3
     START_PRIORITY = 4
+    HOST_SPREAD = 5
     # Fleets are drawn from the same generator, under a key of their own.
     REGION = 8
     SIZE = 9
@@ -147,6 +148,15 @@ class DomainOrder(IntEnum):
     RANDOM = 0
     SEQUENTIAL = 1
     LARGEST_FIRST = 2
+
+
+class HostOrder(IntEnum):
+    """In which order hosts are tried."""
+
+    AUTO = 0  # where hosts carry one domain each, domain by domain
+    RANDOM = 1
+    MOST_VMS_FIRST = 2
+    FEWEST_CLAIMS_FIRST = 3
 
 
 class CapScope(IntEnum):

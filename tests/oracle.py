@@ -778,7 +778,7 @@ class _Simulation:
             claims_of = lambda vm: None if vm.set is None else stage.claims[vm.set]  # noqa: E731
             units.append(Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain))
         if campaign.host_order == "auto":
-            sets = {unit: {vm.set for vm in there[unit.walker[1]]} for unit in units}
+            sets = {unit: {vm.set for vm in unit.vms} - {None} for unit in units}
             for unit in units:
                 unit.before = [each for each in units if each.position < unit.position and sets[each] & sets[unit]]
         return units
@@ -926,10 +926,10 @@ class _Simulation:
 
     def cap_bound_ms(self, cap: Cap, stage: Stage) -> int:
         """The work in its tightest group over what that allows; a unit larger than that takes all of it."""
-        bases, work = Counter(cap.group(vm) for vm in self.vms), Counter()
+        bases, work = cap.count(self.vms), Counter()
         for unit in stage.units:
             if unit.start_ms is not None:
-                for group, count in Counter(cap.group(vm) for vm in unit.vms).items():
+                for group, count in cap.count(unit.vms).items():
                     work[group] += min(count, cap.limit(bases[group])) * (unit.end_ms - unit.start_ms)
         del work[None]
         return max((math.ceil(Fraction(ms, cap.limit(bases[group]))) for group, ms in work.items()), default=0)

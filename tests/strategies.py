@@ -145,7 +145,7 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "caps", "scale_set",
+    "applications", "quorum", "azure_2024", "reboots", "caps", "hosts", "scale_set",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 SEEDS = (0, 1, 7, 2**63 - 1)
@@ -209,6 +209,7 @@ class Scene:
         """The fleet as a user would hand it over."""
         columns = {
             "region": pa.array([vm.region for vm in self.vms], pa.string()),
+            **({"host": _identities([vm.host for vm in self.vms])} if "host" in self.columns else {}),
             "vm": _identities([vm.vm for vm in self.vms]),
         }
         if self.has_set_column:
@@ -218,7 +219,7 @@ class Scene:
         for name in self.columns:
             if name in ("created", "deleted"):
                 columns[name] = self._instants([getattr(vm, f"{name}_ms") for vm in self.vms])
-            else:
+            elif name != "host":
                 dtype = pa.int64() if name == "fault_domain" else TYPES.get(name, pa.string())
                 columns[name] = pa.array([vm.column(name) for vm in self.vms], dtype)
         return pa.table(columns)
@@ -327,6 +328,8 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
         if "clusters" not in features:
             places["cluster"] = draw(st.sampled_from([("a",), ("a", "b", None)]))
         vms = [replace(vm, **{name: draw(st.sampled_from(of)) for name, of in places.items()}) for vm in vms]
+    if "hosts" in features:
+        vms = draw(_on_hosts(vms))
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
@@ -340,12 +343,32 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
     return vms
 
 
+@st.composite
+def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm]) -> list[Vm]:
+    """*vms* on hosts, all of a region or none: aligned by domain, at random, on one host, or each on its own."""
+    how = ["aligned", "aligned", "random", "random", "one", "each", "none"]
+    of_region = {region: draw(st.sampled_from(how)) for region in sorted({vm.region for vm in vms})}
+    has_numbers, placed = draw(st.booleans()), []
+    for place, vm in enumerate(vms):
+        mode, region = of_region[vm.region], sorted(of_region).index(vm.region)
+        host = draw(st.sampled_from(range(3))) if mode in ("aligned", "random") else 0
+        if mode == "aligned" and vm.set is not None:
+            domain = 0 if vm.update_domain is None else vm.update_domain
+            host += 3 * domain
+        elif mode == "each":
+            host = place
+        number = 1000 * region + host
+        placed.append(vm if mode == "none" else replace(vm, host=number if has_numbers else f"host-{number}"))
+    return placed
+
+
 def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
     columns = {
         "scale_set": ("set_kind",),
         "fault_domains": ("fault_domain",),
         "clusters": ("cluster",),
         "caps": ("zone", "cluster"),
+        "hosts": ("host",),
         "sizes": ("size",),
         "families": ("size",),
         "applications": ("application",),
@@ -406,8 +429,13 @@ def requests(
     if may_have("caps"):
         scopes_ = draw(st.lists(st.sampled_from(["region", "zone", "cluster"]), min_size=1, max_size=2, unique=True))
         caps = [(scope, draw(st.sampled_from(list(CAPS)))) for scope in scopes_]
-        keys["caps"] = f"[{', '.join(f'{{ per = {json.dumps(per)}, {spelt} }}' for per, spelt in caps)}]"
-        meant = replace(meant, caps=tuple(Cap(per, CAPS[spelt]) for per, spelt in caps))
+        of = draw(st.sampled_from(["vms", "hosts"])) if "hosts" in features else "vms"
+        spelt_caps = [f"{{ per = {json.dumps(per)}, {spelt.replace('vms', of)} }}" for per, spelt in caps]
+        keys["caps"] = f"[{', '.join(spelt_caps)}]"
+        meant = replace(meant, caps=tuple(Cap(per, CAPS[spelt], of == "hosts") for per, spelt in caps))
+    if may_have("hosts"):
+        order = draw(st.sampled_from(["auto", "auto", "random", "most_vms_first", "fewest_claims_first"]))
+        keys["host_order"], meant = json.dumps(order), replace(meant, host_order=order)
     if may_have("reboots"):
         exclusion = draw(st.sampled_from(["all", "reboots", "reboots"]))
         keys["pair_exclusion"], meant = json.dumps(exclusion), replace(meant, pair_exclusion=exclusion)

@@ -35,9 +35,7 @@ TOLD_MAX = 20
 """Faults of one kind that are told; of the rest, the number."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_NOT_SIMULATED = {
-    "host": "campaigns over hosts are not simulated by this version",
-}
+_NOT_SIMULATED: dict[str, str] = {}
 _WAS_DEALT = ("is_update_domain_assigned", "is_fault_domain_assigned")
 _INSTANT = pa.timestamp("ms", tz="UTC")
 _INSTANT_MS = (-62_135_596_800_000, 253_402_300_799_999)  # the years 1 to 9999, beyond which readers fail

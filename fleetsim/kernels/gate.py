@@ -142,6 +142,24 @@ def _root_of(resource, parent):
 
 
 @kernel
+def find_components(host, set_row, first_set, parent):
+    """Join sets that share a host: host, set_row int64[N], a row a VM in a set.
+
+    Scratch  first_set  int64[hosts] = NONE
+    Writes   parent     int64[S]  the first set of each set's component
+    """
+    for set_ in range(parent.shape[0]):
+        parent[set_] = set_
+    for row in range(host.shape[0]):
+        if first_set[host[row]] == NONE:
+            first_set[host[row]] = set_row[row]
+        one, other = _root_of(first_set[host[row]], parent), _root_of(set_row[row], parent)
+        parent[max(one, other)] = min(one, other)
+    for set_ in range(parent.shape[0]):
+        parent[set_] = _root_of(set_, parent)
+
+
+@kernel
 def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of, parent, number, cell):
     """Number the cells, groups of units that can affect one another, by the resources they share.
 
