@@ -398,6 +398,18 @@ CASES = {
         ),
         (asked("a", caps=(Cap("region", 3),)),),
     ),
+    # While the first domain of one of them waits for room its second loses a VM, and would have room.
+    "no room before its turn": scene_of(
+        tuple(
+            Vm(5 * i + j, "italynorth", name, int(j > 2), deleted_ms=10_000 if j == 4 else None)
+            for i, name in enumerate("xy")
+            for j in range(5)
+        ),
+        (asked("a", update_domain_order="sequential", caps=(Cap("region", 4),)),),
+    ),
+    "room for two at one instant": scene_of(
+        tuple(Vm(i, "italynorth") for i in range(7)), (asked("a", caps=(Cap("region", 2),)),)
+    ),
     # The set that waits has lost the VM that takes 30 s.
     "held under a cap for who is left": scene_of(
         tuple(
