@@ -1,8 +1,8 @@
 """The engine: takes the cells of one block through a stage, and keeps the sums the summary is made of.
 
 A block is one part of a prepared fleet: whole sets, then singles, of one region. Nothing in one cell can affect
-another, so blocks run on any thread, in any order. Without hosts and caps every cell is one set or single, which
-`walk` takes in one pass; cells that share hosts or a cap will go through the gate here, in `_walk`.
+another, so blocks run on any thread, in any order. Without caps every cell is one set or single, which `_walk` takes
+in one pass; cells that a cap joins go through `_gate`, and their block is a whole region.
 """
 
 import hashlib
@@ -243,13 +243,13 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     block = taken.block
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
-    unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
-    impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
     if vms.host is not None:
         walked = _gate_hosts(vms, taken, scope.campaign, course, duration_ms)
     elif taken.limits is not None:
         walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, taken.deleted_ms)
     else:
+        unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
+        impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
         walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
     start_ms = _start_vms(block, walked, 0)
 
@@ -392,6 +392,7 @@ def _gate(
         walker_offsets=walker_offsets,
         draw=draw,
         vm_offsets=vm_offsets,
+        unit_of_row=unit_of_row,
         earliest_ms=walker_start_ms[walker],
         position=turn,
         waits_turn=turn > 0,
@@ -459,6 +460,7 @@ def _gate_hosts(
         walker_offsets=np.arange(host_count + 1),
         draw=draw,
         vm_offsets=block.unit_offsets,
+        unit_of_row=unit,
         earliest_ms=earliest_ms,
         position=turns.position,
         waits_turn=np.zeros(host_count, np.bool_),

@@ -23,6 +23,7 @@ class Units:
     walker_offsets: Int64s  # [W+1] units of each
     draw: npt.NDArray[np.uint64]  # [W]
     vm_offsets: Int64s  # [U+1]
+    unit_of_row: Int64s  # [V]
     earliest_ms: Int64s  # [U]
     position: Int64s  # [U]
     waits_turn: Bools  # [U] it may start when its turn comes: that is not before its earliest start
@@ -54,7 +55,7 @@ def pass_gate(
     counts_one = np.zeros(resource_count, np.bool_)
     for cap, counts_hosts in zip(vm_group, limits.counts_hosts, strict=True):
         counts_one[cap[cap >= 0]] = counts_hosts
-    gone_ms = np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
+    gone_ms = _gone_ms(units, deleted_ms)
     is_falling = bool((gone_ms < NEVER_MS).any())
 
     whose = units.vm_offsets, vm_place, vm_group
@@ -68,10 +69,9 @@ def pass_gate(
         counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
     )  # fmt: skip
 
-    place_counts = np.concatenate([units.domain_counts + 1, most_needed[set_count:]])
-    place_offsets = np.concatenate([[0], np.cumsum(place_counts)])
+    place_offsets = np.concatenate([set_places, set_places[-1] + np.cumsum(most_needed[set_count:])])
     place_count = int(place_offsets[-1])
-    resource_of = np.repeat(np.arange(resource_count), place_counts)
+    resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
 
     cell = _zeros(unit_count)
     cell_count = gate.find_cells(
@@ -97,7 +97,7 @@ def pass_gate(
     opening = np.flatnonzero(~units.waits_turn[order])
     if (units.earliest_ms != units.earliest_ms[:1]).any():
         opening = opening[np.lexsort((units.earliest_ms[order[opening]], cell[order[opening]]))]
-    unit_of_row = np.repeat(np.arange(unit_count), np.diff(units.vm_offsets))
+    unit_of_row = units.unit_of_row
     deletions = np.flatnonzero(gone_ms < NEVER_MS) if is_falling else _zeros(0)
     deletions = deletions[np.lexsort((gone_ms[deletions], cell[unit_of_row[deletions]]))]
 
@@ -140,11 +140,15 @@ def pass_gate(
 def cap_bound_ms(units: Units, limits: Limits, deleted_ms: Int64s | None, start_ms: Int64s, end_ms: Int64s) -> int:
     """What the units that started take under the tightest cap in any order: the work there over what it allows."""
     load, asked = np.zeros((2, len(limits.most)), np.int64)
-    gone_ms = np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
+    gone_ms = _gone_ms(units, deleted_ms)
     gate.weigh_caps(
         units.vm_offsets, limits.group, limits.counts_hosts, limits.most, gone_ms, start_ms, end_ms, asked, load
     )
     return int((-(-load // limits.most)).max(initial=0))
+
+
+def _gone_ms(units: Units, deleted_ms: Int64s | None) -> Int64s:
+    return np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
 
 
 def _zeros(count: int) -> Int64s:

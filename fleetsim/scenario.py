@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeGuard
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -775,11 +775,19 @@ def _quorum_by(value: object) -> str:
     return _one_of(QUORUM_GROUPS, value)
 
 
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNT_MAX
+
+
+def _is_ratio(value: float) -> bool:
+    return 0 < value <= 1 and Fraction(str(value)).denominator <= _RATIO_STEPS
+
+
 def _min_up(value: object) -> int | Fraction | str:
     """A ratio of 0.1 means a tenth, not the nearest binary fraction."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNT_MAX:
+    if _is_count(value):
         return value
-    if isinstance(value, float) and 0 < value <= 1 and Fraction(str(value)).denominator <= _RATIO_STEPS:
+    if isinstance(value, float) and _is_ratio(value):
         return Fraction(str(value))
     if value == MAJORITY:
         return MAJORITY
@@ -865,11 +873,10 @@ def _cap(value: object) -> Cap:
     (key,) = said
     most = value[key]
     if key.endswith("_count"):
-        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= _COUNT_MAX:
+        if not _is_count(most):
             raise ValueError(f"its '{key}' must be an integer from 1 to {_COUNT_MAX}, got {_shown(most)}")
     else:
-        is_number = isinstance(most, int | float) and not isinstance(most, bool)
-        if not is_number or not 0 < most <= 1 or Fraction(str(most)).denominator > _RATIO_STEPS:
+        if not isinstance(most, int | float) or isinstance(most, bool) or not _is_ratio(most):
             raise ValueError(
                 f"its '{key}' must be a ratio above 0 and up to 1 of at most 9 decimals, got {_shown(most)}"
             )

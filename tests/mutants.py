@@ -270,8 +270,18 @@ MUTANTS = (
     Mutant("one VM over the cap", GATE, "+ needed > limit[group]:", "+ needed > limit[group] + 1:"),
     Mutant("smaller ones do not pass", GATE, "needed = place - place_offsets[resource] + 1\n", "needed = 10**6\n"),
     Mutant("none larger than its cap", GATE, "and needed and used[group] and", "and needed and"),
-    Mutant("a start takes no room", GATE, "used[group] += min", "used[group] += 0 * min"),
-    Mutant("an end frees no room", GATE, "used[group] -= min", "used[group] -= 0 * min"),
+    Mutant(
+        "a start takes no room",
+        GATE,
+        "used[group] += min(need_left[need], 1) if counts_one[group] else need_left[need]",
+        "used[group] += 0",
+    ),
+    Mutant(
+        "an end frees no room",
+        GATE,
+        "used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]",
+        "used[group] -= 0",
+    ),
     Mutant("who is gone needs room", GATE, "need_left[need] -= np.int64(", "need_left[need] -= 0 * np.int64("),
     Mutant(
         "who is gone holds its unit",

@@ -21,7 +21,7 @@ import fleetsim
 from fleetsim.fleet import order
 from fleetsim.runner import Run
 from tests import oracle
-from tests.oracle import Campaign, Event, Outcome, Quorum, StageSpan, Vm
+from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, StageSpan, Vm
 from tests.strategies import (
     BAKES,
     FEATURES,
@@ -282,6 +282,9 @@ def asked(name: str, **meant) -> Request:
     for key, value in meant.items():
         if key == "where":
             keys[key] = f"{{ {', '.join(f'{column} = {json.dumps(values)}' for column, values in value.items())} }}"
+        elif key == "caps":
+            spelt = [f"{{ per = '{cap.per}', vms_count = {cap.most} }}" for cap in value]
+            keys[key] = f"[{', '.join(spelt)}]"
         else:
             keys[key.removesuffix("_ms")] = f'"{value}ms"' if key.endswith("_ms") else json.dumps(value)
     return Request(keys, Campaign(name, constant(30_000), **meant))
@@ -291,6 +294,14 @@ def unfrozen(name: str, *sizes: str, **meant) -> Request:
     """A campaign over a fleet of which *sizes* cannot keep their memory."""
     request = asked(name, **meant)
     return replace(request, meant=replace(request.meant, cannot_freeze=frozenset(sizes)))
+
+
+def of_family(name: str, family: str, sizes: tuple[str, ...], **meant) -> Request:
+    """A campaign of 10 s, of 30 s for *sizes*, which are those of *family*."""
+    request = asked(name, **meant)
+    length = f'{{ min = "10s", max = "10s", by_family = {{ {family} = "30s" }} }}'
+    lengths = {"lengths": constant(10_000), "family_lengths": dict.fromkeys(sizes, constant(30_000))}
+    return Request(request.keys | {"length": length}, replace(request.meant, **lengths))
 
 
 def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scene:
@@ -377,6 +388,39 @@ CASES = {
             unfrozen("b", "Standard_M64s", waves=(("northeurope",), ("*",)), pair_lag_ms=1),
         ),
         horizon_ms=30_000,
+    ),
+    # Each set has lost one of two VMs at 10 s: then whichever of them waits needs room for one, and there is that.
+    "room for what is left": scene_of(
+        tuple(
+            Vm(2 * i + j, "italynorth", name, 0, deleted_ms=10_000 if j else None)
+            for i, name in enumerate("xy")
+            for j in (0, 1)
+        ),
+        (asked("a", caps=(Cap("region", 3),)),),
+    ),
+    # While the first domain of one of them waits for room its second loses a VM, and would have room.
+    "no room before its turn": scene_of(
+        tuple(
+            Vm(5 * i + j, "italynorth", name, int(j > 2), deleted_ms=10_000 if j == 4 else None)
+            for i, name in enumerate("xy")
+            for j in range(5)
+        ),
+        (asked("a", update_domain_order="sequential", caps=(Cap("region", 4),)),),
+    ),
+    "room for two at one instant": scene_of(
+        tuple(Vm(i, "italynorth") for i in range(7)), (asked("a", caps=(Cap("region", 2),)),)
+    ),
+    # The set that waits has lost the VM that takes 30 s.
+    "held under a cap for who is left": scene_of(
+        tuple(
+            Vm(2 * i + j, "italynorth", name, 0, deleted_ms=5_000 if j else None, size=size)
+            for i, name in enumerate("xy")
+            for j, size in enumerate(("Standard_D2_v2", "Standard_D2s_v3"))
+        ),
+        (of_family("a", "Dsv3", ("Standard_D2s_v3",), caps=(Cap("region", 1),)),),
+    ),
+    "a spread that the horizon cuts off": scene_of(
+        (Vm(1, "italynorth"),), (asked("a", spread_ms=SPAN_MS_MAX),), horizon_ms=HOUR_MS
     ),
     # Pair groups that wait for each other in one campaign are independent in the other.
     "waves of one campaign couple the regions of another": scene_of(

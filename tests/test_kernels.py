@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleetsim import engine
 from fleetsim.blocks import Block, Scope, Vms
-from fleetsim.kernels import impact, rng
+from fleetsim.kernels import bits, impact, rng
 from fleetsim.kernels.jit import kernel
 from fleetsim.scenario import load_scenario
 from fleetsim.schema import Stream
@@ -135,3 +135,21 @@ def test_of_sets_that_end_together_the_first_is_named():
     later.last_vm_row = 200
     sums.add(later)
     assert sums.last_vm_row == 0
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 4_096, 4_097, 300_000])
+@given(data=st.data())
+def test_bits_are_a_set_of_numbers(count, data):
+    numbers = st.sampled_from([0, count // 64 * 64, count // 4_096 * 4_096, count - 1]) | st.integers(0, count - 1)
+    numbers = numbers.filter(lambda number: number < count)
+    levels, expected = bits.level_offsets(count), set()
+    words = np.zeros(levels[-1], np.uint64)
+    for number in data.draw(st.lists(numbers, max_size=30)):
+        (bits.remove if number in expected else bits.add)(words, levels, number)
+        expected ^= {number}
+    for number in [*data.draw(st.lists(numbers, max_size=10)), 0, count]:
+        later = [member for member in expected if member >= number]
+        assert bits.first_from(words, levels, number) == min(later, default=bits.NONE)
+    for number in expected:
+        bits.remove(words, levels, number)
+    assert not words.any()
