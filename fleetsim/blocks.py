@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -113,7 +114,7 @@ class Scope:
         wanted += ["size"] * bool(self.cannot_freeze_sizes or self.profile_of_size)
         wanted += ["fault_domain"] * self.walks_fault_domains
         wanted += ["cluster"] * self.campaign.sets_in_step
-        wanted += ["host"] * self.has_hosts
+        wanted += ["host_row"] * self.has_hosts
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         return list(dict.fromkeys(wanted))
 
@@ -144,16 +145,17 @@ class Vms:
     cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster each walks with, -1 for none; [clusters] their keys
     profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
     limits: Limits | None = None  # None: no caps
-    host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by key; [hosts] their keys for draws
+    host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by id; [hosts] their keys for draws
+    host_row: npt.NDArray[np.uint32] | None = None  # [V] row of it in the table of hosts
 
     def keeps_memory_at(self, instant_ms: int) -> Bools | None:
-        """Which VMs can be frozen, None for all: of a host all or none, by those that live (semantics.md 9)."""
+        """Which VMs can be frozen, None for all: nobody beside one that lives and cannot (semantics.md 9)."""
         if self.can_freeze is None or self.host is None:
             return self.can_freeze
         host, keys = self.host
         is_left_alone = np.zeros(len(keys), np.bool_)
         is_left_alone[host[~self.can_freeze & self.lives_at(instant_ms)]] = True
-        keeps: Bools = ~is_left_alone[host]
+        keeps: Bools = self.can_freeze & ~is_left_alone[host]
         return keeps
 
     @property
@@ -191,7 +193,7 @@ class Cut:
     deleted_ms: Int64s | None
     profile: npt.NDArray[np.uint8] | None
     limits: Limits | None
-    host_offsets: Int64s | None  # [hosts+1] of hosts with VMs to hit
+    created_ms: Int64s | None  # of those not yet there at the start; -NEVER_MS for the others
     domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
     is_hit: Bools  # of all VMs, as the parts stand
 
@@ -202,12 +204,17 @@ def resolve_over(
     """*scenario* over *prepared*: what `where` selects is counted on *threads* (default: one a core)."""
 
     def select(campaign: Campaign, regions: Sequence[str]) -> dict[str, int]:
-        scope = Scope(campaign)
-        parts = [(each.region, part) for each in prepared.regions if each.region in regions for part in each.parts]
+        scope = Scope(campaign, has_hosts=prepared.host_count > 0)
+        blocks = [
+            (each.region, parts)
+            for each in prepared.regions
+            if each.region in regions
+            for parts in ([each.parts] if each.hosts else [(part,) for part in each.parts])
+        ]
         counts = dict.fromkeys(regions, 0)
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            found = pool.map(lambda part: _count_selected(load([part], scope, 0)), [part for _, part in parts])
-            for (region, _), count in zip(parts, found, strict=True):
+            found = pool.map(lambda block: _count_selected(load(block[1], scope, 0)), blocks)
+            for (region, _), count in zip(blocks, found, strict=True):
                 counts[region] += count
         return counts
 
@@ -216,6 +223,7 @@ def resolve_over(
         columns=prepared.columns,
         sizes=prepared.sizes,
         workloads=prepared.workloads,
+        hosts={region.region: region.hosts and region.hosts.without for region in prepared.regions},
     )
     return resolve(scenario, relation, facts, select)
 
@@ -245,7 +253,8 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
     for name, values in scope.campaign.where:
         matches = _matches(column[name], values)
         is_selected = matches if is_selected is None else is_selected & matches
-    host = _hosts(column["host"]) if scope.has_hosts else None
+    hosts_path = parts[0].hosts_path
+    host = _hosts(column["host_row"], hosts_path) if scope.has_hosts and hosts_path is not None else None
     if host is not None and is_selected is not None:
         # A host with any VM in scope is updated, and all its VMs are in scope (semantics.md 9).
         is_host_selected = np.zeros(len(host[1]), np.bool_)
@@ -254,6 +263,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
     return Vms(
         block,
         host=host,
+        host_row=None if host is None else to_numpy(column["host_row"]),
         is_selected=is_selected,
         can_freeze=~_matches(column["size"], sorted(scope.cannot_freeze_sizes)) if scope.cannot_freeze_sizes else None,
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
@@ -379,17 +389,10 @@ def _profiles(column: pa.ChunkedArray, profile_of_size: Mapping[str, int]) -> np
     return rows[codes]
 
 
-def _hosts(column: pa.ChunkedArray) -> tuple[Int64s, Int64s] | None:
-    """Number of each VM's host, in the order of their ids, and the keys their draws are addressed by; None: no hosts.
-
-    The hosts of a region are all given or none is: preparing the fleet has seen to that.
-    """
-    if column.null_count == len(column):
-        return None
-    hosts = column.combine_chunks()
-    ids = pc.unique(hosts)
-    ids = ids.take(pc.sort_indices(ids))  # strings by their bytes
-    return to_numpy(pc.index_in(hosts, ids)).astype(np.int64), keys_of(ids)
+def _hosts(host_row: pa.ChunkedArray, path: Path) -> tuple[Int64s, Int64s]:
+    """Number of each VM's host in the region, by id, and the keys that draws of hosts are addressed by."""
+    hosts = pq.read_table(path, columns=["host_row", "host_key"], partitioning=None)
+    return to_numpy(host_row).astype(np.int64) - hosts["host_row"][0].as_py(), to_numpy(hosts["host_key"])
 
 
 def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int, host: Int64s | None) -> Limits:
@@ -412,10 +415,11 @@ def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count
     return Limits(np.stack(groups), np.concatenate(most), np.array([cap.of == "hosts" for cap in caps]))
 
 
-def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False) -> Fates:
+def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False, never_starts: bool = False) -> Fates:
     """How the VMs of a stage end that starts (or is over) at *start_ms*, as far as units do not decide it.
 
-    is_overdue  it never starts, for want of room in the calendar
+    is_overdue    it never starts, for want of room in the calendar
+    never_starts  for that, or because nobody could be hit
     """
     vm_count = len(vms.block.vm_key)
     outcome = np.full(vm_count, Outcome.OVERDUE if is_overdue else Outcome.UPDATED, np.int8)
@@ -429,10 +433,12 @@ def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False) ->
     elif vms.can_freeze is not None:
         keeps = vms.keeps_memory_at(start_ms)
         assert keeps is not None
-        settle(~keeps & vms.lives_at(start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
+        shares_fate = np.bool_(vms.host is not None and not never_starts)  # of a host, whoever comes later too
+        settle(~keeps & (vms.lives_at(start_ms) | shares_fate), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
     if vms.created_ms is not None and vms.deleted_ms is not None:
         if not is_overdue:
-            settle(vms.created_ms > start_ms, Outcome.ALREADY_UPDATED)
+            comes_later = (vms.created_ms > start_ms) & (outcome != Outcome.UNAFFECTED)
+            settle(comes_later, Outcome.ALREADY_UPDATED)
         settle(vms.deleted_ms <= start_ms, Outcome.DELETED)
     if vms.is_selected is not None:
         outcome[~vms.is_selected] = NOT_SELECTED
@@ -450,11 +456,22 @@ def hittable(vms: Vms, scope: Scope, instant_ms: int) -> Bools:
     return can
 
 
+def _coming(vms: Vms, is_hit: Bools, start_ms: int) -> Bools:
+    """Which VMs are created after *start_ms* on a host that a stage from there on hits (semantics.md 7)."""
+    if vms.host is None or vms.created_ms is None or not is_hit.any():  # without anybody to hit it is over at once
+        return np.zeros(len(vms.block.vm_key), np.bool_)
+    comes = vms.created_ms > start_ms
+    for mask in (vms.is_selected, vms.keeps_memory_at(start_ms)):
+        if mask is not None:
+            comes &= mask
+    return comes
+
+
 def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
     """The VMs that a stage which starts at *start_ms* can hit, by walker and domain; singles last."""
     block, single_row = vms.block, vms.block.single_row
     is_hit = hittable(vms, scope, start_ms)
-    rows = np.flatnonzero(is_hit)
+    rows = np.flatnonzero(is_hit | _coming(vms, is_hit, start_ms))
     set_rows = rows[: np.searchsorted(rows, single_row)]
     set_of_unit = np.repeat(np.arange(len(block.set_key)), np.diff(block.set_offsets))
     unit_sizes = np.diff(block.unit_offsets)
@@ -523,7 +540,7 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
         Limits(np.empty((0, len(rows)), np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
         if vms.limits is None
         else vms.limits.of(rows),
-        offsets,
+        None if vms.created_ms is None else np.where(is_hit[rows], -NEVER_MS, vms.created_ms[rows]),
         frozen(np.ascontiguousarray(domain)),
         is_hit,
     )

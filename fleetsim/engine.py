@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge, set_rows
-from fleetsim.gating import Units, cap_bound_ms, pass_gate
+from fleetsim.gating import Lives, Units, cap_bound_ms, pass_gate
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (
@@ -110,6 +110,7 @@ class Impacts:
     is_cut: Bools | None = None  # [H] the VM was deleted during its impact
     fates: Fates | None = None
     weak_sets: "WeakSets | None" = None
+    host_row: npt.NDArray[np.uint32] | None = None  # [H] where the region has hosts
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -122,6 +123,7 @@ class Impacts:
             duration_ms=self.duration_ms[hits],
             rows=self.rows[hits] - start,
             is_cut=None if self.is_cut is None else self.is_cut[hits],
+            host_row=None if self.host_row is None else self.host_row[hits],
             fates=Fates(self.fates.outcome[start:stop], self.fates.reason[start:stop]),
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
         )
@@ -195,6 +197,7 @@ class _Walked:
     single_start_ms: Int64s  # [N]
     totals: Int64s  # of the walk kernels
     cap_bound_ms: int | None = None
+    unit_judged_ms: Int64s | None = None  # [U] when it was seen whom a host hits: its start, or that nobody was there
 
 
 def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
@@ -243,10 +246,11 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     block = taken.block
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
+    lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     if vms.host is not None:
-        walked = _gate_hosts(vms, taken, scope.campaign, course, duration_ms)
+        walked = _gate_hosts(vms, taken, scope.campaign, course, duration_ms, lives)
     elif taken.limits is not None:
-        walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, taken.deleted_ms)
+        walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, lives)
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
@@ -259,10 +263,13 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         sums.last_vm_row = _first_row_of(taken, int(walked.totals[walk.LAST_ROW]))
     rows, is_cut = taken.rows, None
     if taken.deleted_ms is not None:
-        is_left = start_ms < taken.deleted_ms
-        fates.outcome[rows[~is_left]] = Outcome.DELETED
+        is_left = (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms)
+        fates.outcome[rows] = np.where(is_left, Outcome.UPDATED, Outcome.DELETED)
+        if walked.unit_judged_ms is not None:
+            judged_ms = np.repeat(walked.unit_judged_ms, np.diff(block.unit_offsets))
+            fates.outcome[rows[lives.created_ms > judged_ms]] = Outcome.ALREADY_UPDATED
         rows, start_ms, duration_ms = rows[is_left], start_ms[is_left], duration_ms[is_left]
-        deleted_ms = taken.deleted_ms[is_left]
+        deleted_ms = lives.deleted_ms[is_left]
         is_cut = deleted_ms < start_ms + duration_ms
         fates.outcome[rows[is_cut]] = Outcome.DELETED
         duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
@@ -283,16 +290,18 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     asked_ms = np.int64(scope.campaign.start_ms)
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[rows], asked_ms)
     sums.pending_vm_ms = int((start_ms + duration_ms - pending_from_ms).sum())
-    return Impacts(start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets)
+    host_row = None if vms.host_row is None else vms.host_row[rows]
+    return Impacts(start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets, host_row)
 
 
 def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
     """What is said of *vms* where their stage never starts: decided at *at_ms*, overdue or with nobody to hit."""
-    fates = judge(vms, scope, at_ms, is_overdue=is_overdue)
+    fates = judge(vms, scope, at_ms, is_overdue=is_overdue, never_starts=True)
     sums = Sums(quorum_lost_ms=0 if scope.quorum else None)
     sums.outcome_counts += np.bincount(fates.outcome[fates.rows], minlength=len(Outcome))
     nobody = np.empty(0, np.int64)
-    return Impacts(nobody, np.empty(0, np.uint32), sums, nobody, None, fates)
+    no_host = None if vms.host_row is None else vms.host_row[:0]
+    return Impacts(nobody, np.empty(0, np.uint32), sums, nobody, None, fates, host_row=no_host)
 
 
 def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
@@ -371,7 +380,7 @@ def _gate(
     course: Course,
     duration_ms: npt.NDArray[np.uint32],
     limits: Limits,
-    deleted_ms: Int64s | None,
+    lives: Lives,
 ) -> _Walked:
     """`_walk` under caps, which can keep any unit waiting for any other."""
     set_count, single_row, unit_count = len(block.set_key), block.single_row, len(block.domain)
@@ -402,7 +411,7 @@ def _gate(
         is_ordered=np.ones(set_count, np.bool_),
     )
     gap_ms = campaign.update_domain_gap_ms
-    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, deleted_ms)
+    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, lives)
 
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
@@ -421,12 +430,12 @@ def _gate(
         totals[walk.LAST_GAP_MS] = walked_gap_ms[last]
         totals[walk.LAST_CAP_MS] = walk_end_ms[last] - course.start_ms - spread_ms - work_ms[last] - walked_gap_ms[last]
         totals[walk.LAST_DOMAIN_COUNT] = hit_count[last]
-    bound_ms = cap_bound_ms(units, limits, deleted_ms, start_ms, end_ms)
+    bound_ms = cap_bound_ms(units, limits, lives, start_ms, end_ms)
     return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals, bound_ms)
 
 
 def _gate_hosts(
-    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]
+    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32], lives: Lives
 ) -> _Walked:
     """`_walk` where hosts are the units: one may start when all sets on it, and the caps, let it."""
     assert vms.host is not None
@@ -469,8 +478,8 @@ def _gate_hosts(
         domain_counts=domain_counts,
         is_ordered=turns.is_ordered,
     )
-    gap_ms, limits, deleted_ms = campaign.update_domain_gap_ms, taken.limits, taken.deleted_ms
-    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, deleted_ms)
+    gap_ms, limits = campaign.update_domain_gap_ms, taken.limits
+    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, lives)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
     totals[walk.FREE_MS] = end_ms.max(initial=0)
@@ -485,12 +494,12 @@ def _gate_hosts(
         totals[walk.LAST_WORK_MS] = held_ms[last]
         totals[walk.LAST_CAP_MS] = start_ms[last] - earliest_ms[last]
         totals[walk.LAST_DOMAIN_COUNT] = 1
-    gone_ms = np.full(len(set_row), NEVER_MS) if deleted_ms is None else deleted_ms
-    hits = in_set[(gone_ms[in_set] > start_ms[unit[in_set]]) & is_hit[unit[in_set]]]
+    unit_start_ms = start_ms[unit[in_set]]
+    hits = in_set[(lives.created_ms[in_set] <= unit_start_ms) & (unit_start_ms < lives.deleted_ms[in_set])]
     longest_ms = _longest_set_ms(unit[hits], set_row[hits], domain[hits], held_ms, gap_ms)
     totals[walk.LONGEST_MS] = max(int(held_ms.max(initial=0)), longest_ms)
-    bound_ms = cap_bound_ms(units, limits, deleted_ms, start_ms, end_ms) if campaign.caps else None
-    return _Walked(start_ms, np.empty(0, np.int64), totals, bound_ms)
+    bound_ms = cap_bound_ms(units, limits, lives, start_ms, end_ms) if campaign.caps else None
+    return _Walked(start_ms, np.empty(0, np.int64), totals, bound_ms, np.where(is_hit, start_ms, end_ms))
 
 
 def _longest_set_ms(unit: Int64s, set_row: Int64s, domain: Int64s, held_ms: Int64s, gap_ms: int) -> int:
@@ -650,6 +659,10 @@ def _sweep(
     sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
 
     in_sets = rows[: np.searchsorted(rows, single_row)]
+    if vms.host is not None:
+        is_met = np.zeros(len(reason), np.bool_)
+        is_met[set_rows(vms)[in_sets]] = True
+        reason[is_met & (reason == outage.NOT_HIT)] = outage.LATE
     set_start_ms, set_end_ms = np.full(single_row, NEVER_MS), np.zeros(single_row, np.int64)
     set_start_ms[in_sets] = start_ms[: len(in_sets)]
     set_end_ms[in_sets] = start_ms[: len(in_sets)] + duration_ms[: len(in_sets)]

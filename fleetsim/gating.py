@@ -4,6 +4,7 @@ Sets and singles of a region become units, their domains and the caps become pla
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,18 +34,32 @@ class Units:
     is_ordered: Bools  # [S]
 
 
+class Lives(NamedTuple):
+    """When each of V VMs is there: int64[V] each, -NEVER_MS if from the start, NEVER_MS if to the end."""
+
+    created_ms: Int64s
+    deleted_ms: Int64s
+
+    @staticmethod
+    def of(vm_count: int, created_ms: Int64s | None, deleted_ms: Int64s | None) -> "Lives":
+        """None: all are there from the start, or to the end."""
+        return Lives(
+            np.full(vm_count, -NEVER_MS) if created_ms is None else created_ms,
+            np.full(vm_count, NEVER_MS) if deleted_ms is None else deleted_ms,
+        )
+
+
 def pass_gate(
     units: Units,
     limits: Limits,
     work_ms: int,
     gap_ms: int,
     duration_ms: npt.NDArray[np.uint32],
-    deleted_ms: Int64s | None,
+    lives: Lives,
 ) -> tuple[Int64s, Int64s]:
     """Start and end of each unit, int64[U] both; a unit that nobody was left in never starts, and ends when seen.
 
     duration_ms  uint32[V] length of each VM's impact
-    deleted_ms   int64[V], None where nobody goes
     """
     unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
     resource_count = set_count + group_count
@@ -55,8 +70,6 @@ def pass_gate(
     counts_one = np.zeros(resource_count, np.bool_)
     for cap, counts_hosts in zip(vm_group, limits.counts_hosts, strict=True):
         counts_one[cap[cap >= 0]] = counts_hosts
-    gone_ms = _gone_ms(units, deleted_ms)
-    is_falling = bool((gone_ms < NEVER_MS).any())
 
     whose = units.vm_offsets, vm_place, vm_group
     claim_offsets, need_offsets = _zeros(unit_count + 1), _zeros(unit_count + 1)
@@ -98,20 +111,28 @@ def pass_gate(
     if (units.earliest_ms != units.earliest_ms[:1]).any():
         opening = opening[np.lexsort((units.earliest_ms[order[opening]], cell[order[opening]]))]
     unit_of_row = units.unit_of_row
-    deletions = np.flatnonzero(gone_ms < NEVER_MS) if is_falling else _zeros(0)
-    deletions = deletions[np.lexsort((gone_ms[deletions], cell[unit_of_row[deletions]]))]
 
     def offsets_of(cells: Int64s) -> Int64s:
         return np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=cell_count))])
 
+    def by_cell(is_so: Bools, at_ms: Int64s) -> tuple[Int64s, Int64s]:
+        """The rows where *is_so*, by cell and *at_ms*, and the offsets of cells in them."""
+        rows = np.flatnonzero(is_so)
+        rows = rows[np.lexsort((at_ms[rows], cell[unit_of_row[rows]]))]
+        return rows, offsets_of(cell[unit_of_row[rows]])
+
+    deletions, cell_deletions = by_cell(lives.deleted_ms < NEVER_MS, lives.deleted_ms)
+    creations, cell_creations = by_cell(lives.created_ms > -NEVER_MS, lives.created_ms)
+    is_changing = len(deletions) + len(creations) > 0
+
     needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
     entry_offsets, slot_offsets = _zeros(place_count + 1), _zeros(need_count + 1)
-    gate.count_entries(*needs, is_falling, entry_offsets, slot_offsets)
+    gate.count_entries(*needs, is_changing, entry_offsets, slot_offsets)
     entry_count = int(entry_offsets[-1])
     claim_entry, whole_entry = _none(claim_count), _none(claim_count)
     need_entry, rank_of_entry = _zeros(int(slot_offsets[-1])), _zeros(entry_count)
     gate.fill_entries(
-        order, *needs, is_falling, entry_offsets, slot_offsets, _zeros(place_count),
+        order, *needs, is_changing, entry_offsets, slot_offsets, _zeros(place_count),
         claim_entry, whole_entry, need_entry, rank_of_entry,
     )  # fmt: skip
 
@@ -121,9 +142,10 @@ def pass_gate(
         work_ms, gap_ms, set_count,
         order, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
         units.earliest_ms, units.waits_turn,
-        *whose, duration_ms, gone_ms, deletions, offsets_of(cell[unit_of_row[deletions]]), unit_of_row,
+        *whose, duration_ms, lives.created_ms, lives.deleted_ms,
+        deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
-        need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_falling,
+        need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
         place_offsets, resource_of, entry_offsets, rank_of_entry, units.is_ordered,
         np.concatenate([_zeros(set_count), limits.most]),
         _zeros(unit_count + set_count), _zeros(unit_count + set_count),
@@ -137,18 +159,13 @@ def pass_gate(
     return start_ms, end_ms
 
 
-def cap_bound_ms(units: Units, limits: Limits, deleted_ms: Int64s | None, start_ms: Int64s, end_ms: Int64s) -> int:
+def cap_bound_ms(units: Units, limits: Limits, lives: Lives, start_ms: Int64s, end_ms: Int64s) -> int:
     """What the units that started take under the tightest cap in any order: the work there over what it allows."""
     load, asked = np.zeros((2, len(limits.most)), np.int64)
-    gone_ms = _gone_ms(units, deleted_ms)
     gate.weigh_caps(
-        units.vm_offsets, limits.group, limits.counts_hosts, limits.most, gone_ms, start_ms, end_ms, asked, load
+        units.vm_offsets, limits.group, limits.counts_hosts, limits.most, *lives, start_ms, end_ms, asked, load
     )
     return int((-(-load // limits.most)).max(initial=0))
-
-
-def _gone_ms(units: Units, deleted_ms: Int64s | None) -> Int64s:
-    return np.full(len(units.set_row), NEVER_MS) if deleted_ms is None else deleted_ms
 
 
 def _zeros(count: int) -> Int64s:

@@ -46,8 +46,18 @@ def vm_rows(start: int, count: int) -> pa.Array:
     return pa.array(np.arange(start, start + count, dtype=np.uint32))
 
 
-def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance) -> pa.Table:
-    """Rows of `events`, one a VM hit; *vm_row* is that of every VM of the part."""
+def events_schema(provenance: Provenance, *, has_hosts: bool, are_hosts_everywhere: bool) -> pa.Schema:
+    """The columns of `events`: hosts of VMs where some region has them, which are never null where all have."""
+    hosts = ["host_from", "host_to"] if has_hosts else []
+    schema = arrow_schema(EVENTS, provenance, optional=hosts)
+    for name in hosts if are_hosts_everywhere else []:
+        place = schema.get_field_index(name)
+        schema = schema.set(place, schema.field(place).with_nullable(False))
+    return schema
+
+
+def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, schema: pa.Schema) -> pa.Table:
+    """Rows of `events` by *schema*, one a VM hit; *vm_row* is that of every VM of the part."""
     kind = _kind(campaign)
     count = len(impacts.duration_ms)
     columns = {
@@ -61,7 +71,10 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
         "duration_ms": pa.array(impacts.duration_ms),
         "effects": _effects(impacts, kind),
     }
-    return _table(EVENTS, columns, provenance)
+    # In place: whoever is frozen stays where it is.
+    host_row = pa.nulls(count, pa.uint32()) if impacts.host_row is None else pa.array(impacts.host_row)
+    columns |= {"host_from": host_row, "host_to": host_row}
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _effects(impacts: Impacts, kind: MaintenanceKind) -> pa.Array:

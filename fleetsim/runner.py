@@ -220,6 +220,11 @@ class _Writing:
             fleet_digest=prepared.fleet_digest,
             seed=self.scenario.seed,
         )
+        self.events_schema = records.events_schema(
+            self.provenance,
+            has_hosts=prepared.host_count > 0,
+            are_hosts_everywhere=all(region.hosts is not None for region in prepared.regions),
+        )
         self.regions = {region.region: region for region in prepared.regions}
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
         self.scopes = [_scope(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
@@ -243,6 +248,9 @@ class _Writing:
             for part in region.parts:
                 name = f"fleet/region={region.region}/{part.path.name}"
                 self.folder.link(name, part.path, part.vm_count, part.sha256)
+            if (hosts := region.hosts) is not None:
+                name = f"hosts/region={region.region}/{hosts.path.name}"
+                self.folder.link(name, hosts.path, hosts.host_count, hosts.sha256)
 
     def run_stages(self, threads: int, progress: Progress | None) -> None:
         """Drive every calendar to its end, with blocks on *threads* threads."""
@@ -482,7 +490,7 @@ class _Writing:
         stage = decided.stage
         campaign = self.scenario.campaigns[stage.place]
         name = f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{part.number:05}.parquet"
-        about = (campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count), self.provenance)
+        about = (impacts, campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count))
         if impacts.weak_sets is not None:
             self.weak_sets.append(records.weak_sets(part.path, impacts.weak_sets, stage.region))
         while not room.acquire(timeout=1):
@@ -490,11 +498,11 @@ class _Writing:
                 return
         encoded = {}
         for table, is_kept, rows_of in (
-            ("outcomes", self.scenario.has_outcomes, records.outcomes),
-            ("events", self.scenario.has_events, records.events),
+            ("outcomes", self.scenario.has_outcomes, lambda: records.outcomes(*about, self.provenance)),
+            ("events", self.scenario.has_events, lambda: records.events(*about, self.events_schema)),
         ):
             if is_kept:
-                rows = rows_of(impacts, *about)
+                rows = rows_of()
                 if not self.folder.keep(f"{table}/{name}", len(rows)):
                     encoded[f"{table}/{name}"] = (self._encoded(rows), len(rows))
         disk.submit(self._reported, self._write, decided, part, encoded, room)
@@ -530,7 +538,7 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
         cannot_freeze_sizes=frozenset(resolved.cannot_freeze_sizes) if campaign.kind == Kind.FREEZE else frozenset(),
         profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
-        has_hosts="host" in prepared.columns,
+        has_hosts=prepared.host_count > 0,
     )
 
 

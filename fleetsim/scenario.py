@@ -68,6 +68,11 @@ _GUIDE: dict[str, Any] = {
     "host_order": "auto",
 }
 """What azure-2017 says of a campaign."""
+_NOT_WITH_HOSTS = {
+    "update_domain_order": "in the order of host_order",
+    "sets_in_step": "updated one by one",
+}
+"""Keys about walks, which sets whose hosts are updated do not make, and what is so instead."""
 _LATER_PRACTICE: dict[str, Any] = {
     "length": {"p50": "6s", "p99": "9s", "ceiling": "30s"},
     "walk_by": "fault_domain",
@@ -217,6 +222,8 @@ class FleetFacts:
     columns: "Mapping[str, pa.DataType]"
     sizes: Mapping[str, int] = field(default_factory=dict)
     workloads: Mapping[str, int] = field(default_factory=dict)
+    hosts: Mapping[str, Mapping[str, Mapping[str, Any]] | None] = field(default_factory=dict)
+    """Of each region None, where it has no hosts, or by `zone` and `cluster` how many have none, and the first."""
 
 
 @dataclass(frozen=True)
@@ -447,6 +454,8 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         sizes_of[family] = (*sizes_of.get(family, ()), size)
     scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
     problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
+    for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
+        problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
     if problems:
         raise InputError(problems)
 
@@ -459,6 +468,8 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         warnings += scope.warnings
         selected = select(campaign, scope.regions) if campaign.where and scope.regions else fleet.vm_counts
         counts = {region: selected[region] for region in scope.regions if selected.get(region)}
+        if scenario._places.says((*here, "host_order")) and all(fleet.hosts.get(region) is None for region in scope.regions):
+            warnings.append(f"{word((*here, 'host_order'))}: no VM of its regions is on a host, so it says nothing")
         released = tuple(tuple(region for region in wave if region in counts) for wave in scope.waves)
         if scope.regions and not counts:
             cut = "; scale sets of over 100 VMs are in groups, as 'S/pg-0'" if "set" in dict(campaign.where) else ""
@@ -530,6 +541,27 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
             if family not in known_families
         ]
     return problems
+
+
+def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str], fleet: FleetFacts) -> Iterator[str]:
+    """What *campaign* says that goes with hosts only, or with sets only, and does not with those of *regions*."""
+    here = ("campaign", campaign.place)
+    hosts = {region: fleet.hosts.get(region) for region in regions}
+    if any(facts is not None for facts in hosts.values()):
+        for key, how in _NOT_WITH_HOSTS.items():
+            if places.says((*here, key)):
+                yield f"{places.word((*here, key))}: must not be said where hosts are updated, which are {how}"
+    for i, cap in enumerate(campaign.caps):
+        where, column = places.word((*here, "caps", i)), cap.scope.name.lower()
+        for region, facts in hosts.items():
+            if facts is None:
+                if cap.of == "hosts" and "host" in fleet.columns:
+                    yield f"{where}: counts hosts, but the VMs of region '{region}' have none"
+            elif column in fleet.columns and (without := facts.get(column)) is not None:
+                yield (
+                    f"{where}: needs a {column} for each host, got {without['host_count']:,} hosts without in region"
+                    f" '{region}', the first of them '{without['first']}'"
+                )
 
 
 def _unlike(dtype: "pa.DataType", values: Sequence[object]) -> Iterator[str]:
@@ -1606,6 +1638,18 @@ class _Places:
     def override(self, path: _Path, key: str) -> None:
         """From now on what is at *path* was said by `--override key=...`."""
         self._overrides[path] = key
+
+    def says(self, path: _Path) -> bool:
+        """Whether something is said at *path* itself."""
+        node: Any = self._document
+        for key in path:
+            if isinstance(node, list) and isinstance(key, int) and key < len(node):
+                node = node[key]
+            elif isinstance(node, Mapping) and key in node:
+                node = node[key]
+            else:
+                return path in self._overrides
+        return True
 
     def word(self, path: _Path) -> str:
         for depth in range(len(path), 0, -1):

@@ -262,8 +262,24 @@ PREPARED = Table(
     (
         Column("vm_row", "u32", "position in the prepared fleet; events and outcomes join by it"),
         Column("vm_key", "i64", "what draws are addressed by, where `vm` is a string", is_required=False),
+        Column("host_row", "u32", "row of its host in hosts; null without", is_nullable=True, is_required=False),
         Column("is_update_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
         Column("is_fault_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
+    ),
+)
+
+PREPARED_HOSTS = Table(
+    "hosts",
+    "One row a host of a prepared fleet, of regions that have some; `host_row` counts them, as in steps and events.",
+    (
+        Column("host_row", "u32", "from 0, by pair group, region and host"),
+        Column("host", "identity", "the host, unique in the fleet"),
+        Column("host_key", "i64", "what draws of the host are addressed by"),
+        Column("region", "text", "the region it is in"),
+        Column("zone", "text", "availability zone of the region", is_nullable=True, is_required=False),
+        Column("cluster", "text", "hosts managed together", is_nullable=True, is_required=False),
+        Column("rack", "text", "hosts that share a switch", is_nullable=True, is_required=False),
+        Column("vm_count", "u32", "VMs on it, whatever their dates"),
     ),
 )
 
@@ -301,6 +317,8 @@ EVENTS = Table(
         Column("start_at", "instant", "first instant of the impact"),
         Column("duration_ms", "u32", "its length; the interval is half-open"),
         Column("effects", "u8", "bits, named by the metadata key fleetsim.effects"),
+        Column("host_from", "u32", "row of its host before, in a region with hosts", is_nullable=True, is_required=False),
+        Column("host_to", "u32", "row of its host after", is_nullable=True, is_required=False),
     ),
 )
 
@@ -407,5 +425,5 @@ REPORT = Table(
 
 TABLES = {
     table.name: table
-    for table in (FLEET, PREPARED, UNITS, PAIRS, EVENTS, OUTCOMES, STAGES, NO_GUARANTEE, SUMMARY, REPORT)
+    for table in (FLEET, PREPARED, PREPARED_HOSTS, UNITS, PAIRS, EVENTS, OUTCOMES, STAGES, NO_GUARANTEE, SUMMARY, REPORT)
 }

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,18 @@ def arrow_field(column: Column, identity: pa.DataType | None = None) -> pa.Field
     )
 
 
-def arrow_schema(table: Table, provenance: Mapping[str, str], identity: pa.DataType | None = None) -> pa.Schema:
-    """Schema of *table*, with *provenance* (from `provenance_of`) as metadata of the file."""
-    fields = [arrow_field(column, identity) for column in table.columns]
+def arrow_schema(
+    table: Table,
+    provenance: Mapping[str, str],
+    identity: pa.DataType | None = None,
+    optional: Collection[str] = (),
+) -> pa.Schema:
+    """Schema of *table*, with *provenance* (from `provenance_of`) as metadata of the file.
+
+    optional  columns to have besides those that are always there
+    """
+    columns = [column for column in table.columns if column.is_required or column.name in optional]
+    fields = [arrow_field(column, identity) for column in columns]
     return pa.schema(fields, metadata={"fleetsim.table": table.name, **_extras(table), **provenance})
 
 

@@ -33,6 +33,7 @@ from fleetsim.schema import (
     NO_GUARANTEE,
     OUTCOMES,
     PREPARED,
+    PREPARED_HOSTS,
     SCHEMA_VERSION,
     STAGES,
     SUMMARY,
@@ -65,6 +66,7 @@ _TABLES = {
     "stages": STAGES.columns,
     "summary": SUMMARY.columns,
     "no_guarantee": NO_GUARANTEE.columns,
+    "hosts": PREPARED_HOSTS.columns,
 }
 _OUTSIDE_MANIFEST = {"manifest.json", "timings.json"}
 

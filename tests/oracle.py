@@ -360,7 +360,7 @@ class Claims:
 class Unit:
     """What is frozen at once: the VMs of one walked domain of a walker, of one host, or one single."""
 
-    vms: list[Vm]  # those not hit and not gone, until it starts
+    vms: list[Vm]  # those there, not hit and not gone, until it starts
     walker: tuple[str, Identity]
     earliest_ms: int
     position: int
@@ -368,6 +368,7 @@ class Unit:
     claims_of: Callable[[Vm], Claims | None]
     domain_of: Callable[[Vm], int | None]
     before: list["Unit"] = field(default_factory=list)  # whose turn comes first
+    to_come: list[Vm] = field(default_factory=list)  # those that will be created on the host
     start_ms: int | None = None
     end_ms: int | None = None
     is_done: bool = False
@@ -422,6 +423,7 @@ class Stage:
     outcomes: dict[Identity, Outcome] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     in_reach: list[Vm] = field(default_factory=list)  # whom it could hit when it started
+    to_come: list[Vm] = field(default_factory=list)  # who will be created on a host that it could hit
     start_ms: int | None = None
     end_ms: int | None = None  # when its region was free again
     over_ms: int | None = None  # when its wave need not wait for it any longer
@@ -508,9 +510,9 @@ class _Simulation:
         """One instant, in the order of semantics 2."""
         self.end_impacts_and_units(now)
         self.delete_vms(now)
-        self.settle(now)
         self.release_claims(now)
         self.create_vms(now)
+        self.settle(now)
         while self.release_a_wave(now) or self.try_a_stage(now):
             pass
         self.start_units(now)
@@ -555,7 +557,17 @@ class _Simulation:
                         self.give(stage, gone, "deleted")
 
     def create_vms(self, now: int) -> None:
-        self.living |= {vm.vm for vm in self.vms if vm.created_ms == now}
+        """Who is created on a host that waits is one of those it hits; on one that is done, updated already."""
+        created = [vm for vm in self.vms if vm.created_ms == now]
+        self.living |= {vm.vm for vm in created}
+        for stage in self.stages:
+            for unit in stage.units:
+                for vm in [vm for vm in unit.to_come if vm in created]:
+                    unit.to_come.remove(vm)
+                    if unit.start_ms is None and not unit.is_done:
+                        unit.vms.append(vm)
+                    else:
+                        self.give(stage, vm, "already_updated")
 
     def settle(self, now: int) -> None:
         """Units whose turn has come and that have nobody left to hit are done (semantics 10), then stages."""
@@ -635,9 +647,10 @@ class _Simulation:
         return [vm for vm in stage.scope if vm.vm in self.living and self.can_freeze(stage, vm)]
 
     def can_freeze(self, stage: Stage, vm: Vm) -> bool:
-        """Whether *vm*, and with it its whole host, keeps its memory (semantics 9)."""
-        beside = [vm] if vm.host is None else [each for each in stage.scope if each.host == vm.host]
-        return all(stage.campaign.can_freeze(each) for each in beside if each.vm in self.living)
+        """Whether *vm*, and with it its whole host as it is now, keeps its memory (semantics 9)."""
+        beside = [] if vm.host is None else [each for each in stage.scope if each.host == vm.host]
+        there = [each for each in beside if each.vm in self.living]
+        return all(stage.campaign.can_freeze(each) for each in [vm, *there])
 
     def leave_out(self, stage: Stage, now: int, outcome: str, reason: str) -> None:
         """End *stage* without a start; *outcome* is for those who would have been, or would still be, hit."""
@@ -649,7 +662,7 @@ class _Simulation:
         self.is_over(stage, now)
 
     def is_unaffected(self, stage: Stage, vm: Vm) -> bool:
-        """Whether the campaign leaves the living *vm* alone; if so, say it."""
+        """Whether the campaign leaves *vm* alone; if so, say it."""
         if stage.campaign.kind == "no_impact":
             self.give(stage, vm, "unaffected", reason="no_impact")
         elif not self.can_freeze(stage, vm):
@@ -662,10 +675,12 @@ class _Simulation:
         for vm in stage.scope:
             if vm.vm in self.gone:
                 self.give(stage, vm, "deleted")
-            elif vm.vm not in self.living:
-                self.give(stage, vm, "already_updated")
-            else:
+            elif vm.vm in self.living:
                 self.is_unaffected(stage, vm)
+            elif vm.host is None or not stage.in_reach:  # with nobody to hit it is over at once
+                self.give(stage, vm, "already_updated")
+            elif not self.is_unaffected(stage, vm):  # it shares its host's fate (semantics 7)
+                stage.to_come.append(vm)
         stage.units = self.units_of(stage)
         for unit in stage.units:
             self.tick_at(unit.earliest_ms)
@@ -704,7 +719,9 @@ class _Simulation:
         """One pass in priority order is enough: a start only adds claims (semantics 18)."""
         waiting = [(unit, stage) for stage in self.stages if stage.is_at_work() for unit in stage.units]
         for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
-            if unit.may_start(now) and self.has_room(unit, stage, now):
+            if unit.is_awaited(now) and not unit.vms:
+                unit.is_done = True  # a host whose turn a start has brought
+            elif unit.may_start(now) and self.has_room(unit, stage, now):
                 self.start_unit(unit, stage, now)
 
     def has_room(self, unit: Unit, stage: Stage, now: int) -> bool:
@@ -740,7 +757,7 @@ class _Simulation:
     def units_of(self, stage: Stage) -> list[Unit]:
         """The sets, each a walk over its populated domains, and the singles, each after its own wait."""
         campaign = stage.campaign
-        if any(vm.host is not None for vm in stage.in_reach):
+        if any(vm.host is not None for vm in stage.scope):
             return self.hosts_of(stage)
         units, walkers = [], defaultdict(lambda: defaultdict(list))
         for vm in stage.in_reach:
@@ -765,7 +782,7 @@ class _Simulation:
         """The hosts, each after its own wait; where `auto` finds them aligned, in turn by their domain."""
         campaign = stage.campaign
         on_host, there = defaultdict(list), defaultdict(list)
-        for vm in stage.in_reach:
+        for vm in [*stage.in_reach, *stage.to_come]:
             on_host[vm.host].append(vm)
         for vm in self.vms:
             if vm.host in on_host and vm.set is not None:
@@ -776,11 +793,15 @@ class _Simulation:
             earliest_ms = stage.start_ms + self.wait_ms(campaign, host, HOST_SPREAD)
             asked = (positions[host], self.draw(campaign, host))
             claims_of = lambda vm: None if vm.set is None else stage.claims[vm.set]  # noqa: E731
-            units.append(Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain))
+            of_host = Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain)
+            units.append(of_host)
         if campaign.host_order == "auto":
             sets = {unit: {vm.set for vm in unit.vms} - {None} for unit in units}
             for unit in units:
                 unit.before = [each for each in units if each.position < unit.position and sets[each] & sets[unit]]
+        for unit in units:
+            unit.to_come = [vm for vm in unit.vms if vm in stage.to_come]
+            unit.vms = [vm for vm in unit.vms if vm not in stage.to_come]
         return units
 
     def positions_of(
@@ -868,7 +889,7 @@ class _Simulation:
                 Walk(
                     campaign.name,
                     region,
-                    vms=tuple(vm for vm in stage.in_reach if campaign.walker(vm) == walker),
+                    vms=tuple(vm for vm in [*stage.in_reach, *stage.to_come] if campaign.walker(vm) == walker),
                     wait_ms=units[0].earliest_ms - stage.start_ms,
                     end_ms=max(unit.end_ms for unit in units),
                     held_ms=sum(unit.end_ms - unit.start_ms for unit in units),
@@ -898,7 +919,8 @@ class _Simulation:
                 without_guarantee[set_id] = "shared_host"
         self.log.no_guarantee |= {(region, set_id, reason) for set_id, reason in without_guarantee.items()}
         quorum = self.quorum if self.quorum is not None and self.quorum.by == "set" else None
-        outages = {set_id: outage(sets[set_id], stage.events, quorum) for set_id in reached}
+        met = reached | {vm_of[event.vm].set for event in stage.events} - {None}
+        outages = {set_id: outage(sets[set_id], stage.events, quorum) for set_id in met}
         walks = [walk for walk in self.log.walks if (walk.campaign, walk.region) == (campaign.name, region)]
         figures = self.log.figures[campaign.name, region] = {
             "vm_hit_count": len(stage.events),
@@ -912,7 +934,7 @@ class _Simulation:
             "no_guarantee_count": len(without_guarantee),
             "set_out_ms": sum(found.out_ms for found in outages.values()),
             "set_down_ratio_max": max(
-                (found.ratio_max for set_id, found in outages.items() if set_id not in without_guarantee),
+                (outages[set_id].ratio_max for set_id in reached - without_guarantee.keys()),
                 default=Fraction(0),
             ),
         }

@@ -329,7 +329,7 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
             places["cluster"] = draw(st.sampled_from([("a",), ("a", "b", None)]))
         vms = [replace(vm, **{name: draw(st.sampled_from(of)) for name, of in places.items()}) for vm in vms]
     if "hosts" in features:
-        vms = draw(_on_hosts(vms))
+        vms = draw(_on_hosts(vms, has_hosts_everywhere="caps" in features))
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
@@ -344,9 +344,9 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
 
 
 @st.composite
-def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm]) -> list[Vm]:
+def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm], *, has_hosts_everywhere: bool) -> list[Vm]:
     """*vms* on hosts, all of a region or none: aligned by domain, at random, on one host, or each on its own."""
-    how = ["aligned", "aligned", "random", "random", "one", "each", "none"]
+    how = ["aligned", "aligned", "random", "random", "one", "each", *["none"] * (not has_hosts_everywhere)]
     of_region = {region: draw(st.sampled_from(how)) for region in sorted({vm.region for vm in vms})}
     has_numbers, placed = draw(st.booleans()), []
     for place, vm in enumerate(vms):
@@ -359,7 +359,10 @@ def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm]) -> list[Vm]:
             host = place
         number = 1000 * region + host
         placed.append(vm if mode == "none" else replace(vm, host=number if has_numbers else f"host-{number}"))
-    return placed
+    # All VMs of a host are where the first of them is.
+    first = {vm.host: vm for vm in reversed(placed) if vm.host is not None}
+    stands = {host: {"zone": vm.zone or "1", "cluster": vm.cluster or "a"} for host, vm in first.items()}
+    return [vm if vm.host is None else replace(vm, **stands[vm.host]) for vm in placed]
 
 
 def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
@@ -423,7 +426,8 @@ def requests(
     if may_have("fault_domains"):
         walk_by = draw(st.sampled_from(["fault_domain", "fault_domain", "update_domain"]))
         keys["walk_by"], meant = json.dumps(walk_by), replace(meant, walk_by=walk_by)
-    if may_have("clusters"):
+    has_hosts = any(vm.host is not None for vm in vms)  # somewhere: then nothing may be said about walks
+    if not has_hosts and may_have("clusters"):
         in_step = draw(st.sampled_from([True, True, False]))
         keys["sets_in_step"], meant = json.dumps(in_step), replace(meant, sets_in_step=in_step)
     if may_have("caps"):
@@ -453,7 +457,7 @@ def requests(
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})
-    if order := draw(st.sampled_from([None, "random", "sequential", "largest_first"])):
+    if not has_hosts and (order := draw(st.sampled_from([None, "random", "sequential", "largest_first"]))):
         keys["update_domain_order"], meant = json.dumps(order), replace(meant, update_domain_order=order)
     order = draw(st.sampled_from([None, "fewest_vms_first", "most_vms_first", "name", "list"]))
     if order == "list":

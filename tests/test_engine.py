@@ -58,7 +58,10 @@ HUNTS = {
     "caps": ("caps",),
     "caps and lifetimes": ("caps", "lifetimes", "horizon", "fault_domains", "clusters"),
     "scale_sets": ("scale_set", "fault_domains"),
-    "everything": tuple(feature for feature in FEATURES if feature != "scale_set"),
+    "hosts": ("hosts",),
+    "hosts and caps": ("hosts", "caps", "where", "sizes", "fault_domains"),
+    "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
+    "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
 """What examples are drawn for; most of what a feature breaks, it breaks alone."""
 

@@ -292,7 +292,7 @@ _DTYPES: dict[str, Any] = {
     "u32": pl.UInt32,
     "instant": pl.Datetime("ms", "UTC"),
 }
-_EVENTS_SCHEMA = {column.name: _DTYPES[column.dtype] for column in schema.EVENTS.columns}
+_EVENTS_SCHEMA = {column.name: _DTYPES[column.dtype] for column in schema.EVENTS.columns if column.is_required}
 
 
 def intervals(files: RunFiles, path: Path) -> pl.LazyFrame:

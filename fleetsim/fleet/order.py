@@ -1,9 +1,10 @@
-"""The order of a region's VMs: sets by id, their update domains, VMs by id; singles last.
+"""The order of a region's VMs: sets by component and id, their update domains, VMs by id; singles last.
 
 Also what that order settles: domains that the fleet leaves open, placement groups of scale sets, and where
 parts are cut. Arrays in, arrays out. Integers are ordered by value, strings by their UTF-8 bytes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +69,23 @@ class Order:
 
 
 def order_region(
-    region: str, vm: pa.Array, sets: pa.Array, update: Domains, fault: Domains, findings: Findings
+    region: str,
+    vm: pa.Array,
+    sets: pa.Array,
+    update: Domains,
+    fault: Domains,
+    findings: Findings,
+    components: Callable[[Ints, Ints, int], Ints] | None = None,
 ) -> Order:
     """Order the VMs of *region*; a set whose update or fault domains are given in part is found.
 
-    vm, sets  int64 or string; a null set is a single
+    vm, sets    int64 or string; a null set is a single
+    components  of rows of VMs, their sets (from 0, by id) and the number of sets: the first set of the component of
+                each. None: each set is one
     """
     rows, set_offsets = _sets_of(vm, sets)
+    if components is not None:
+        rows, set_offsets = _by_component(rows, set_offsets, components)
     in_set_count, set_start, set_size = int(set_offsets[-1]), set_offsets[:-1], np.diff(set_offsets)
     set_row = np.repeat(np.arange(len(set_start)), set_size)
     in_sets, place = rows[:in_set_count], np.arange(in_set_count) - np.repeat(set_start, set_size)
@@ -113,6 +124,20 @@ def order_region(
         is_update_domain_assigned=is_update_domain_assigned,
         is_fault_domain_assigned=is_fault_domain_assigned,
     )
+
+
+def _by_component(
+    rows: Ints, set_offsets: Ints, components: Callable[[Ints, Ints, int], Ints]
+) -> tuple[Ints, Ints]:
+    """*rows* and *set_offsets* with the sets of a component next to each other."""
+    set_size = np.diff(set_offsets)
+    set_row = np.repeat(np.arange(len(set_size)), set_size)
+    by_component = np.argsort(components(rows[: len(set_row)], set_row, len(set_size)), kind="stable")
+    rank = np.empty(len(by_component), np.int64)
+    rank[by_component] = np.arange(len(rank))
+    in_sets = rows[np.argsort(rank[set_row], kind="stable")]
+    offsets = np.concatenate([[0], np.cumsum(set_size[by_component])])
+    return np.concatenate([in_sets, rows[len(set_row) :]]), offsets
 
 
 def _dealt(place: Ints, set_size: Ints, domain_count: int) -> Bytes:

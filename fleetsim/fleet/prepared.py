@@ -27,6 +27,7 @@ _PLAIN_FACTS = (
     "vm_count",
     "set_count",
     "single_count",
+    "host_count",
     "domains_assigned_count",
     "fault_domains_assigned_count",
     "vm_is_string",
@@ -53,16 +54,28 @@ class PreparedPart:
     single_count: int
     sha256: str
     rows: str
+    hosts_path: Path | None = None  # of its region, where that has hosts
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedHosts:
+    """The hosts of a region; `without`: by column of where they stand how many say nothing there, and the first."""
+
+    path: Path
+    host_count: int
+    sha256: str
+    without: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRegion:
-    """One region of a prepared fleet, its parts in vm_row order."""
+    """One region of a prepared fleet, its parts in vm_row order; `hosts` None: it has none."""
 
     region: str
     pair_group: str
     vm_count: int
     parts: tuple[PreparedPart, ...]
+    hosts: PreparedHosts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,7 @@ class PreparedFleet:
     vm_count: int
     set_count: int
     single_count: int
+    host_count: int
     regions: tuple[PreparedRegion, ...]
     invented: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -110,6 +124,7 @@ class PreparedFleet:
         facts = [
             ("VMs", f"{self.vm_count:,} in {len(self.regions):,} region{'s' if len(self.regions) > 1 else ''}"),
             ("sets", f"{self.set_count:,}, and {self.single_count:,} VMs in none"),
+            *([("hosts", f"{self.host_count:,}")] * bool(self.host_count)),
             ("digest", self.fleet_digest),
             *(("invented", sentence) for sentence in self.invented),
             *(("warning", sentence) for sentence in self.warnings),
@@ -166,10 +181,7 @@ def open_prepared(path: str | Path) -> PreparedFleet:
                 f"{manifest}: schema_version must be {SCHEMA_VERSION}, got {stated['schema_version']};"
                 " prepare the fleet anew"
             )
-        regions = tuple(
-            PreparedRegion(**{**region, "parts": tuple(_part(path, part) for part in region["parts"])})
-            for region in stated["regions"]
-        )
+        regions = tuple(_region(path, region) for region in stated["regions"])
         facts: dict[str, Any] = {name: stated[name] for name in _PLAIN_FACTS}
         invented, warnings = tuple(stated["invented"]), tuple(stated["warnings"])
         first = regions[0].parts[0].path
@@ -177,6 +189,7 @@ def open_prepared(path: str | Path) -> PreparedFleet:
         raise InputError(f"{manifest}: must be the manifest of a prepared fleet, got: {error!r}") from error
     parts = [part for region in regions for part in region.parts]
     files = [file for part in parts for file in (part.path, part.units_path)]
+    files += [region.hosts.path for region in regions if region.hosts is not None]
     files += [path / "no_guarantee.parquet", path / "pairs.csv"]
     if lost := [file for file in files if not file.is_file()]:
         raise InputError([f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost])
@@ -188,6 +201,12 @@ def open_prepared(path: str | Path) -> PreparedFleet:
     return PreparedFleet(path, regions=regions, columns=columns, invented=invented, warnings=warnings, **facts)
 
 
-def _part(path: Path, stated: dict[str, Any]) -> PreparedPart:
+def _region(path: Path, stated: dict[str, Any]) -> PreparedRegion:
+    hosts = stated["hosts"] and PreparedHosts(**{**stated["hosts"], "path": path / stated["hosts"]["path"]})
+    parts = tuple(_part(path, part, hosts and hosts.path) for part in stated["parts"])
+    return PreparedRegion(**{**stated, "hosts": hosts, "parts": parts})
+
+
+def _part(path: Path, stated: dict[str, Any], hosts_path: Path | None) -> PreparedPart:
     places = {name: path / stated[name] for name in ("path", "units_path")}
-    return PreparedPart(**{**stated, **places})
+    return PreparedPart(**{**stated, **places}, hosts_path=hosts_path)

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from fleetsim.errors import InputError
 from fleetsim.fleet.facts import render_facts
+from fleetsim.fleet.housing import WHERE, Housing, house
 from fleetsim.fleet.order import (
     DOMAIN_COUNTS,
     Bools,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
 _REGIONS_AT_ONCE = 2
 _COUNTED_BY = ("size", "workload")
+_SHARED = ("vm", "set", "host")  # ids that must not be in two regions
 _KEYS_AT_ONCE = 1 << 24  # compared at once when duplicates across regions are looked for
 
 
@@ -162,6 +164,7 @@ class _RegionMade:
     vm_counts_by_word: Mapping[str, Counter[str]]  # of the columns of _COUNTED_BY
     no_guarantee_set: pa.Array
     no_guarantee_reason: npt.NDArray[np.int8]
+    hosts: Mapping[str, Any] | None  # facts of them
     parts: list[dict[str, Any]]
     findings: Findings
 
@@ -177,7 +180,8 @@ class _Preparation:
         self.regions: list[_RegionMade] = []
         self.warnings: list[str] = []
         self.notes: list[str] = []
-        for what in ("spill", "vm", "set"):
+        self.host_count = 0
+        for what in ("spill", *_SHARED):
             (scratch / what).mkdir()
         self.spill = _Spill(scratch / "spill", source.schema)
         self.set_type = pa.int64()
@@ -198,14 +202,17 @@ class _Preparation:
         self._settle_set_type()
         regions = sorted(spill.vm_counts, key=lambda region: (self.relation.pair_group(region), region))
         row_starts = np.cumsum([0, *(spill.vm_counts[region] for region in regions)]).tolist()
+        host_counts = {region: spill.host_count(region) for region in regions}
+        self.host_count = sum(host_counts.values())
+        host_starts = np.cumsum([0, *host_counts.values()]).tolist()
         with ThreadPoolExecutor(_REGIONS_AT_ONCE) as threads:
-            for region in threads.map(self._arrange_region, regions, row_starts):
+            for region in threads.map(self._arrange_region, regions, row_starts, host_starts):
                 self.regions.append(region)
                 findings.merge(region.findings)
                 if progress is not None:
                     progress("prepare", row_starts[len(self.regions)], row_starts[-1])
-        self._find_shared("vm", findings)
-        self._find_shared("set", findings)
+        for what in _SHARED:
+            self._find_shared(what, findings)
         findings.raise_any()
         self.warnings += [
             f"{self.source.name}: column '{name}' is ignored for VMs in no set ({stray_count:,} rows)"
@@ -225,7 +232,7 @@ class _Preparation:
                 " set ids become text"
             )
 
-    def _arrange_region(self, region: str, vm_row_start: int) -> _RegionMade:
+    def _arrange_region(self, region: str, vm_row_start: int, host_row_start: int) -> _RegionMade:
         """Judge, order and write one region; its sorted keys stay in the scratch folder."""
         findings = Findings()
         table = self.spill.read(region)
@@ -243,15 +250,21 @@ class _Preparation:
             is_scale_set = pc.equal(kind, "scale_set").fill_null(False).to_numpy(zero_copy_only=False)
             sets = placement_groups(region, vm, sets, is_scale_set, findings)
         table = table.set_column(table.column_names.index("set"), "set", sets)
+        housing = self._house(region, table, vm, findings)
         held = {name: one_chunk(table[name]) for name in table.column_names if "domain" in name}
         update, fault = (Domains(held.get(name), held.get(f"is_{name}_assigned")) for name in DOMAIN_COUNTS)
-        order = order_region(region, vm, sets, update, fault, findings)
+        components = None if housing is None else housing.components
+        order = order_region(region, vm, sets, update, fault, findings, components)
 
         set_first = order.set_offsets[:-1]
         set_name = sets.take(pa.array(set_first if order.rows is None else order.rows[set_first]))
         set_size = np.diff(order.set_offsets)
         is_weak = np.bincount(order.unit_set, minlength=len(set_size)) == 1
         reason = np.where(set_size == 1, NoGuarantee.ONE_VM, NoGuarantee.ONE_DOMAIN)
+        hosts_path = None
+        if housing is not None and self.out is not None:
+            hosts_path = f"hosts/region={region}/part-00000.parquet"
+            hosts_sha256 = write_parquet(self.out / hosts_path, housing.table(region, host_row_start))
         return _RegionMade(
             region,
             vm_count=len(vm),
@@ -265,6 +278,14 @@ class _Preparation:
             },
             no_guarantee_set=set_name.filter(pa.array(is_weak)),
             no_guarantee_reason=reason[is_weak].astype(np.int8),
+            hosts=None
+            if housing is None or hosts_path is None
+            else {
+                "path": hosts_path,
+                "host_count": len(housing),
+                "sha256": hosts_sha256,
+                "without": housing.without(),
+            },
             parts=[]
             if self.out is None
             else list(
@@ -276,13 +297,30 @@ class _Preparation:
                     set_key=keys_of(set_name),
                     row_start=vm_row_start,
                     flagged=self.spill.dealt_domains(),
+                    host_row=self._host_rows(housing, len(vm), host_row_start),
                 )
             ),
             findings=findings,
         )
 
+    def _house(self, region: str, table: pa.Table, vm: pa.Array, findings: Findings) -> Housing | None:
+        """The hosts of *region*, if it has some; their sorted keys stay in the scratch folder."""
+        if "host" not in table.column_names:
+            return None
+        where = {name: one_chunk(table[name]) for name in WHERE if name in table.column_names}
+        housing = house(self.source.name, region, vm, one_chunk(table["host"]), where, findings)
+        if housing is not None:
+            np.save(self.scratch / "host" / f"{region}.npy", np.sort(keys_of(housing.ids)))
+        return housing
+
+    def _host_rows(self, housing: Housing | None, vm_count: int, host_row_start: int) -> pa.Array | None:
+        """The column `host_row` of a region, a row a VM as it was read; None: no region has hosts."""
+        if housing is not None:
+            return pa.array((housing.number + host_row_start).astype(np.uint32))
+        return pa.nulls(vm_count, pa.uint32()) if self.host_count else None
+
     def _find_shared(self, what: str, findings: Findings) -> None:
-        """Find VMs that are there twice, or sets that are in two regions, by sorted keys.
+        """Find VMs that are there twice, or sets or hosts that are in two regions, by sorted keys.
 
         Keys of all regions are compared range by range, so memory is bounded; equal keys are looked up by
         value, as two strings may share one.
@@ -299,12 +337,12 @@ class _Preparation:
             for value in values.filter(pa.array(np.isin(keys_of(values), suspects))).to_pylist():
                 places.setdefault(value, []).append(region)
         regions_met = {value: list(dict.fromkeys(met)) for value, met in places.items()}
-        if what == "set":
+        if what != "vm":
             for value, met in sorted(regions_met.items()):
                 if len(met) > 1:
                     where = " and ".join(f"'{region}'" for region in met)
-                    told = f"a set must be in one region, got '{value}' in {where}"
-                    findings.add(what, value, f"{self.source.name}: column 'set': {told}")
+                    told = f"a {what} must be in one region, got '{value}' in {where}"
+                    findings.add(what, value, f"{self.source.name}: column '{what}': {told}")
             return
         twice = sorted(value for value, met in places.items() if len(met) > 1)
         rows = self.source.rows_with("vm", twice[:TOLD_MAX])
@@ -368,11 +406,13 @@ class _Preparation:
                     "region": region.region,
                     "pair_group": self.relation.pair_group(region.region),
                     "vm_count": region.vm_count,
+                    "hosts": region.hosts,
                     "parts": region.parts,
                 }
                 for region in self.regions
             ],
             pairs_digest=self.relation.digest,
+            host_count=self.host_count,
             **self._counts(),
             vm_is_string=self.source.schema.field("vm").type != pa.int64(),
             has_lifetimes=self.spill.created_count + self.spill.deleted_count > 0,
@@ -450,6 +490,13 @@ class _Spill(AbstractContextManager["_Spill"]):
             self._dealt_counts[name] += in_set_count - given_count
             self._dealt_counts[name] += batch.column(was_dealt).true_count if was_dealt in filled else 0
 
+    def host_count(self, region: str) -> int:
+        """Hosts of *region*."""
+        if "host" not in self._schema.names:
+            return 0
+        hosts = self.read(region)["host"]
+        return 0 if hosts.null_count else len(pc.unique(hosts))
+
     def dealt_domains(self) -> list[str]:
         """Columns of domains that some VM in a set does not give, or has as a prepared fleet dealt it."""
         return [name for name, count in self._dealt_counts.items() if count]
@@ -504,11 +551,19 @@ def _merged(keys: list[Ints]) -> Iterator[Ints]:
 
 
 def _write_parts(
-    out: Path, region: str, table: pa.Table, order: Order, *, set_key: Ints, row_start: int, flagged: list[str]
+    out: Path,
+    region: str,
+    table: pa.Table,
+    order: Order,
+    *,
+    set_key: Ints,
+    row_start: int,
+    flagged: list[str],
+    host_row: pa.Array | None,
 ) -> Iterator[dict[str, Any]]:
     """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*.
 
-    Which sets were dealt their domains is written for the columns *flagged*.
+    Which sets were dealt their domains is written for the columns *flagged*; *host_row* is of the rows as read.
     """
     unit_offsets = np.concatenate([[0], np.cumsum(order.unit_vm_count)])
     domains = {"update_domain": np.repeat(order.unit_domain, order.unit_vm_count), "fault_domain": order.fault_domain}
@@ -542,7 +597,10 @@ def _write_parts(
             f"is_{name}_assigned": _filled(np.repeat(set_flags[name][own_sets], set_size[own_sets]), stop - start)
             for name in flagged
         }
-        sha256 = write_parquet(out / path, _with_rows(part, row_start + start, flags, rows_digest))
+        made_after = {name: pa.array(flag) for name, flag in flags.items()}
+        if host_row is not None:
+            made_after["host_row"] = host_row[rows] if isinstance(rows, slice) else host_row.take(pa.array(rows))
+        sha256 = write_parquet(out / path, _with_rows(part, row_start + start, made_after, rows_digest))
         write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
         yield {
             "number": number,
@@ -601,14 +659,14 @@ def _canonical(table: pa.Table, rows: slice | Ints, region: str, domains: Mappin
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _with_rows(part: pa.Table, vm_row_start: int, flags: Mapping[str, Bools], rows_digest: str) -> pa.Table:
+def _with_rows(part: pa.Table, vm_row_start: int, made: Mapping[str, pa.Array], rows_digest: str) -> pa.Table:
     """*part* with what only a prepared fleet has, and its metadata."""
     vm_row = np.arange(vm_row_start, vm_row_start + part.num_rows, dtype=np.uint32)
     part = part.append_column(arrow_field(PREPARED["vm_row"]), pa.array(vm_row))
     if part.schema.field("vm").type != pa.int64():
         part = part.append_column(arrow_field(PREPARED["vm_key"]), pa.array(keys_of(one_chunk(part["vm"]))))
-    for name, flag in flags.items():
-        part = part.append_column(arrow_field(PREPARED[name]), pa.array(flag))
+    for name, column in made.items():
+        part = part.append_column(arrow_field(PREPARED[name]), column)
     return part.replace_schema_metadata({"fleetsim.table": FLEET.name, **provenance_of(rows_digest=rows_digest)})
 
 

@@ -56,7 +56,7 @@ def count_needs(vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets
         before = np.int64(NONE)
         for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
             if vm_place[row] != before:
-                claims += 1
+                claims += np.int64(vm_place[row] != NONE)
                 before = vm_place[row]
             for cap in range(vm_group.shape[0]):
                 group = vm_group[cap, row]
@@ -110,7 +110,7 @@ def fill_needs(
 
 @kernel
 def weigh_caps(
-    vm_offsets, vm_group, counts_hosts, most, deleted_ms, unit_start_ms, unit_end_ms, asked, load
+    vm_offsets, vm_group, counts_hosts, most, created_ms, deleted_ms, unit_start_ms, unit_end_ms, asked, load
 ):  # fmt: skip
     """What the units took of each cap group in all, in ms times VMs or hosts; one larger than its cap took all of it.
 
@@ -124,7 +124,7 @@ def weigh_caps(
         for cap in range(vm_group.shape[0]):
             for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
                 group = vm_group[cap, row]
-                if group != NONE and deleted_ms[row] > start_ms:
+                if group != NONE and created_ms[row] <= start_ms < deleted_ms[row]:
                     asked[group] = 1 if counts_hosts[cap] else asked[group] + 1
             for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
                 group = vm_group[cap, row]
@@ -239,7 +239,7 @@ def _first_of_set(claim, claim_start, claim_place, resource_of):
 
 @kernel
 def count_entries(
-    claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets, is_falling,
+    claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets, is_changing,
     entry_offsets, slot_offsets,
 ):  # fmt: skip
     """Where each place keeps who waits: entry_offsets int64[P+1], and slot_offsets int64[M+1] into `need_entry`."""
@@ -255,7 +255,7 @@ def count_entries(
             slot_offsets[need] = slots
             group = need_group[need]
             most = np.int64(1) if counts_one[group] else need_left[need]
-            for needed in range(1 if is_falling else most, most + 1):
+            for needed in range(1 if is_changing else most, most + 1):
                 entry_offsets[place_offsets[group] + needed] += 1
                 slots += 1
     slot_offsets[-1] = slots
@@ -266,7 +266,7 @@ def count_entries(
 @kernel
 def fill_entries(
     order, claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets,
-    is_falling, entry_offsets, slot_offsets, filled,
+    is_changing, entry_offsets, slot_offsets, filled,
     claim_entry, whole_entry, need_entry, rank_of_entry,
 ):  # fmt: skip
     """Give each unit its entries, in each place by rank.
@@ -294,7 +294,7 @@ def fill_entries(
             group = need_group[need]
             most = np.int64(1) if counts_one[group] else need_left[need]
             slot = slot_offsets[need]
-            for needed in range(1 if is_falling else most, most + 1):
+            for needed in range(1 if is_changing else most, most + 1):
                 place = place_offsets[group] + needed - 1
                 need_entry[slot] = entry_offsets[place] + filled[place]
                 filled[place] += 1
@@ -344,6 +344,19 @@ def _pop(heap_ms, heap_item, size):
 
 
 @kernel
+def _change(by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group, claim_left, need_left, left):  # fmt: skip
+    """Note that *unit* has *by* VMs more, where the VM at *row* is."""
+    left[unit] += by
+    for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+        if claim_place[claim] == vm_place[row]:
+            claim_left[claim] += by
+    for need in range(need_offsets[unit], need_offsets[unit + 1]):
+        for cap in range(vm_group.shape[0]):
+            if need_group[need] == vm_group[cap, row]:
+                need_left[need] += by
+
+
+@kernel
 def _is_open(place, set_, place_offsets, front, claimed):
     """Whether a unit may claim *place* of a set."""
     is_its_turn = front[set_] == NONE or front[set_] == place
@@ -355,9 +368,10 @@ def _is_open(place, set_, place_offsets, front, claimed):
 def run_gate(
     work_ms, gap_ms, set_count,
     order, cell_units, opening, cell_openings, earliest_ms, waits_turn,
-    vm_offsets, vm_place, vm_group, duration_ms, deleted_ms, deletions, cell_deletions, unit_of_row,
+    vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms,
+    deletions, cell_deletions, creations, cell_creations, unit_of_row,
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
-    need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_falling,
+    need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
     agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
     state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
@@ -374,12 +388,14 @@ def run_gate(
              waits_turn     bool[U]     the others, which wait for their turn in their one set from the start
              vm_*           int64[V]    as in `count_needs`
              duration_ms    uint32[V]
+             created_ms     int64[V]    -NEVER_MS where it is there from the start
              deleted_ms     int64[V]    NEVER_MS where it is not
              deletions      int64[]     rows that are deleted, by cell and instant; cell_deletions: offsets of cells
+             creations      int64[]     the same of those that are created
              unit_of_row    int64[V]
-             claim_*, need_*, *_entry   as filled above; `claim_left`, `need_left` and `left` fall as VMs go
+             claim_*, need_*, *_entry   as filled above; `claim_left`, `need_left` and `left` change as VMs come and go
              counts_one     bool[R]     cap groups under which a unit counts as one
-             is_falling     bool        whether VMs go
+             is_changing    bool        whether VMs come or go
              place_offsets  int64[R+1]  places of each resource: of a set first the whole of it, then its domains; of a
                                         cap group those for units that need one of it, two, and so on
              resource_of    int64[P]
@@ -403,6 +419,11 @@ def run_gate(
             state[unit] = _WAITING
             waits_at[unit], waits_entry[unit] = claim_place[claim], claim_entry[claim]
             bits.add(waiting, waiting_levels, claim_entry[claim])
+    for row in creations:
+        _change(
+            -1, row, unit_of_row[row], vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
+            claim_left, need_left, left,
+        )  # fmt: skip
     for set_ in range(set_count):
         front[set_] = NONE
         if is_ordered[set_]:
@@ -414,6 +435,7 @@ def run_gate(
         open_count, agenda_size = cell_units[cell], np.int64(0)
         opened, opening_stop = cell_openings[cell], cell_openings[cell + 1]
         deleted, deletions_stop = cell_deletions[cell], cell_deletions[cell + 1]
+        created, creations_stop = cell_creations[cell], cell_creations[cell + 1]
         while open_count:
             now = np.int64(NEVER_MS)
             if opened < opening_stop:
@@ -422,6 +444,8 @@ def run_gate(
                 now = min(now, agenda_ms[0])
             if deleted < deletions_stop:
                 now = min(now, deleted_ms[deletions[deleted]])
+            if created < creations_stop:
+                now = min(now, created_ms[creations[created]])
             if now == NEVER_MS:
                 return open_count
             woken_count = 0
@@ -471,19 +495,23 @@ def run_gate(
                         woken_ms[group] = now
                         woken[woken_count] = group
                         woken_count += 1
-            # Who is deleted needs no claim and no room.
-            while deleted < deletions_stop and deleted_ms[deletions[deleted]] == now:
-                row = deletions[deleted]
-                deleted += 1
+            # Who is deleted needs no claim and no room; who is created on a unit that waits is one of its own.
+            while True:
+                if deleted < deletions_stop and deleted_ms[deletions[deleted]] == now:
+                    row, by = deletions[deleted], np.int64(-1)
+                    deleted += 1
+                elif created < creations_stop and created_ms[creations[created]] == now:
+                    row, by = creations[created], np.int64(1)
+                    created += 1
+                else:
+                    break
                 unit = unit_of_row[row]
                 if state[unit] >= _AT_WORK:
                     continue
-                left[unit] -= 1
-                for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
-                    claim_left[claim] -= np.int64(claim_place[claim] == vm_place[row])
-                for need in range(need_offsets[unit], need_offsets[unit + 1]):
-                    for cap in range(vm_group.shape[0]):
-                        need_left[need] -= np.int64(need_group[need] == vm_group[cap, row])
+                _change(
+                    by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
+                    claim_left, need_left, left,
+                )  # fmt: skip
                 if state[unit] == _WAITING and waits_at[unit] != NONE:
                     rank = rank_of_entry[waits_entry[unit]]
                     bits.remove(waiting, waiting_levels, waits_entry[unit])
@@ -524,7 +552,8 @@ def run_gate(
                 if resource == NONE:
                     is_tried = True
                 elif resource < set_count:
-                    is_tried = _is_open(place, resource, place_offsets, front, claimed) or left[unit] == 0
+                    # Where VMs come and go it may wait for the turn only.
+                    is_tried = is_changing or _is_open(place, resource, place_offsets, front, claimed)
                 else:
                     needed = place - place_offsets[resource] + 1
                     is_tried = used[resource] == 0 or used[resource] + needed <= limit[resource]
@@ -534,30 +563,26 @@ def run_gate(
 
                 closed = closed_entry = np.int64(NONE)
                 claim, claim_stop = claim_offsets[unit], claim_offsets[unit + 1]
-                if left[unit] == 0:
-                    # Its turn is all it waits for, in every set that it had VMs of.
-                    while claim < claim_stop and closed == NONE:
-                        set_ = resource_of[claim_place[claim]]
-                        if front[set_] != NONE and front[set_] != claim_place[claim]:
-                            closed, closed_entry = claim_place[claim], claim_entry[claim]
-                        claim += 1
                 while claim < claim_stop and closed == NONE:
                     set_ = resource_of[claim_place[claim]]
                     first, wanted, entry = claim, np.int64(NONE), np.int64(NONE)
                     while claim < claim_stop and resource_of[claim_place[claim]] == set_:
+                        if closed == NONE and front[set_] != NONE and front[set_] != claim_place[claim]:
+                            # It waits for its turn in every set that it has, or had, or will have VMs of.
+                            closed, closed_entry = claim_place[claim], claim_entry[claim]
                         if claim_left[claim]:
                             is_first = wanted == NONE
                             wanted = claim_place[claim] if is_first else place_offsets[set_]
                             entry = claim_entry[claim] if is_first else whole_entry[first]
                         claim += 1
-                    if wanted != NONE and not _is_open(wanted, set_, place_offsets, front, claimed):
+                    if closed == NONE and wanted != NONE and not _is_open(wanted, set_, place_offsets, front, claimed):
                         closed, closed_entry = wanted, entry
                 for need in range(need_offsets[unit], need_offsets[unit + 1]):
                     group = need_group[need]
                     needed = min(need_left[need], 1) if counts_one[group] else need_left[need]
                     if closed == NONE and needed and used[group] and used[group] + needed > limit[group]:
                         closed = place_offsets[group] + needed - 1
-                        closed_entry = need_entry[slot_offsets[need] + (needed - 1 if is_falling else 0)]
+                        closed_entry = need_entry[slot_offsets[need] + (needed - 1 if is_changing else 0)]
 
                 entry_before = waits_entry[unit]
                 if place != NONE:
@@ -567,9 +592,9 @@ def run_gate(
                     bits.add(waiting, waiting_levels, closed_entry)
                 elif left[unit]:
                     held_ms = np.int64(work_ms)
-                    if is_falling:
+                    if is_changing:
                         for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
-                            if deleted_ms[row] > now:
+                            if created_ms[row] <= now < deleted_ms[row]:
                                 held_ms = max(held_ms, np.int64(duration_ms[row]))
                     else:
                         held_ms = max(held_ms, longest_ms[unit])
@@ -600,7 +625,7 @@ def run_gate(
                         while wanted < stop and unstarted[wanted] == 0:
                             wanted += 1
                         front[set_] = wanted
-                        if wanted == stop or (claimed[set_] != NONE and not is_falling):
+                        if wanted == stop or (claimed[set_] != NONE and not is_changing):
                             continue
                         entry = bits.first_from(waiting, waiting_levels, entry_offsets[wanted])
                         while entry != NONE and entry < entry_offsets[wanted + 1]:

@@ -15,6 +15,8 @@ GUARANTEED = -1
 """In `weigh_sets`: the set has two populated domains or more."""
 NOT_HIT = -2
 """In `weigh_sets`: no VM of the set is to be hit."""
+LATE = -3
+"""To `sweep_sets`: those of its VMs that are hit are created after the stage's start, so nothing was promised."""
 
 # Positions of `totals` of `sweep_sets`.
 OUT_MS = 0
