@@ -127,12 +127,17 @@ class Limits:
     most: Int64s  # [G] VMs or hosts that may be worked on at once
     counts_hosts: Bools  # [C]
 
+    @staticmethod
+    def none(vm_count: int) -> "Limits":
+        """No caps."""
+        return Limits(np.empty((0, vm_count), np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
+
     def of(self, rows: Int64s) -> "Limits":
         """The same of some of the VMs."""
         return Limits(np.ascontiguousarray(self.group[:, rows]), self.most, self.counts_hosts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vms:
     """The VMs of some parts, in row order, with what a scope asks about them; V VMs, S sets. Instants since start."""
 
@@ -157,6 +162,18 @@ class Vms:
         is_left_alone[host[~self.can_freeze & self.lives_at(instant_ms)]] = True
         keeps: Bools = self.can_freeze & ~is_left_alone[host]
         return keeps
+
+    @cached_property
+    def set_row(self) -> Int64s:
+        """The set of each VM that is in one, and these go first."""
+        return np.repeat(np.arange(len(self.block.set_key)), np.diff(self.vm_offsets))
+
+    def sets_of(self, rows: Int64s) -> Int64s:
+        """The set of each of the VMs at *rows*, -1 for singles."""
+        found = np.full(len(rows), -1)
+        in_set = rows < self.block.single_row
+        found[in_set] = self.set_row[rows[in_set]]
+        return found
 
     @property
     def vm_offsets(self) -> Int64s:
@@ -192,8 +209,9 @@ class Cut:
     rows: Int64s  # [V] of the parts
     deleted_ms: Int64s | None
     profile: npt.NDArray[np.uint8] | None
-    limits: Limits | None
+    limits: Limits
     created_ms: Int64s | None  # of those not yet there at the start; -NEVER_MS for the others
+    set_row: Int64s  # [V] the set of each, -1 for singles
     domain: npt.NDArray[np.uint8]  # of all VMs in sets, as the parts stand: the domain walked
     is_hit: Bools  # of all VMs, as the parts stand
 
@@ -223,7 +241,7 @@ def resolve_over(
         columns=prepared.columns,
         sizes=prepared.sizes,
         workloads=prepared.workloads,
-        hosts={region.region: region.hosts and region.hosts.without for region in prepared.regions},
+        hosts={region.region: region.hosts.without for region in prepared.regions if region.hosts is not None},
     )
     return resolve(scenario, relation, facts, select)
 
@@ -473,12 +491,11 @@ def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
     is_hit = hittable(vms, scope, start_ms)
     rows = np.flatnonzero(is_hit | _coming(vms, is_hit, start_ms))
     set_rows = rows[: np.searchsorted(rows, single_row)]
-    set_of_unit = np.repeat(np.arange(len(block.set_key)), np.diff(block.set_offsets))
     unit_sizes = np.diff(block.unit_offsets)
     domain = np.repeat(block.domain, unit_sizes) if vms.fault_domain is None else vms.fault_domain[:single_row]
     if vms.host is not None:
         return _cut_hosts(vms, rows, domain, is_hit)
-    walker = np.repeat(set_of_unit, unit_sizes)[set_rows]
+    walker = vms.set_row[set_rows]
     walker_key = block.set_key
     if vms.cluster is not None:
         cluster, cluster_key = vms.cluster[0][set_rows], vms.cluster[1]
@@ -509,8 +526,9 @@ def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
         rows,
         None if vms.deleted_ms is None else vms.deleted_ms[rows],
         None if vms.profile is None else vms.profile[rows],
-        None if vms.limits is None else vms.limits.of(rows),
+        Limits.none(len(rows)) if vms.limits is None else vms.limits.of(rows),
         None,
+        vms.sets_of(rows),
         frozen(np.ascontiguousarray(domain)),
         is_hit,
     )
@@ -526,7 +544,7 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
     order = np.lexsort((np.arange(len(rows)), host[rows]))
     if vms.fault_domain is not None:
         walked = np.concatenate([domain, np.zeros(len(is_hit) - len(domain), np.uint8)])
-        order = np.lexsort((walked[rows], set_rows(vms)[rows], host[rows]))
+        order = np.lexsort((walked[rows], vms.sets_of(rows), host[rows]))
     rows = rows[order]
     starts = np.flatnonzero(np.diff(host[rows], prepend=-1))
     offsets = np.append(starts, len(rows))
@@ -537,18 +555,9 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
         rows,
         None if vms.deleted_ms is None else vms.deleted_ms[rows],
         None if vms.profile is None else vms.profile[rows],
-        Limits(np.empty((0, len(rows)), np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
-        if vms.limits is None
-        else vms.limits.of(rows),
+        Limits.none(len(rows)) if vms.limits is None else vms.limits.of(rows),
         None if vms.created_ms is None else np.where(is_hit[rows], -NEVER_MS, vms.created_ms[rows]),
+        vms.sets_of(rows),
         frozen(np.ascontiguousarray(domain)),
         is_hit,
     )
-
-
-def set_rows(vms: Vms) -> Int64s:
-    """The set of each VM, -1 for singles: int64[V]."""
-    block = vms.block
-    found = np.full(len(block.vm_key), -1)
-    found[: block.single_row] = np.repeat(np.arange(len(block.set_key)), np.diff(vms.vm_offsets))
-    return found

@@ -5,7 +5,6 @@ another, so blocks run on any thread, in any order. Without caps every cell is o
 in one pass; cells that a cap joins go through `_gate`, and their block is a whole region.
 """
 
-import hashlib
 import threading
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,22 +13,20 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Limits, Scope, Vms, cut, frozen, hittable, judge, set_rows
-from fleetsim.gating import Lives, Units, cap_bound_ms, pass_gate
+from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Scope, Vms, cut, frozen, hittable, judge
+from fleetsim.course import Course
+from fleetsim.gating import Lives, Passed, Units, cap_bound_ms, pass_gate
+from fleetsim.hosting import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (
     NEVER_MS,
     UPDATE_DOMAIN_COUNT_MAX,
     DomainOrder,
-    HostOrder,
     NoGuarantee,
     Outcome,
     Stream,
 )
-
-ITERATION = 1
-"""Campaigns without windows have one iteration (semantics.md 25)."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -111,6 +108,7 @@ class Impacts:
     fates: Fates | None = None
     weak_sets: "WeakSets | None" = None
     host_row: npt.NDArray[np.uint32] | None = None  # [H] where the region has hosts
+    steps: "Steps | None" = None  # of the whole region
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -127,6 +125,21 @@ class Impacts:
             fates=Fates(self.fates.outcome[start:stop], self.fates.reason[start:stop]),
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Units of a stage that hit somebody, N of them; -1 for none. Rows are those of the VMs of the region, from 0."""
+
+    unit_row: Int64s  # [N] first of its VMs; rising
+    host_row: npt.NDArray[np.uint32] | None  # [N] in the table of hosts
+    set_row: Int64s | None  # [N] first of its set, where units are not hosts
+    domain: Int64s | None  # [N]
+    start_ms: Int64s  # [N] since scenario.start
+    duration_ms: Int64s  # [N]
+    waited_for: npt.NDArray[np.int8]  # [N] WaitedFor
+    waited_row: Int64s  # [N] unit_row of another
+    waited_ms: Int64s  # [N]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,36 +172,6 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def campaign_key(seed: int, name: str) -> int:
-    """Key of a campaign's draws: the seed mixed with a digest of the name, so that other campaigns change nothing."""
-    digest = hashlib.sha256(seed.to_bytes(8, "little") + name.encode())
-    return int.from_bytes(digest.digest()[:8], "little")
-
-
-def _address(stream: Stream, iteration: int) -> np.uint64:
-    return np.uint64(int(stream) << 26 | iteration << 18)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """When and under which draws a stage runs. Instants in ms since scenario.start.
-
-    key        the campaign's key for draws (`campaign_key`)
-    origin_ms  scenario.start, from where instants in files are counted
-    """
-
-    start_ms: int
-    key: int
-    origin_ms: int
-    iteration: int = ITERATION
-    replica: int = 0
-
-    def draws(self, stream: Stream) -> tuple[np.uint64, np.uint64, np.uint64]:
-        """Key, address and replica as kernels take them."""
-        assert 0 < self.iteration < 1 << 8
-        return np.uint64(self.key), _address(stream, self.iteration), np.uint64(self.replica)
-
-
 @dataclass(frozen=True, slots=True)
 class _Walked:
     """Starts of units and singles of a block; U units, N singles. NEVER_MS where nobody was left to hit."""
@@ -198,6 +181,7 @@ class _Walked:
     totals: Int64s  # of the walk kernels
     cap_bound_ms: int | None = None
     unit_judged_ms: Int64s | None = None  # [U] when it was seen whom a host hits: its start, or that nobody was there
+    steps: "Steps | None" = None
 
 
 def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
@@ -248,9 +232,11 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     duration_ms = _lengths(block, scope, course, taken.profile)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     if vms.host is not None:
-        walked = _gate_hosts(vms, taken, scope.campaign, course, duration_ms, lives)
-    elif taken.limits is not None:
-        walked = _gate(block, scope.campaign, course, duration_ms, taken.limits, lives)
+        units = units_of_hosts(vms, taken, scope.campaign, course)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives)
+    elif scope.campaign.caps:
+        units = _units_of_sets(taken, scope.campaign, course)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives)
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
@@ -291,7 +277,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[rows], asked_ms)
     sums.pending_vm_ms = int((start_ms + duration_ms - pending_from_ms).sum())
     host_row = None if vms.host_row is None else vms.host_row[rows]
-    return Impacts(start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets, host_row)
+    return Impacts(
+        start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets, host_row, walked.steps
+    )
 
 
 def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
@@ -374,22 +362,15 @@ def _walk(
     return _Walked(unit_start_ms, single_start_ms, totals)
 
 
-def _gate(
-    block: Block,
-    campaign: Campaign,
-    course: Course,
-    duration_ms: npt.NDArray[np.uint32],
-    limits: Limits,
-    lives: Lives,
-) -> _Walked:
-    """`_walk` under caps, which can keep any unit waiting for any other."""
-    set_count, single_row, unit_count = len(block.set_key), block.single_row, len(block.domain)
+def _units_of_sets(taken: Cut, campaign: Campaign, course: Course) -> Units:
+    """Domains of sets, each after the one before, and singles: what can keep one another waiting under caps."""
+    block = taken.block
+    single_row, unit_count = block.single_row, len(block.domain)
     single_count = len(block.vm_key) - single_row
     walker_start_ms = np.concatenate(_first_instants(block, campaign, course))
     walker_key = np.concatenate([block.set_key, block.vm_key[single_row:]])
     draw = np.empty(len(walker_key), np.uint64)
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), walker_key, draw)
-    domain_counts = np.diff(block.set_offsets)
     walker_offsets = np.concatenate([block.set_offsets, np.arange(unit_count + 1, unit_count + single_count + 1)])
     walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
     turn = np.zeros(len(walker), np.int64)
@@ -397,7 +378,7 @@ def _gate(
     walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)
     vm_offsets = np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)])
     unit_of_row = np.repeat(np.arange(len(walker)), np.diff(vm_offsets))
-    units = Units(
+    return Units(
         walker_offsets=walker_offsets,
         draw=draw,
         vm_offsets=vm_offsets,
@@ -407,179 +388,82 @@ def _gate(
         waits_turn=turn > 0,
         set_row=np.where(unit_of_row < unit_count, walker[unit_of_row], -1),
         domain_place=turn[unit_of_row],
-        domain_counts=domain_counts,
-        is_ordered=np.ones(set_count, np.bool_),
+        domain_counts=np.diff(block.set_offsets),
+        is_ordered=np.ones(len(block.set_key), np.bool_),
     )
-    gap_ms = campaign.update_domain_gap_ms
-    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, lives)
 
+
+def _gate(
+    vms: Vms,
+    taken: Cut,
+    units: Units,
+    campaign: Campaign,
+    course: Course,
+    duration_ms: npt.NDArray[np.uint32],
+    lives: Lives,
+) -> _Walked:
+    """`_walk` where any unit may have to wait for any other."""
+    gap_ms = campaign.update_domain_gap_ms
+    passed = pass_gate(units, taken, campaign.work_ms, gap_ms, duration_ms, lives)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
-    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
-    totals[walk.FREE_MS] = end_ms.max(initial=0)
-    hit_count, work_ms, walk_end_ms = np.zeros((3, len(draw)), np.int64)
-    gate.sum_walks(walker_offsets, start_ms, end_ms, hit_count, work_ms, walk_end_ms)
+    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = passed.start_ms.min(initial=NEVER_MS), 1
+    totals[walk.FREE_MS] = passed.end_ms.max(initial=0)
+    hit_count, work_ms, walk_end_ms = np.zeros((3, len(units.draw)), np.int64)
+    gate.sum_walks(units.walker_offsets, passed.start_ms, passed.end_ms, hit_count, work_ms, walk_end_ms)
     walked_gap_ms = np.maximum(hit_count - 1, 0) * gap_ms
     totals[walk.LONGEST_MS] = (work_ms + walked_gap_ms).max(initial=0)
+    if vms.host is not None:
+        longest_ms = longest_set_ms(units, taken, lives, passed.start_ms, passed.end_ms, gap_ms)
+        totals[walk.LONGEST_MS] = max(int(totals[walk.LONGEST_MS]), longest_ms)
+    first_row = np.minimum.reduceat(taken.rows, units.vm_offsets[:-1])
     if hit_count.any():
-        last = int(np.argmax(walk_end_ms))  # in the order of rows the first of several
-        spread_ms = walker_start_ms[last] - course.start_ms
+        ended_last = np.flatnonzero(walk_end_ms == walk_end_ms.max())
+        first_unit = units.walker_offsets[ended_last]
+        last = int(ended_last[np.argmin(first_row[first_unit])])
+        unit = units.walker_offsets[last]
+        spread_ms = units.earliest_ms[unit] - course.start_ms
         totals[walk.END_MS] = walk_end_ms[last]
-        totals[walk.LAST_ROW] = vm_offsets[walker_offsets[last]]
+        totals[walk.LAST_ROW] = units.vm_offsets[unit]
         totals[walk.LAST_SPREAD_MS] = spread_ms
         totals[walk.LAST_WORK_MS] = work_ms[last]
         totals[walk.LAST_GAP_MS] = walked_gap_ms[last]
         totals[walk.LAST_CAP_MS] = walk_end_ms[last] - course.start_ms - spread_ms - work_ms[last] - walked_gap_ms[last]
         totals[walk.LAST_DOMAIN_COUNT] = hit_count[last]
-    bound_ms = cap_bound_ms(units, limits, lives, start_ms, end_ms)
-    return _Walked(start_ms[:unit_count], start_ms[unit_count:], totals, bound_ms)
-
-
-def _gate_hosts(
-    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32], lives: Lives
-) -> _Walked:
-    """`_walk` where hosts are the units: one may start when all sets on it, and the caps, let it."""
-    assert vms.host is not None
-    assert taken.limits is not None
-    block, host_count = taken.block, len(taken.block.set_key)
-    earliest_ms, draw = np.empty(host_count, np.int64), np.empty(host_count, np.uint64)
-    walk.draw_starts(course.start_ms, campaign.spread_ms, *course.draws(Stream.HOST_SPREAD), block.set_key, earliest_ms)
-    rng.fill_draws(*course.draws(Stream.START_PRIORITY), block.set_key, draw)
-    set_row = set_rows(vms)[taken.rows]
-    in_set = np.flatnonzero(set_row >= 0)
-    domain = np.zeros(len(set_row), np.int64)
-    domain[in_set] = taken.domain[taken.rows[in_set]]
-    unit = np.repeat(np.arange(host_count), np.diff(block.unit_offsets))
-    turns = _Turns.random(host_count, len(vms.block.set_key))
-    match campaign.host_order:
-        case HostOrder.AUTO:
-            turns = _aligned(vms, taken, campaign, course)
-        case HostOrder.MOST_VMS_FIRST:
-            vm_count = np.diff(block.unit_offsets)
-            turns.position[:] = vm_count.max(initial=0) - vm_count
-        case HostOrder.FEWEST_CLAIMS_FIRST:
-            claims = np.unique(unit[in_set] * len(vms.block.set_key) + set_row[in_set])
-            turns.position[:] = np.bincount(claims // max(1, len(vms.block.set_key)), minlength=host_count)
-    place_of = turns.place_of_domain[set_row[in_set], domain[in_set]] if len(in_set) else domain[in_set]
-    pairs, domain_place = np.unique(set_row[in_set] * 256 + place_of, return_inverse=True)
-    domain_counts = np.bincount(pairs // 256, minlength=len(vms.block.set_key))
-    first_pair = np.concatenate([[0], np.cumsum(domain_counts)])
-    places = np.zeros(len(set_row), np.int64)
-    places[in_set] = domain_place - first_pair[set_row[in_set]]
-    units = Units(
-        walker_offsets=np.arange(host_count + 1),
-        draw=draw,
-        vm_offsets=block.unit_offsets,
-        unit_of_row=unit,
-        earliest_ms=earliest_ms,
-        position=turns.position,
-        waits_turn=np.zeros(host_count, np.bool_),
-        set_row=set_row,
-        domain_place=places,
-        domain_counts=domain_counts,
-        is_ordered=turns.is_ordered,
+    unit_count = len(taken.block.domain)  # those after are singles
+    return _Walked(
+        passed.start_ms[:unit_count],
+        passed.start_ms[unit_count:],
+        totals,
+        cap_bound_ms(units, taken, lives, passed) if campaign.caps else None,
+        np.where(passed.is_hit, passed.start_ms, passed.end_ms) if vms.host is not None else None,
+        _steps(vms, taken, units, passed, first_row),
     )
-    gap_ms, limits = campaign.update_domain_gap_ms, taken.limits
-    start_ms, end_ms = pass_gate(units, limits, campaign.work_ms, gap_ms, duration_ms, lives)
-    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
-    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = start_ms.min(initial=NEVER_MS), 1
-    totals[walk.FREE_MS] = end_ms.max(initial=0)
-    is_hit = start_ms < NEVER_MS
-    held_ms = np.where(is_hit, end_ms - start_ms, 0)
-    if is_hit.any():
-        ended_last = np.flatnonzero(is_hit & (end_ms == np.where(is_hit, end_ms, 0).max()))
-        last = int(ended_last[np.argmin(np.minimum.reduceat(taken.rows, block.unit_offsets[:-1])[ended_last])])
-        totals[walk.END_MS] = end_ms[last]
-        totals[walk.LAST_ROW] = block.unit_offsets[last]
-        totals[walk.LAST_SPREAD_MS] = earliest_ms[last] - course.start_ms
-        totals[walk.LAST_WORK_MS] = held_ms[last]
-        totals[walk.LAST_CAP_MS] = start_ms[last] - earliest_ms[last]
-        totals[walk.LAST_DOMAIN_COUNT] = 1
-    unit_start_ms = start_ms[unit[in_set]]
-    hits = in_set[(lives.created_ms[in_set] <= unit_start_ms) & (unit_start_ms < lives.deleted_ms[in_set])]
-    longest_ms = _longest_set_ms(unit[hits], set_row[hits], domain[hits], held_ms, gap_ms)
-    totals[walk.LONGEST_MS] = max(int(held_ms.max(initial=0)), longest_ms)
-    bound_ms = cap_bound_ms(units, limits, lives, start_ms, end_ms) if campaign.caps else None
-    return _Walked(start_ms, np.empty(0, np.int64), totals, bound_ms, np.where(is_hit, start_ms, end_ms))
 
 
-def _longest_set_ms(unit: Int64s, set_row: Int64s, domain: Int64s, held_ms: Int64s, gap_ms: int) -> int:
-    """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
-
-    unit, set_row, domain  int64[N] each, of the VMs hit, by unit and set
-    held_ms                int64[hosts]
-    """
-    if not len(unit):
-        return 0
-    starts = np.flatnonzero((np.diff(unit, prepend=-1) != 0) | (np.diff(set_row, prepend=-1) != 0))
-    lowest, highest = np.minimum.reduceat(domain, starts), np.maximum.reduceat(domain, starts)
-    of_set, of_unit = set_row[starts], unit[starts]
-    what = np.where(lowest == highest, lowest, UPDATE_DOMAIN_COUNT_MAX + of_unit)
-    blocks, block = np.unique(np.stack([of_set, what]), axis=1, return_inverse=True)
-    longest_ms = np.zeros(blocks.shape[1], np.int64)
-    np.maximum.at(longest_ms, block.ravel(), held_ms[of_unit])
-    sets = np.flatnonzero(np.diff(blocks[0], prepend=-1))
-    counts = np.diff(np.append(sets, blocks.shape[1]))
-    return int((np.add.reduceat(longest_ms, sets) + (counts - 1) * gap_ms).max())
-
-
-@dataclass(frozen=True, slots=True)
-class _Turns:
-    """Which hosts wait for which: H hosts, S sets, D numbers of domains."""
-
-    position: Int64s  # [H]
-    is_ordered: Bools  # [S] sets that are done domain by domain
-    place_of_domain: Int64s  # [S, D] the place of each domain in that
-
-    @staticmethod
-    def random(host_count: int, set_count: int) -> "_Turns":
-        """None waits."""
-        places = np.broadcast_to(np.arange(UPDATE_DOMAIN_COUNT_MAX), (set_count, UPDATE_DOMAIN_COUNT_MAX))
-        return _Turns(np.zeros(host_count, np.int64), np.zeros(set_count, np.bool_), places)
-
-
-def _aligned(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> _Turns:
-    """Turns by `auto`: where the hosts of a component carry one domain number each, domain by domain.
-
-    That is judged by all VMs the fleet puts on hosts of this stage; the order is drawn for the component's first set.
-    """
-    assert vms.host is not None
-    host_of, block = vms.host[0], vms.block
-    hosts = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising, for units are in order of hosts
-    set_count = len(block.set_key)
-    turns = _Turns.random(len(hosts), set_count)
-    unit_of = np.full(len(vms.host[1]), -1)
-    unit_of[hosts] = np.arange(len(hosts))
-    there = np.flatnonzero(unit_of[host_of[: block.single_row]] >= 0)
-    if not len(there):
-        return turns
-    unit, set_row, domain = unit_of[host_of[there]], set_rows(vms)[there], taken.domain[there].astype(np.int64)
-    component = np.empty(set_count, np.int64)
-    gate.find_components(unit, set_row, np.full(len(hosts), gate.NONE), component)
-    lowest, highest = np.full(len(hosts), UPDATE_DOMAIN_COUNT_MAX), np.full(len(hosts), -1)
-    np.minimum.at(lowest, unit, domain)
-    np.maximum.at(highest, unit, domain)
-    is_aligned = np.ones(set_count, np.bool_)  # by the first set of a component
-    is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
-    pairs = np.unique(component[set_row] * UPDATE_DOMAIN_COUNT_MAX + domain)
-    first, number = pairs // UPDATE_DOMAIN_COUNT_MAX, pairs % UPDATE_DOMAIN_COUNT_MAX
-    draws = np.empty(len(pairs), np.uint64)
-    key = block.set_key[first]
-    walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), key, number.astype(np.uint8), draws)
-    order = np.lexsort((number, draws, first))
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
-    rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.append(starts, len(pairs))))
-    place_of = np.array(turns.place_of_domain)
-    place_of[first[order], number[order]] = rank
-    place_of = place_of[component]
-    is_ordered = is_aligned[component]
-    position = turns.position
-    has_set = highest >= 0
-    first_set = np.zeros(len(hosts), np.int64)
-    first_set[unit] = set_row
-    ordered = has_set & is_ordered[first_set]
-    position[ordered] = place_of[first_set[ordered], lowest[ordered]]
-    places = np.where(is_ordered[:, None], place_of, turns.place_of_domain)
-    return _Turns(position, is_ordered, places)
+def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed, first_row: Int64s) -> "Steps":
+    """The units that hit somebody, in the order of their first rows."""
+    hit = np.flatnonzero(passed.is_hit)
+    hit = hit[np.argsort(first_row[hit])]
+    starts = units.vm_offsets[:-1]
+    set_row = domain = None
+    if vms.host is None:
+        lowest, highest = (fold.reduceat(taken.set_row, starts)[hit] for fold in (np.minimum, np.maximum))
+        is_one = (lowest == highest) & (lowest >= 0)  # and not several in step
+        set_row = np.where(is_one, vms.vm_offsets[lowest], -1)
+        in_set = taken.set_row[starts[hit]] >= 0
+        domain = np.where(in_set, np.append(taken.domain, 0)[np.where(in_set, taken.rows[starts[hit]], -1)], -1)
+    waited_unit = passed.waited_unit[hit]
+    return Steps(
+        first_row[hit],
+        None if vms.host_row is None else vms.host_row[first_row[hit]],
+        set_row,
+        domain,
+        passed.start_ms[hit],
+        passed.end_ms[hit] - passed.start_ms[hit],
+        passed.waited_for[hit],
+        np.where(waited_unit >= 0, first_row[waited_unit], -1),
+        passed.start_ms[hit] - units.earliest_ms[hit],
+    )
 
 
 def _first_instants(block: Block, campaign: Campaign, course: Course) -> tuple[Int64s, Int64s]:
@@ -653,7 +537,7 @@ def _sweep(
     lives = vms.lives_at(stage_start_ms)
     outage.weigh_sets(vm_offsets, taken.domain, lives[:single_row], taken.is_hit[:single_row], reason)
     if vms.host is not None:
-        reason[_sets_that_share(vms, taken, lives) & (reason == outage.GUARANTEED)] = NoGuarantee.SHARED_HOST
+        reason[sets_that_share(vms, taken.domain, lives) & (reason == outage.GUARANTEED)] = NoGuarantee.SHARED_HOST
     weak = np.flatnonzero(reason >= 0)
     sums.no_guarantee_counts += np.bincount(reason[weak], minlength=len(NoGuarantee))
     sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
@@ -661,7 +545,7 @@ def _sweep(
     in_sets = rows[: np.searchsorted(rows, single_row)]
     if vms.host is not None:
         is_met = np.zeros(len(reason), np.bool_)
-        is_met[set_rows(vms)[in_sets]] = True
+        is_met[vms.set_row[in_sets]] = True
         reason[is_met & (reason == outage.NOT_HIT)] = outage.LATE
     set_start_ms, set_end_ms = np.full(single_row, NEVER_MS), np.zeros(single_row, np.int64)
     set_start_ms[in_sets] = start_ms[: len(in_sets)]
@@ -679,19 +563,6 @@ def _sweep(
     sums.quorum_lost_ms = int(totals[outage.QUORUM_LOST_MS]) if scope.quorum else None
     sums.down_count, sums.down_of_count = int(totals[outage.DOWN_COUNT]), int(totals[outage.DOWN_OF_COUNT])
     return WeakSets(vm_offsets[weak], reason[weak])
-
-
-def _sets_that_share(vms: Vms, taken: Cut, lives: Bools) -> Bools:
-    """Sets that have living VMs of two domains on one host: bool[S]."""
-    assert vms.host is not None
-    rows = np.flatnonzero(lives[: vms.block.single_row])
-    set_row, host, domain = set_rows(vms)[rows], vms.host[0][rows], taken.domain[rows]
-    order = np.lexsort((domain, host, set_row))
-    set_row, host, domain = set_row[order], host[order], domain[order]
-    shares = np.zeros(len(vms.block.set_key), np.bool_)
-    is_same = (set_row[1:] == set_row[:-1]) & (host[1:] == host[:-1])
-    shares[set_row[1:][is_same & (domain[1:] != domain[:-1])]] = True
-    return shares
 
 
 def _need(quorum: Quorum | None) -> Int64s:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from fleetsim import __version__
 from fleetsim.blocks import resolve_over
-from fleetsim.engine import ITERATION
+from fleetsim.course import ITERATION
 from fleetsim.errors import InputError, nearest, nearest_path, renaming
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare

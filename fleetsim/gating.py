@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Bools, Int64s, Limits
+from fleetsim.blocks import Bools, Cut, Int64s
 from fleetsim.kernels import bits, gate
 from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX
 
@@ -34,6 +34,25 @@ class Units:
     is_ordered: Bools  # [S]
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How U units went through the gate; int64[U] each."""
+
+    start_ms: Int64s  # NEVER_MS of a unit that nobody was left in
+    end_ms: Int64s  # or when that was seen
+    waited_for: npt.NDArray[np.int8]  # WaitedFor, or NONE
+    waited_unit: Int64s  # the unit whose end, and the gap after it, let it start; NONE
+
+    @property
+    def is_hit(self) -> Bools:
+        hit: Bools = self.start_ms < NEVER_MS
+        return hit
+
+    @property
+    def held_ms(self) -> Int64s:
+        return np.where(self.is_hit, self.end_ms - self.start_ms, 0)
+
+
 class Lives(NamedTuple):
     """When each of V VMs is there: int64[V] each, -NEVER_MS if from the start, NEVER_MS if to the end."""
 
@@ -50,17 +69,13 @@ class Lives(NamedTuple):
 
 
 def pass_gate(
-    units: Units,
-    limits: Limits,
-    work_ms: int,
-    gap_ms: int,
-    duration_ms: npt.NDArray[np.uint32],
-    lives: Lives,
-) -> tuple[Int64s, Int64s]:
-    """Start and end of each unit, int64[U] both; a unit that nobody was left in never starts, and ends when seen.
+    units: Units, taken: Cut, work_ms: int, gap_ms: int, duration_ms: npt.NDArray[np.uint32], lives: Lives
+) -> Passed:
+    """Start and end of each unit under the limits of *taken*.
 
     duration_ms  uint32[V] length of each VM's impact
     """
+    limits = taken.limits
     unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
     resource_count = set_count + group_count
     set_places = np.concatenate([[0], np.cumsum(units.domain_counts + 1)])
@@ -137,7 +152,8 @@ def pass_gate(
     )  # fmt: skip
 
     ready_levels, waiting_levels = bits.level_offsets(unit_count), bits.level_offsets(entry_count)
-    start_ms, end_ms = _zeros(unit_count), _zeros(unit_count)
+    start_ms, end_ms, waited_unit = _zeros(unit_count), _zeros(unit_count), _none(unit_count)
+    waited_for = np.full(unit_count, gate.NONE, np.int8)
     undone = gate.run_gate(
         work_ms, gap_ms, set_count,
         order, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
@@ -153,18 +169,19 @@ def pass_gate(
         np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
         _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
         np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
-        start_ms, end_ms,
+        _none(resource_count), _none(resource_count), _none(set_count),
+        start_ms, end_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"
-    return start_ms, end_ms
+    return Passed(start_ms, end_ms, waited_for, waited_unit)
 
 
-def cap_bound_ms(units: Units, limits: Limits, lives: Lives, start_ms: Int64s, end_ms: Int64s) -> int:
+def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:
     """What the units that started take under the tightest cap in any order: the work there over what it allows."""
+    limits = taken.limits
     load, asked = np.zeros((2, len(limits.most)), np.int64)
-    gate.weigh_caps(
-        units.vm_offsets, limits.group, limits.counts_hosts, limits.most, *lives, start_ms, end_ms, asked, load
-    )
+    capped = limits.group, limits.counts_hosts, limits.most
+    gate.weigh_caps(units.vm_offsets, *capped, *lives, passed.start_ms, passed.end_ms, asked, load)
     return int((-(-load // limits.most)).max(initial=0))
 
 

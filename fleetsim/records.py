@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fleetsim.engine import Impacts, Sums, WeakSets, histogram_bin_starts_ms
+from fleetsim.blocks import Int64s
+from fleetsim.engine import Impacts, Steps, Sums, WeakSets, histogram_bin_starts_ms
 from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.kinds import KINDS, MaintenanceKind
 from fleetsim.scenario import Campaign
@@ -22,6 +23,7 @@ from fleetsim.schema import (
     NO_GUARANTEE,
     OUTCOMES,
     STAGES,
+    STEPS,
     SUMMARY,
     SUMMARY_FIGURES,
     Bottleneck,
@@ -30,6 +32,7 @@ from fleetsim.schema import (
     Phase,
     Reason,
     Result,
+    StepState,
     Table,
     words,
 )
@@ -75,6 +78,40 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     host_row = pa.nulls(count, pa.uint32()) if impacts.host_row is None else pa.array(impacts.host_row)
     columns |= {"host_from": host_row, "host_to": host_row}
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def steps(
+    found: Steps, campaign: Campaign, iteration: int, vm_row_start: int, start_ms_epoch: int, provenance: Provenance
+) -> pa.Table:
+    """Rows of `steps`, one a unit; *vm_row_start* is that of the region, *start_ms_epoch* scenario.start."""
+    count = len(found.unit_row)
+
+    def rows(of_region: Int64s | None) -> pa.Array:
+        if of_region is None:
+            return pa.nulls(count, pa.uint32())
+        return pa.array((of_region + vm_row_start).astype(np.uint32), mask=of_region < 0)
+
+    waited_for = STEPS["waited_for"].codes
+    assert waited_for is not None
+    columns = {
+        "campaign": _same_text(campaign.name, count),
+        "iteration": _same(pa.uint8(), iteration, count),
+        "unit_row": rows(found.unit_row),
+        "host_row": pa.nulls(count, pa.uint32()) if found.host_row is None else pa.array(found.host_row),
+        "set_row": rows(found.set_row),
+        "domain": pa.nulls(count, pa.uint8())
+        if found.domain is None
+        else pa.array(found.domain.astype(np.uint8), mask=found.domain < 0),
+        "state": _same_code(STEPS, "state", StepState.WORK, count),
+        "start_at": instants(found.start_ms + start_ms_epoch),
+        "duration_ms": pa.array(found.duration_ms),
+        "waited_for": pa.DictionaryArray.from_arrays(
+            pa.array(found.waited_for, mask=found.waited_for < 0), pa.array(words(waited_for))
+        ),
+        "waited_row": rows(found.waited_row),
+        "waited_ms": pa.array(found.waited_ms),
+    }
+    return _table(STEPS, columns, provenance)
 
 
 def _effects(impacts: Impacts, kind: MaintenanceKind) -> pa.Array:

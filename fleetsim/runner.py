@@ -19,22 +19,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
 from fleetsim.blocks import Scope, Vms, load, resolve_over
-from fleetsim.engine import (
-    ITERATION,
-    Course,
-    Impacts,
-    Sums,
-    advance,
-    campaign_key,
-    idle,
-    is_anyone_hit,
-    length_ms_max,
-)
+from fleetsim.course import ITERATION, Course, campaign_key
+from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
@@ -474,6 +466,17 @@ class _Writing:
         self.messages.put(_Computed(decided, place, impacts.sums))
         if decided.verdict is stages.Verdict.TRIAL:
             return
+        if impacts.steps is not None:
+            campaign = self.scenario.campaigns[stage.place]
+            steps = records.steps(
+                impacts.steps,
+                campaign,
+                stage.iteration,
+                parts[0].vm_row_start,
+                self.scenario.start_ms_epoch,
+                self.provenance,
+            )
+            self.folder.write(f"steps/{_part_name(stage, 0)}", self._encoded(steps), len(steps))
         for part in parts:
             row = part.vm_row_start - parts[0].vm_row_start
             self._encode(decided, part, impacts.within(row, row + part.vm_count), disk, room)
@@ -489,7 +492,7 @@ class _Writing:
         """Encode the parts of events and outcomes that go with *part* of the fleet."""
         stage = decided.stage
         campaign = self.scenario.campaigns[stage.place]
-        name = f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{part.number:05}.parquet"
+        name = _part_name(stage, part.number)
         about = (impacts, campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count))
         if impacts.weak_sets is not None:
             self.weak_sets.append(records.weak_sets(part.path, impacts.weak_sets, stage.region))
@@ -498,8 +501,8 @@ class _Writing:
                 return
         encoded = {}
         for table, is_kept, rows_of in (
-            ("outcomes", self.scenario.has_outcomes, lambda: records.outcomes(*about, self.provenance)),
-            ("events", self.scenario.has_events, lambda: records.events(*about, self.events_schema)),
+            ("outcomes", self.scenario.has_outcomes, partial(records.outcomes, *about, self.provenance)),
+            ("events", self.scenario.has_events, partial(records.events, *about, self.events_schema)),
         ):
             if is_kept:
                 rows = rows_of()
@@ -526,6 +529,11 @@ class _Writing:
         campaign = self.scenario.campaigns[decided.stage.place]
         vm_count = self.regions[decided.stage.region].vm_count
         return f"{campaign.name} in {decided.stage.region}: {vm_count:,} VMs written"
+
+
+def _part_name(stage: stages.Stage, number: int) -> str:
+    """Where rows of *stage* are kept that go with the part *number* of its region."""
+    return f"region={stage.region}/part-c{stage.place:03}-i{stage.iteration:03}-{number:05}.parquet"
 
 
 def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:

@@ -222,8 +222,8 @@ class FleetFacts:
     columns: "Mapping[str, pa.DataType]"
     sizes: Mapping[str, int] = field(default_factory=dict)
     workloads: Mapping[str, int] = field(default_factory=dict)
-    hosts: Mapping[str, Mapping[str, Mapping[str, Any]] | None] = field(default_factory=dict)
-    """Of each region None, where it has no hosts, or by `zone` and `cluster` how many have none, and the first."""
+    hosts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Regions with hosts, and by `zone` and `cluster`, where some of them have none, how many and the first."""
 
 
 @dataclass(frozen=True)
@@ -468,7 +468,9 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         warnings += scope.warnings
         selected = select(campaign, scope.regions) if campaign.where and scope.regions else fleet.vm_counts
         counts = {region: selected[region] for region in scope.regions if selected.get(region)}
-        if scenario._places.says((*here, "host_order")) and all(fleet.hosts.get(region) is None for region in scope.regions):
+        if scenario._places.says((*here, "host_order")) and all(
+            fleet.hosts.get(region) is None for region in scope.regions
+        ):
             warnings.append(f"{word((*here, 'host_order'))}: no VM of its regions is on a host, so it says nothing")
         released = tuple(tuple(region for region in wave if region in counts) for wave in scope.waves)
         if scope.regions and not counts:
@@ -1643,11 +1645,9 @@ class _Places:
         """Whether something is said at *path* itself."""
         node: Any = self._document
         for key in path:
-            if isinstance(node, list) and isinstance(key, int) and key < len(node):
+            try:
                 node = node[key]
-            elif isinstance(node, Mapping) and key in node:
-                node = node[key]
-            else:
+            except (LookupError, TypeError):
                 return path in self._overrides
         return True
 

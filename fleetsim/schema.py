@@ -159,6 +159,27 @@ class HostOrder(IntEnum):
     FEWEST_CLAIMS_FIRST = 3
 
 
+class WaitedFor(IntEnum):
+    """What kept a unit from starting earlier, when it last waited."""
+
+    CLAIM = 0  # a unit of another domain of one of its sets
+    GAP = 1  # the gap after that
+    CAP = 2
+    PAIR = 3
+    WINDOW = 4
+    WAVE = 5
+    ROOM = 6
+    HEALTH = 7
+
+
+class StepState(IntEnum):
+    """What is done in a step."""
+
+    DRAIN = 0
+    WORK = 1
+    STOPPED = 2
+
+
 class CapScope(IntEnum):
     """Of what a cap limits how much is worked on at once."""
 
@@ -317,8 +338,29 @@ EVENTS = Table(
         Column("start_at", "instant", "first instant of the impact"),
         Column("duration_ms", "u32", "its length; the interval is half-open"),
         Column("effects", "u8", "bits, named by the metadata key fleetsim.effects"),
-        Column("host_from", "u32", "row of its host before, in a region with hosts", is_nullable=True, is_required=False),
+        Column(
+            "host_from", "u32", "row of its host before, in a region with hosts", is_nullable=True, is_required=False
+        ),
         Column("host_to", "u32", "row of its host after", is_nullable=True, is_required=False),
+    ),
+)
+
+STEPS = Table(
+    "steps",
+    "One row a unit of a stage with hosts or caps, in unit_row order: when it was worked on, and what it waited for.",
+    (
+        Column("campaign", "text", "name of the campaign"),
+        Column("iteration", "u8", "from 1"),
+        Column("unit_row", "u32", "first vm_row of those it could hit"),
+        Column("host_row", "u32", "its host's row in hosts; null without hosts", is_nullable=True),
+        Column("set_row", "u32", "first vm_row of its set; null for a single or a host", is_nullable=True),
+        Column("domain", "u8", "of that set; null for a single or a host", is_nullable=True),
+        Column("state", "code", "what is done", StepState),
+        Column("start_at", "instant", "when it starts"),
+        Column("duration_ms", "i64", "how long it is held: its work, or its longest impact"),
+        Column("waited_for", "code", "what opened last, if it waited for other units", WaitedFor, is_nullable=True),
+        Column("waited_row", "u32", "unit_row of the unit it waited for last", is_nullable=True),
+        Column("waited_ms", "i64", "from its earliest start, which `spread` draws, to its start"),
     ),
 )
 
@@ -425,5 +467,18 @@ REPORT = Table(
 
 TABLES = {
     table.name: table
-    for table in (FLEET, PREPARED, PREPARED_HOSTS, UNITS, PAIRS, EVENTS, OUTCOMES, STAGES, NO_GUARANTEE, SUMMARY, REPORT)
+    for table in (
+        FLEET,
+        PREPARED,
+        PREPARED_HOSTS,
+        UNITS,
+        PAIRS,
+        EVENTS,
+        STEPS,
+        OUTCOMES,
+        STAGES,
+        NO_GUARANTEE,
+        SUMMARY,
+        REPORT,
+    )
 }

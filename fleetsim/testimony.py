@@ -36,6 +36,7 @@ from fleetsim.schema import (
     PREPARED_HOSTS,
     SCHEMA_VERSION,
     STAGES,
+    STEPS,
     SUMMARY,
     SUMMARY_FIGURES,
     Column,
@@ -67,6 +68,7 @@ _TABLES = {
     "summary": SUMMARY.columns,
     "no_guarantee": NO_GUARANTEE.columns,
     "hosts": PREPARED_HOSTS.columns,
+    "steps": STEPS.columns,
 }
 _OUTSIDE_MANIFEST = {"manifest.json", "timings.json"}
 

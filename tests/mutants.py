@@ -144,7 +144,12 @@ MUTANTS = (
     Mutant("cut by a deletion at its end", ENGINE, "is_cut = deleted_ms < start_ms", "is_cut = deleted_ms <= start_ms"),
     Mutant("impacts outlive their VMs", ENGINE, "duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]", "pass"),
     Mutant("gone during its impact and updated", ENGINE, "fates.outcome[rows[is_cut]] = Outcome.DELETED", "pass"),
-    Mutant("gone before its start and updated", ENGINE, "fates.outcome[rows[~is_left]] = Outcome.DELETED", "pass"),
+    Mutant(
+        "gone before its start and updated",
+        ENGINE,
+        "Outcome.UPDATED, Outcome.DELETED)",
+        "Outcome.UPDATED, Outcome.UPDATED)",
+    ),
     Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[rows], asked_ms)", "asked_ms"),
     Mutant("the last row of who ended last", ENGINE, "offsets[place]].min()", "offsets[place]].max()"),
     Mutant(
@@ -156,8 +161,8 @@ MUTANTS = (
     Mutant(
         "already updated a tick too soon",
         BLOCKS,
-        "settle(vms.created_ms > start_ms",
-        "settle(vms.created_ms >= start_ms",
+        "comes_later = (vms.created_ms > start_ms)",
+        "comes_later = (vms.created_ms >= start_ms)",
     ),
     Mutant("deleted a tick too late", BLOCKS, "settle(vms.deleted_ms <= start_ms", "settle(vms.deleted_ms < start_ms"),
     Mutant(
@@ -182,8 +187,13 @@ MUTANTS = (
         "stages.ranks(campaign.pair_order, vm_counts)",
         "stages.ranks(campaign.pair_order, {region: self.regions[region].vm_count for region in vm_counts})",
     ),
-    Mutant("sizes that cannot be frozen are", BLOCKS, "(vms.is_selected, vms.can_freeze)", "(vms.is_selected,)"),
-    Mutant("not there and unaffected", BLOCKS, "~vms.can_freeze & vms.lives_at(start_ms)", "~vms.can_freeze"),
+    Mutant(
+        "sizes that cannot be frozen are",
+        BLOCKS,
+        "can = vms.lives_at(instant_ms)\n    for mask in (vms.is_selected, vms.keeps_memory_at(instant_ms))",
+        "can = vms.lives_at(instant_ms)\n    for mask in (vms.is_selected,)",
+    ),
+    Mutant("not there and unaffected", BLOCKS, "~keeps & (vms.lives_at(start_ms) | shares_fate)", "~keeps"),
     Mutant("no family differs", BLOCKS, "*(profile_of_size.get(word, 0)", "*(0"),
     Mutant(
         "without a size in a family", BLOCKS, "for word in words.to_pylist()), 0]", "for word in words.to_pylist()), 1]"
@@ -260,7 +270,9 @@ MUTANTS = (
     Mutant("deletions do not shrink a set", OUTAGE, "if first_ms < deleted_ms[row] and", "if False and"),
     Mutant("creations do not make it grow", OUTAGE, "elif first_ms < created_ms[row] and", "elif False and"),
     # Caps.
-    Mutant("parts have caps of their own", BLOCKS, "or bool(self.campaign.caps)\n\n", "or False\n\n"),
+    Mutant(
+        "parts have caps of their own", BLOCKS, "or bool(self.campaign.caps) or self.has_hosts", "or self.has_hosts"
+    ),
     Mutant(
         "a cap below one VM",
         BLOCKS,
@@ -282,12 +294,12 @@ MUTANTS = (
         "used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]",
         "used[group] -= 0",
     ),
-    Mutant("who is gone needs room", GATE, "need_left[need] -= np.int64(", "need_left[need] -= 0 * np.int64("),
+    Mutant("who is gone needs room", GATE, "need_left[need] += by", "need_left[need] += 0 * by"),
     Mutant(
         "who is gone holds its unit",
         GATE,
-        "if deleted_ms[row] > now:\n                                held",
-        "if deleted_ms[row] > 0:\n                                held",
+        "if created_ms[row] <= now < deleted_ms[row]:\n                                held",
+        "if created_ms[row] <= now:\n                                held",
     ),
     Mutant(
         "nobody looks again when a VM goes",
@@ -321,8 +333,8 @@ MUTANTS = (
     Mutant(
         "draws of the start are those of the spread",
         ENGINE,
-        "course.draws(Stream.START_PRIORITY)",
-        "course.draws(Stream.SET_SPREAD)",
+        "course.draws(Stream.START_PRIORITY), walker_key",
+        "course.draws(Stream.SET_SPREAD), walker_key",
     ),
     Mutant("a horizon that caps fit", ENGINE, "return NEVER_MS // 2", "return 0"),
     Mutant("a level is not told", BITS, "if before:\n            return", "if True:\n            return"),

@@ -200,10 +200,10 @@ BAD_FLEETS = {
     ),
     "hosts": (
         "f.csv",
-        "vm,region,host\na,westus,h\n",
+        "vm,region,host\na,westus,h\nb,westus,\n",
         [
-            "f.csv: column 'host', row 1: must be empty:"
-            " campaigns over hosts are not simulated by this version; drop the column"
+            "f.csv: column 'host' must be given for all VMs of a region or for none, got 1 of 2 VMs of region 'westus'"
+            " without, the first of them VM 'b'"
         ],
     ),
     "faults of fields at once": (

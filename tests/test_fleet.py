@@ -642,12 +642,34 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             | {"region": ["westus"] * 4},
             ["set '1' in region 'westus': column 'set_kind' must be the same for all of its VMs"],
         ),
-        "hosts": (
-            {**PLAIN, "host": [None, "h1", "h1", None]},
+        "hosts of some VMs only": (
+            {"vm": [1, 2, 3], "region": ["westus"] * 3, "host": [None, "h1", None]},
             [
-                "column 'host', row 2: must be empty: campaigns over hosts are not simulated by this version;"
-                " drop the column (2 rows)"
+                "column 'host' must be given for all VMs of a region or for none, got 2 of 3 VMs of region 'westus'"
+                " without, the first of them VM '1'"
             ],
+        ),
+        "a host in two regions": (
+            {"vm": [1, 2, 3], "region": ["westus", "eastus", "eastus"], "host": [7, 7, 8]},
+            ["column 'host': a host must be in one region, got '7' in 'eastus' and 'westus'"],
+        ),
+        "a host in two racks, and one in two clusters": (
+            {
+                "vm": [1, 2, 3, 4],
+                "region": ["westus"] * 4,
+                "host": ["a", "b", "a", "b"],
+                "rack": ["r1", "r2", "r3", "r2"],
+                "cluster": ["c", "c", "c", None],
+            },
+            [
+                "column 'rack' must be the same for all VMs of a host, got 'r1' and 'r3' for host 'a' in region"
+                " 'westus' (VMs '1' and '3')",
+                "column 'cluster' must be the same for all VMs of a host, got 'c' and none for host 'b'",
+            ],
+        ),
+        "hosts as floats": (
+            {**PLAIN, "host": [1.0, 2.0, 3.0, 4.0]},
+            ["column 'host' must be integers or strings, got double"],
         ),
         "some fault domains": (
             {**PLAIN, "set": [1, 1, 2, 2], "update_domain": [0, 1, 0, None], "fault_domain": [None, 1, 0, 1]},
@@ -965,7 +987,7 @@ def test_doubtful_columns_are_warned_of(tmp_path):
         "availability zone": "; rename it to 'zone' if that is what it is",
         "scale_set_size": "; rename it to 'size' if that is what it is",
         "the_vm_update_domain": "; rename it to 'update_domain' if that is what it is",
-        "host_name": "; it is not read as 'host': campaigns over hosts are not simulated by this version",
+        "host_name": "; rename it to 'host' if that is what it is",
         "vm_of_region": None,
         "asset": None,
     }.items(),
@@ -995,8 +1017,11 @@ def test_columns_of_the_users_own_are_not_dropped_silently(tmp_path):
     assert fleet.check(prepared.path).warnings == fleet.check(prepared.regions[0].parts[0].path).warnings == ()
 
 
-def test_empty_columns_of_what_is_not_simulated_are_let_pass():
-    assert fleet.check(pl.DataFrame({**PLAIN, "host": [None, None, None, None]})).columns == ("vm", "region")
+def test_an_empty_column_of_hosts_means_none(tmp_path):
+    prepared = fleet.prepare(pl.DataFrame({**PLAIN, "host": [None, None, None, None]}), tmp_path / "prepared")
+
+    assert prepared.host_count == 0
+    assert "host_row" not in prepared.columns
 
 
 INSTANTS = [None, datetime(2026, 12, 1, 1, 2, 3, 4000, tzinfo=UTC), datetime(1969, 12, 31, 23, tzinfo=UTC)]
@@ -1474,3 +1499,41 @@ def test_a_trace_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "there.parquet").touch()
     with pytest.raises(InputError, match="must not be there yet"):
         fleet.import_trace(tmp_path / "there.parquet")
+
+
+def test_hosts_are_numbered_by_region_and_id(tmp_path):
+    source = {
+        "vm": [1, 2, 3, 4, 5],
+        "region": ["westus", "eastus", "westus", "eastus", "italynorth"],
+        "host": ["b", "\U0001f600", "a", "\uff21", None],
+        "cluster": ["c", None, "d", "e", None],
+    }
+    prepared = fleet.prepare(pa.table(source), tmp_path / "prepared")
+
+    hosts = pl.read_parquet(tmp_path / "prepared" / "hosts" / "**" / "*.parquet", hive_partitioning=False)
+    told = hosts.sort("host_row").with_columns(pl.col("region", "cluster").cast(pl.String))
+    assert told.select("host_row", "host", "region", "cluster", "vm_count").rows() == [
+        (0, "\uff21", "eastus", "e", 1),
+        (1, "\U0001f600", "eastus", None, 1),
+        (2, "a", "westus", "d", 1),
+        (3, "b", "westus", "c", 1),
+    ]
+    assert dict(rows_of(prepared).select("vm", "host_row").rows()) == {1: 3, 2: 1, 3: 2, 4: 0, 5: None}
+    assert prepared.host_count == 4
+
+
+def test_sets_that_share_hosts_stand_together(tmp_path):
+    # Sets 1 and 3 share a host, and 3 and 5 another; 2 and 4 share one of their own.
+    shared = {1: ["p", "x"], 3: ["p", "q"], 5: ["q", "y"], 2: ["r", "z"], 4: ["r", "w"]}
+    rows = [(set_, host) for set_, hosts in shared.items() for host in hosts]
+    source = {
+        "vm": list(range(len(rows))),
+        "region": ["westus"] * len(rows),
+        "set": [set_ for set_, _ in rows],
+        "host": [host for _, host in rows],
+    }
+    prepared = fleet.prepare(pa.table(source), tmp_path / "prepared")
+
+    assert rows_of(prepared)["set"].unique(maintain_order=True).to_list() == [1, 3, 5, 2, 4]
+    without = fleet.prepare(pa.table(source).drop_columns("host"), tmp_path / "without")
+    assert rows_of(without)["set"].unique(maintain_order=True).to_list() == [1, 2, 3, 4, 5]

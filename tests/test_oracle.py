@@ -973,7 +973,7 @@ def test_the_walk_that_ended_last_is_taken_apart():
 # ---- Promises over drawn scenes ----
 
 
-@given(scenes())
+@given(scenes(without=["hosts"]))  # which bring in who shares them
 def test_everybody_selected_has_one_outcome_and_an_event_if_hit(scene: Scene):
     log = scene.log()
 
@@ -1001,7 +1001,7 @@ def test_nobody_is_hit_who_is_not_there(scene: Scene):
         assert event.duration_ms > 0
 
 
-@given(scenes(without=["caps"]))
+@given(scenes(without=["caps", "hosts"]))
 def test_a_set_is_walked_one_domain_at_a_time_with_the_gap_between(scene: Scene):
     asked = {request.meant.name: request.meant for request in scene.requests}
     vm_by_id = {vm.vm: vm for vm in oracle.as_prepared(scene.vms)}

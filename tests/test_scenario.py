@@ -272,7 +272,7 @@ def test_catalogue_of_kinds():
 
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
-    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze, caps"
+    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze, caps, host_order"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
@@ -861,6 +861,7 @@ def test_resolved_toml_says_everything():
                 "pair_lag_ms": 0,
                 "pair_exclusion": "all",
                 "caps": [],
+                "host_order": "auto",
                 "length": {
                     "given": '{ p50 = "6s", p99 = "9s" }',
                     "length_ms_min": 1,

@@ -126,9 +126,7 @@ def order_region(
     )
 
 
-def _by_component(
-    rows: Ints, set_offsets: Ints, components: Callable[[Ints, Ints, int], Ints]
-) -> tuple[Ints, Ints]:
+def _by_component(rows: Ints, set_offsets: Ints, components: Callable[[Ints, Ints, int], Ints]) -> tuple[Ints, Ints]:
     """*rows* and *set_offsets* with the sets of a component next to each other."""
     set_size = np.diff(set_offsets)
     set_row = np.repeat(np.arange(len(set_size)), set_size)

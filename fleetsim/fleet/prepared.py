@@ -202,8 +202,10 @@ def open_prepared(path: str | Path) -> PreparedFleet:
 
 
 def _region(path: Path, stated: dict[str, Any]) -> PreparedRegion:
-    hosts = stated["hosts"] and PreparedHosts(**{**stated["hosts"], "path": path / stated["hosts"]["path"]})
-    parts = tuple(_part(path, part, hosts and hosts.path) for part in stated["parts"])
+    hosts = None
+    if (facts := stated["hosts"]) is not None:
+        hosts = PreparedHosts(**{**facts, "path": path / facts["path"]})
+    parts = tuple(_part(path, part, None if hosts is None else hosts.path) for part in stated["parts"])
     return PreparedRegion(**{**stated, "hosts": hosts, "parts": parts})
 
 

@@ -27,7 +27,6 @@ from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.housing import WHERE, Housing, house
 from fleetsim.fleet.order import (
     DOMAIN_COUNTS,
-    Bools,
     Domains,
     Ints,
     Order,

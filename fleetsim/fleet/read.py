@@ -35,7 +35,6 @@ TOLD_MAX = 20
 """Faults of one kind that are told; of the rest, the number."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_NOT_SIMULATED: dict[str, str] = {}
 _WAS_DEALT = ("is_update_domain_assigned", "is_fault_domain_assigned")
 _INSTANT = pa.timestamp("ms", tz="UTC")
 _INSTANT_MS = (-62_135_596_800_000, 253_402_300_799_999)  # the years 1 to 9999, beyond which readers fail
@@ -160,7 +159,7 @@ class FleetSource:
         fields = []
         for name in [known for known in FLEET.names() if known in raw] + unknown:
             data_type = self._settled_type(name, raw[name], findings)
-            if data_type is not None and name not in _NOT_SIMULATED:
+            if data_type is not None:
                 fields.append(pa.field(name, data_type))
         kept = {name for piece in self._pieces if _is_ours(piece.schema) for name in piece.schema.names}
         return pa.schema([*fields, *(pa.field(name, pa.bool_()) for name in _WAS_DEALT if name in kept)])
@@ -241,9 +240,6 @@ class FleetSource:
     def _normalised(self, piece: _Piece, raw: pa.RecordBatch, row_start: int, findings: Findings) -> pa.RecordBatch:
         judge = _Judge(piece.name, row_start, findings)
         arrays = []
-        for name in _NOT_SIMULATED:
-            if name in raw.schema.names:
-                judge.must_be_empty(name, raw.column(name))
         for part in self.schema:
             if part.name in _WAS_DEALT and not _is_ours(piece.schema):
                 array = pa.nulls(raw.num_rows, part.type)
@@ -413,22 +409,6 @@ class _Judge:
                 f"{self._place('deleted', row)}: must be later than its 'created', {_time_word(created[row])},"
                 f" got {_time_word(deleted[row])}",
                 row_count,
-            )
-
-    def must_be_empty(self, name: str, array: pa.Array) -> None:
-        if pa.types.is_null(array.type):
-            return
-        if _is_text(array.type) or pa.types.is_dictionary(array.type):
-            array = _as_text(array).indices
-        elif pa.types.is_floating(array.type):
-            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-        if filled_count := len(array) - array.null_count:
-            row = pc.index(array.is_valid(), True).as_py()
-            self.findings.add(
-                "not simulated",
-                (self.piece, name),
-                f"{self._place(name, row)}: must be empty: {_NOT_SIMULATED[name]}; drop the column",
-                filled_count,
             )
 
 
@@ -705,8 +685,6 @@ def _mistaken(name: str, absent: Iterable[Column]) -> str:
         return ""
     # Of `scale_set_size` the last word says what it is.
     meant = max(within, key=lambda known: spaced.rfind(f"_{known}_") + len(known))
-    if meant in _NOT_SIMULATED:
-        return f"; it is not read as '{meant}': {_NOT_SIMULATED[meant]}"
     return f"; rename it to '{meant}' if that is what it is"
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from fleetsim.kernels import bits
 from fleetsim.kernels.jit import kernel
-from fleetsim.schema import NEVER_MS
+from fleetsim.schema import NEVER_MS, WaitedFor
 
 NONE = -1
 
@@ -37,6 +37,8 @@ _DONE = 3
 
 # What the agenda holds: the item is 2 * unit, or 2 * set + 1 when its gap may have passed.
 _END, _RELEASE = 0, 1
+
+_CLAIM, _GAP, _CAP = np.int8(WaitedFor.CLAIM), np.int8(WaitedFor.GAP), np.int8(WaitedFor.CAP)
 
 
 # ---- What units need ----------------------------------------------------------------------------------------
@@ -160,6 +162,19 @@ def find_components(host, set_row, first_set, parent):
 
 
 @kernel
+def find_domains(host, domain, lowest, highest):
+    """The least and the greatest domain on each host: host, domain int64[N], a row a VM in a set.
+
+    Updates  lowest, highest  int64[hosts] = NONE
+    """
+    for row in range(host.shape[0]):
+        of_host = host[row]
+        if lowest[of_host] == NONE or domain[row] < lowest[of_host]:
+            lowest[of_host] = domain[row]
+        highest[of_host] = max(highest[of_host], domain[row])
+
+
+@kernel
 def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of, parent, number, cell):
     """Number the cells, groups of units that can affect one another, by the resources they share.
 
@@ -239,8 +254,8 @@ def _first_of_set(claim, claim_start, claim_place, resource_of):
 
 @kernel
 def count_entries(
-    claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets, is_changing,
-    entry_offsets, slot_offsets,
+    claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets,
+    is_changing, entry_offsets, slot_offsets,
 ):  # fmt: skip
     """Where each place keeps who waits: entry_offsets int64[P+1], and slot_offsets int64[M+1] into `need_entry`."""
     entry_offsets[:] = 0
@@ -344,7 +359,10 @@ def _pop(heap_ms, heap_item, size):
 
 
 @kernel
-def _change(by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group, claim_left, need_left, left):  # fmt: skip
+def _change(
+    by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
+    claim_left, need_left, left,
+):  # fmt: skip
     """Note that *unit* has *by* VMs more, where the VM at *row* is."""
     left[unit] += by
     for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
@@ -365,6 +383,24 @@ def _is_open(place, set_, place_offsets, front, claimed):
 
 
 @kernel
+def _released_by(
+    unit, end_ms, claim_offsets, claim_place, claim_left, resource_of, last_end_ms, last_unit, last_place,
+):  # fmt: skip
+    """The first unit that ended at *end_ms*, as the last one of another domain of a set that *unit* claims."""
+    found, before = np.int64(NONE), np.int64(NONE)
+    for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
+        set_ = resource_of[claim_place[claim]]
+        if claim_left[claim] == 0:
+            continue
+        # Of a set of which it hits several domains it claims all: whoever had any of it kept it waiting.
+        is_other = last_place[set_] != claim_place[claim] or set_ == before
+        before = set_
+        if last_end_ms[set_] == end_ms and is_other and (found == NONE or last_unit[set_] < found):
+            found = last_unit[set_]
+    return found
+
+
+@kernel
 def run_gate(
     work_ms, gap_ms, set_count,
     order, cell_units, opening, cell_openings, earliest_ms, waits_turn,
@@ -375,8 +411,8 @@ def run_gate(
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
     agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
     state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
-    woken, woken_ms,
-    unit_start_ms, unit_end_ms,
+    woken, woken_ms, last_end_ms, last_unit, last_place,
+    unit_start_ms, unit_end_ms, waited_for, waited_unit,
 ):  # fmt: skip
     """Start every unit of a stage. Returns how many are not done in the end: none, or the argument above is wrong.
 
@@ -406,8 +442,13 @@ def run_gate(
              state int8[U] = 0; waits_at, waits_entry int64[U] = NONE; unstarted int64[P] = 0; front int64[S]
              claimed int64[S] = NONE; at_work int64[S] = 0; release_ms int64[S]; is_resting bool[S] = False
              used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
+             last_end_ms, last_unit int64[R] = NONE, last_place int64[S] = NONE: who ended last there, the first of
+             several, and what of the set that one had claimed
     Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left
              unit_end_ms    int64[U]    or when nobody was left and its turn had come
+    Updates  waited_for     int8[U] = NONE  of those that did not start when they first might: a claim or gap if a set
+                                        of its own was released to it just then, else a cap if there came room
+             waited_unit    int64[U] = NONE  whose end that was, the first of several
     """
     unit_count = order.shape[0]
     for unit in range(unit_count):
@@ -476,6 +517,8 @@ def run_gate(
                     if claim_left[claim] == 0 or set_ == before:
                         continue
                     before = set_
+                    last_unit[set_] = min(unit, last_unit[set_]) if last_end_ms[set_] == now else unit
+                    last_end_ms[set_], last_place[set_] = now, claimed[set_]
                     at_work[set_] -= 1
                     if at_work[set_]:
                         continue
@@ -491,6 +534,8 @@ def run_gate(
                 for need in range(need_offsets[unit], need_offsets[unit + 1]):
                     group = need_group[need]
                     used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]
+                    last_unit[group] = min(unit, last_unit[group]) if last_end_ms[group] == now else unit
+                    last_end_ms[group] = now
                     if woken_ms[group] != now:
                         woken_ms[group] = now
                         woken[woken_count] = group
@@ -598,6 +643,20 @@ def run_gate(
                                 held_ms = max(held_ms, np.int64(duration_ms[row]))
                     else:
                         held_ms = max(held_ms, longest_ms[unit])
+                    if now > earliest_ms[unit]:
+                        waited_unit[unit] = _released_by(
+                            unit, now - gap_ms, claim_offsets, claim_place, claim_left, resource_of,
+                            last_end_ms, last_unit, last_place,
+                        )  # fmt: skip
+                        waited_for[unit] = _CLAIM if gap_ms == 0 else _GAP
+                        if waited_unit[unit] == NONE:
+                            waited_for[unit] = NONE
+                            for need in range(need_offsets[unit], need_offsets[unit + 1]):
+                                group = need_group[need]
+                                if need_left[need] and last_end_ms[group] == now:
+                                    is_first = waited_for[unit] == NONE or last_unit[group] < waited_unit[unit]
+                                    waited_unit[unit] = last_unit[group] if is_first else waited_unit[unit]
+                                    waited_for[unit] = _CAP
                     state[unit] = _AT_WORK
                     unit_start_ms[unit], unit_end_ms[unit] = now, now + held_ms
                     agenda_size = _push(now + held_ms, 2 * unit + _END, agenda_ms, agenda_item, agenda_size)

@@ -1,0 +1,41 @@
+"""When and under which draws a stage runs."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetsim.schema import Stream
+
+ITERATION = 1
+"""Campaigns without windows have one iteration (semantics.md 25)."""
+
+
+def campaign_key(seed: int, name: str) -> int:
+    """Key of a campaign's draws: the seed mixed with a digest of the name, so that other campaigns change nothing."""
+    digest = hashlib.sha256(seed.to_bytes(8, "little") + name.encode())
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+def _address(stream: Stream, iteration: int) -> np.uint64:
+    return np.uint64(int(stream) << 26 | iteration << 18)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When and under which draws a stage runs. Instants in ms since scenario.start.
+
+    key        the campaign's key for draws (`campaign_key`)
+    origin_ms  scenario.start, from where instants in files are counted
+    """
+
+    start_ms: int
+    key: int
+    origin_ms: int
+    iteration: int = ITERATION
+    replica: int = 0
+
+    def draws(self, stream: Stream) -> tuple[np.uint64, np.uint64, np.uint64]:
+        """Key, address and replica as kernels take them."""
+        assert 0 < self.iteration < 1 << 8
+        return np.uint64(self.key), _address(stream, self.iteration), np.uint64(self.replica)

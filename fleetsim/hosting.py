@@ -1,0 +1,163 @@
+"""Hosts as units: what each of them claims, and in which order they are tried (semantics.md 12-20)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetsim.blocks import Bools, Cut, Int64s, Vms
+from fleetsim.course import Course
+from fleetsim.gating import Lives, Units
+from fleetsim.kernels import gate, rng, walk
+from fleetsim.scenario import Campaign
+from fleetsim.schema import UPDATE_DOMAIN_COUNT_MAX, HostOrder, Stream
+
+
+def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> Units:
+    """The hosts of *taken* as units, each with its VMs by set and domain."""
+    key, vm_offsets = taken.block.set_key, taken.block.unit_offsets
+    host_count, set_count = len(key), len(vms.block.set_key)
+    earliest_ms, draw = np.empty(host_count, np.int64), np.empty(host_count, np.uint64)
+    walk.draw_starts(course.start_ms, campaign.spread_ms, *course.draws(Stream.HOST_SPREAD), key, earliest_ms)
+    rng.fill_draws(*course.draws(Stream.START_PRIORITY), key, draw)
+    unit_of_row = np.repeat(np.arange(host_count), np.diff(vm_offsets))
+    set_row = taken.set_row
+    in_set = np.flatnonzero(set_row >= 0)
+    claims = np.zeros(len(set_row), np.int64)  # a number for each (set, domain), rising within a host
+    claims[in_set] = set_row[in_set] * UPDATE_DOMAIN_COUNT_MAX + taken.domain[taken.rows[in_set]]
+
+    turns = _Turns.none(host_count, set_count)
+    match campaign.host_order:
+        case HostOrder.AUTO:
+            turns = _aligned(vms, taken, course)
+        case HostOrder.MOST_VMS_FIRST:
+            turns.position[:] = -np.diff(vm_offsets)
+        case HostOrder.FEWEST_CLAIMS_FIRST:
+            is_new = (np.diff(set_row, prepend=-2) != 0) | (np.diff(unit_of_row, prepend=-1) != 0)
+            turns.position[:] = np.bincount(unit_of_row[is_new & (set_row >= 0)], minlength=host_count)
+    turns.position[:] -= turns.position.min(initial=0)
+
+    # Places of a set are numbered in the order of their turns, those populated only.
+    place = turns.place_of_domain[claims[in_set]]
+    is_there = np.zeros(set_count * UPDATE_DOMAIN_COUNT_MAX, np.bool_)
+    is_there[set_row[in_set] * UPDATE_DOMAIN_COUNT_MAX + place] = True
+    rank: Int64s = np.cumsum(is_there.reshape(set_count, UPDATE_DOMAIN_COUNT_MAX), axis=1, dtype=np.int64)
+    domain_place = np.zeros(len(set_row), np.int64)
+    domain_place[in_set] = rank[set_row[in_set], place] - 1
+    return Units(
+        walker_offsets=np.arange(host_count + 1),
+        draw=draw,
+        vm_offsets=vm_offsets,
+        unit_of_row=unit_of_row,
+        earliest_ms=earliest_ms,
+        position=turns.position,
+        waits_turn=np.zeros(host_count, np.bool_),
+        set_row=set_row,
+        domain_place=domain_place,
+        domain_counts=rank[:, -1],
+        is_ordered=turns.is_ordered,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Which hosts wait for which: H hosts, S sets, D numbers of domains."""
+
+    position: Int64s  # [H]
+    is_ordered: Bools  # [S] sets that are done domain by domain
+    place_of_domain: Int64s  # [S * D] the place of each domain in that
+
+    @staticmethod
+    def none(host_count: int, set_count: int) -> "_Turns":
+        """None waits."""
+        places = np.tile(np.arange(UPDATE_DOMAIN_COUNT_MAX), set_count)
+        return _Turns(np.zeros(host_count, np.int64), np.zeros(set_count, np.bool_), places)
+
+
+def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
+    """Turns by `auto`: where the hosts of a component carry one domain number each, domain by domain.
+
+    That is judged by all VMs the fleet puts on hosts of this stage; the order is drawn for the component's first set.
+    """
+    assert vms.host is not None
+    (host_of, host_key), set_key = vms.host, vms.block.set_key
+    hosts = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising, for units are in order of hosts
+    host_count, set_count = len(hosts), len(set_key)
+    turns = _Turns.none(host_count, set_count)
+    unit_of = np.full(len(host_key), -1)
+    unit_of[hosts] = np.arange(host_count)
+    unit, set_row = unit_of[host_of[: vms.block.single_row]], vms.set_row
+    domain = taken.domain.astype(np.int64)
+    if host_count < len(host_key):
+        there = np.flatnonzero(unit >= 0)
+        unit, set_row, domain = unit[there], set_row[there], domain[there]
+    if not len(unit):
+        return turns
+    component, lowest, highest = np.empty(set_count, np.int64), *np.full((2, host_count), -1)
+    gate.find_components(unit, set_row, np.full(host_count, gate.NONE), component)
+    gate.find_domains(unit, domain, lowest, highest)
+    is_aligned = np.ones(set_count, np.bool_)  # by the first set of a component
+    is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
+
+    # The domains of each component, in the order that is drawn for it.
+    is_there = np.zeros(set_count * UPDATE_DOMAIN_COUNT_MAX, np.bool_)
+    is_there[component[set_row] * UPDATE_DOMAIN_COUNT_MAX + domain] = True
+    pairs = np.flatnonzero(is_there)
+    first, number = np.divmod(pairs, UPDATE_DOMAIN_COUNT_MAX)
+    draws = np.empty(len(pairs), np.uint64)
+    walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), set_key[first], number.astype(np.uint8), draws)
+    order = np.lexsort((number, draws, first))
+    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
+    rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.append(starts, len(pairs))))
+    drawn = turns.place_of_domain.copy()
+    drawn[pairs[order]] = rank
+    is_ordered = is_aligned[component]
+    places = np.where(
+        is_ordered[:, None], drawn.reshape(set_count, -1)[component], turns.place_of_domain.reshape(set_count, -1)
+    ).ravel()
+
+    first_set = np.full(host_count, -1)
+    first_set[unit] = set_row
+    ordered = np.flatnonzero((first_set >= 0) & is_ordered[first_set])
+    turns.position[ordered] = places[first_set[ordered] * UPDATE_DOMAIN_COUNT_MAX + lowest[ordered]]
+    return _Turns(turns.position, is_ordered, places)
+
+
+def longest_set_ms(
+    units: Units, taken: Cut, lives: Lives, unit_start_ms: Int64s, unit_end_ms: Int64s, gap_ms: int
+) -> int:
+    """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
+
+    unit_start_ms, unit_end_ms  int64[hosts] each
+    """
+    start_ms = unit_start_ms[units.unit_of_row]
+    hits = np.flatnonzero((units.set_row >= 0) & (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms))
+    if not len(hits):
+        return 0
+    unit, set_row, domain = units.unit_of_row[hits], units.set_row[hits], taken.domain[taken.rows[hits]].astype(int)
+    held_ms = unit_end_ms - unit_start_ms
+    starts = np.flatnonzero((np.diff(unit, prepend=-1) != 0) | (np.diff(set_row, prepend=-1) != 0))
+    lowest, highest = np.minimum.reduceat(domain, starts), np.maximum.reduceat(domain, starts)
+    of_set, of_unit = set_row[starts], unit[starts]
+    stride = UPDATE_DOMAIN_COUNT_MAX + len(held_ms)
+    what = of_set * stride + np.where(lowest == highest, lowest, UPDATE_DOMAIN_COUNT_MAX + of_unit)
+    order = np.argsort(what, kind="stable")
+    turns = np.flatnonzero(np.diff(what[order], prepend=-1))
+    longest_ms = np.maximum.reduceat(held_ms[of_unit[order]], turns)
+    set_of_turn = what[order[turns]] // stride
+    sets = np.flatnonzero(np.diff(set_of_turn, prepend=-1))
+    counts = np.diff(np.append(sets, len(turns)))
+    return int((np.add.reduceat(longest_ms, sets) + (counts - 1) * gap_ms).max())
+
+
+def sets_that_share(vms: Vms, domain: npt.NDArray[np.uint8], lives: Bools) -> Bools:
+    """Sets that have living VMs of two domains on one host: bool[S]; *domain* is of the VMs in sets."""
+    assert vms.host is not None
+    rows = np.flatnonzero(lives[: vms.block.single_row])
+    set_row, host, of_row = vms.set_row[rows], vms.host[0][rows], domain[rows]
+    order = np.lexsort((of_row, host, set_row))
+    set_row, host, of_row = set_row[order], host[order], of_row[order]
+    shares = np.zeros(len(vms.block.set_key), np.bool_)
+    is_same = (set_row[1:] == set_row[:-1]) & (host[1:] == host[:-1])
+    shares[set_row[1:][is_same & (of_row[1:] != of_row[:-1])]] = True
+    return shares
