@@ -139,6 +139,7 @@ class Stream(IntEnum):
     CREATED_DAY = 22
     CREATED_TIME = 23
     LIFETIME = 24
+    PLACEMENT = 25
     LIFE = 32
 
 
@@ -253,6 +254,21 @@ FLEET = Table(
         Column("subscription", "text", "who owns it", is_nullable=True, is_required=False),
         Column("created", "instant", "first instant it exists; null: always", is_nullable=True, is_required=False),
         Column("deleted", "instant", "first instant it is gone; null: never", is_nullable=True, is_required=False),
+    ),
+)
+
+HOSTS = Table(
+    "hosts",
+    "One row a host, for `fleet place`. `host` and `region` are needed; columns fleetsim does not know are ignored.",
+    (
+        Column("host", "identity", "the server, unique"),
+        Column("region", "text", "the region it is in"),
+        Column("zone", "text", "its availability zone", is_nullable=True, is_required=False),
+        Column("cluster", "text", "hosts managed together", is_nullable=True, is_required=False),
+        Column("rack", "text", "hosts of a cluster that share a switch", is_nullable=True, is_required=False),
+        Column("vcpus", "f64", "virtual processors it has room for; null: any", is_nullable=True, is_required=False),
+        Column("memory_gib", "f64", "memory for VMs in GiB; null: any", is_nullable=True, is_required=False),
+        Column("is_spare", "bool", "kept free: takes no VM", is_nullable=True, is_required=False),
     ),
 )
 
@@ -407,5 +423,5 @@ REPORT = Table(
 
 TABLES = {
     table.name: table
-    for table in (FLEET, PREPARED, UNITS, PAIRS, EVENTS, OUTCOMES, STAGES, NO_GUARANTEE, SUMMARY, REPORT)
+    for table in (FLEET, HOSTS, PREPARED, UNITS, PAIRS, EVENTS, OUTCOMES, STAGES, NO_GUARANTEE, SUMMARY, REPORT)
 }

@@ -179,7 +179,7 @@ class _Preparation:
         self.notes: list[str] = []
         for what in ("spill", "vm", "set"):
             (scratch / what).mkdir()
-        self.spill = _Spill(scratch / "spill", source.schema)
+        self.spill = Spill(scratch / "spill", source.schema)
         self.set_type = pa.int64()
 
     def arrange(self, progress: Progress | None) -> "_Preparation":
@@ -392,7 +392,7 @@ class _Preparation:
         return dict(sorted(counts.items()))
 
 
-class _Spill(AbstractContextManager["_Spill"]):
+class Spill(AbstractContextManager["Spill"]):
     """Rows of a fleet, a file a region: batches come in any order, regions go out one at a time."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
