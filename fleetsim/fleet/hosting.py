@@ -309,8 +309,8 @@ def hosts(
     ]
     write_parquet(out, pa.Table.from_arrays(arrays, schema=schema))
     counts = {region: [0, 0, 0] for region in sorted({region for region, _, _ in takes})}
-    for region, is_spare in zip(made.columns["region"], made.is_spare, strict=True):
-        counts[region][is_spare] += 1
+    for word, is_spare in zip(made.columns["region"], made.is_spare, strict=True):
+        counts[str(word)][is_spare] += 1
     for (region, _, _), (vm_count, _) in takes.items():
         counts[region][2] += vm_count
     return Hosted(
@@ -367,7 +367,7 @@ def _host_shares(
 ) -> dict[_Place, tuple[int, Fraction]]:
     """For each (region, zone, cluster) of the fleet its VMs, and the hosts of *room* that they take if none is lost."""
     findings = Findings()
-    counted: Counter[tuple[str, str | None, str | None, int, int]] = Counter()
+    counted: Counter[tuple[_Place, tuple[int, int]]] = Counter()
     done_count = 0
     for batch in source.batches(findings):
         words = {
@@ -376,11 +376,12 @@ def _host_shares(
             else pa.nulls(batch.num_rows, pa.string())
             for name in ("region", *PLACES)
         }
-        need, _ = needs_of(batch, slots=slots)
+        needs, _ = needs_of(batch, slots=slots)
         if not slots:
             find_unusable(findings, source.name, batch, done_count, may_be_zero="memory_gib")
-        rows = pl.DataFrame({**words, "vcpus": need[:, 0], "memory": need[:, 1]})
-        counted.update({(*found[:-1],): found[-1] for found in rows.group_by(*rows.columns).agg(pl.len()).iter_rows()})
+        rows = pl.DataFrame({**words, "vcpus": needs[:, 0], "memory": needs[:, 1]})
+        for region, zone, cluster, vcpus, memory, vm_count in rows.group_by(*rows.columns).agg(pl.len()).iter_rows():
+            counted[(region, zone, cluster), (vcpus, memory)] += vm_count
         done_count += batch.num_rows
         if progress is not None:
             progress("read", done_count, max(done_count, source.row_count))
@@ -391,16 +392,15 @@ def _host_shares(
     shares: dict[_Place, Fraction] = {}
     problems = []
     for resource, name in enumerate(RESOURCES):
-        largest = max(key[3 + resource] for key in counted)
+        largest = max(need[resource] for _, need in counted)
         if largest > room[resource]:
             unit = "vms_per_host" if slots else name
             told = f"{unit}: must be at least {largest / MILLION:g}, what the largest VM takes"
             problems.append(f"{told}, got {room[resource] / MILLION:g}")
     if problems:
         raise InputError(problems)
-    for (region, zone, cluster, vcpus, memory), vm_count in counted.items():
+    for (place, (vcpus, memory)), vm_count in counted.items():
         beside = min(room[0] // vcpus, room[1] // memory if memory else math.inf)
-        place = region, zone, cluster
         vm_counts[place] += vm_count
         shares[place] = shares.get(place, Fraction(0)) + Fraction(vm_count, int(beside))
     in_order = sorted(shares, key=lambda place: tuple((word is not None, word or "") for word in place))
