@@ -40,7 +40,7 @@ from fleetsim.kernels import placement
 from fleetsim.progress import Progress
 from fleetsim.regions import load_relation
 from fleetsim.schema import FLEET, NO_ROW, Stream
-from fleetsim.tables import arrow_field, check_new, folder_above, provenance_of
+from fleetsim.tables import arrow_field, arrow_type, check_new, folder_above, provenance_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -153,7 +153,8 @@ def place(
     policy    aligned: a host carries one update domain number as far as there is room; hosts are shared out among the
               numbers by what they must hold, and a VM is on one of its number at random. VMs in no set are anywhere.
               random: any host with room. first-fit, best-fit: VMs and hosts in order of their ids, each VM on the
-              first host with room, or on the one with the least left (vCPUs, then memory, then the first)
+              first host with room, or on the one with the least left (vCPUs, then memory, then the first; where there
+              is no limit, on the one that holds most)
     seed      draws of aligned and random, addressed by the VM's id
     by        aligned: by the number of its update_domain, or fault_domain
     any_rack  else racks of a cluster get fault domain numbers in turn, where the fleet has the column `fault_domain`
@@ -267,9 +268,9 @@ class _Placing:
 
     def place(self, progress: Progress | None) -> None:
         """Find a host for each VM; those without are raised, all regions' at once."""
+        name = self.inventory.name
         problems = [
-            f"{self.inventory.name}: must have a host that is not spare in each region of the fleet, got none in"
-            f" '{region}' for {count:,} VMs"
+            f"{name}: must have a host that takes VMs in each region, got none in '{region}' ({count:,} VMs)"
             for region, count in sorted(self.spill.vm_counts.items())
             if self.inventory.is_spare[self.hosts_of.get(region, np.empty(0, np.int64))].all()
         ]
@@ -426,25 +427,13 @@ class _Placing:
 
     def write(self, source: FleetSource, made: Path, *, is_file: bool) -> None:
         """Write the rows of *source*, the fleet opened anew, with their hosts."""
-        hosts = self.inventory
-        identity = pa.int64() if hosts.host.type == pa.int64() else pa.string()
-        new = {"host": pa.field("host", identity), **dict.fromkeys(hosts.places)}
-        known = FLEET.names()
-        names = [name for name in known if name in source.schema.names or name in new]
-        names += [name for name in source.schema.names if name not in known]
-        if not hosts.places.get("rack", np.empty(0)).size and "rack" in names:
-            names.remove("rack")
-        fields = []
-        for name in names:
-            kind = (
-                identity
-                if name == "host"
-                else source.schema.field(name).type
-                if name in source.schema.names
-                else pa.dictionary(pa.int32(), pa.string())
-            )
-            kind = pa.string() if kind == pa.large_string() else kind
-            fields.append(arrow_field(FLEET[name], kind) if name in known else pa.field(name, kind))
+        hosts, given = self.inventory, source.schema
+        kinds = {part.name: part.type for part in given if part.name != "rack"}  # which goes with the host
+        kinds |= {name: arrow_type(FLEET[name]) for name in hosts.places} | {"host": hosts.host.type}
+        known = [column for column in FLEET.columns if column.name in kinds]
+        plain = {name: pa.string() if kind == pa.large_string() else kind for name, kind in kinds.items()}
+        fields = [arrow_field(column, plain[column.name]) for column in known]
+        fields += [pa.field(name, plain[name]) for name in given.names if name not in FLEET.names()]
         told = f"hosts: each VM's is made up, {self.policy} by room, on those of {Path(hosts.name).name}"
         invented = list(dict.fromkeys([*source.invented, *hosts.invented, told]))
         metadata = {"fleetsim.table": FLEET.name, INVENTED_KEY.decode(): json.dumps(invented), **provenance_of()}
