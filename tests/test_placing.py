@@ -210,6 +210,17 @@ def test_policies_are_what_slow_ones_are(shapes, rooms, policy, seed):
         assert dict(zip(rows["vm"], rows["host"], strict=True)) == expected
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_who_draws_full_hosts_only_takes_the_next_with_room(seed):
+    vms = pl.DataFrame({"vm": np.arange(14), "region": "eastus", "vcpus": 4.0, "memory_gib": 1.0})
+    host = np.arange(60)
+    hosts = pl.DataFrame({"host": host, "region": "eastus", "vcpus": np.where(host % 15 == 7, 16.0, 1.0)})
+    hosts = hosts.with_columns(memory_gib=64.0, is_spare=False)
+    rows, _ = place(vms, hosts, policy="random", seed=seed)
+
+    assert dict(zip(rows["vm"], rows["host"], strict=True)) == slow(vms, hosts, "random", seed)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_tight_inventory_is_filled_to_the_last_slot(policy):
     vm_count = 100_000 if IS_COMPILED else 10_000
