@@ -331,7 +331,7 @@ def hosts(
 @click.option("--hosts", type=_PATH, required=True, help="The inventory: `fleetsim schema hosts`.")
 @_out
 @click.option("--policy", default="aligned", show_default=True, help="aligned, random, first-fit or best-fit.")
-@click.option("--by", default="update_domain", show_default=True, help="With aligned: or fault_domain.")
+@click.option("--by", default="update_domain", show_default=True, help="Domain to align and count by; or fault_domain.")
 @click.option("--any-rack", is_flag=True, help="Do not keep fault domains on racks of their own.")
 @click.option("--slots", is_flag=True, help="Each VM takes one vCPU and no memory.")
 @click.option("--replace", is_flag=True, help="Drop the hosts and racks that FLEET has.")

@@ -319,11 +319,12 @@ def test_fault_domains_of_a_set_are_on_racks_of_their_own(policy):
 
 
 def test_hosts_are_aligned_by_fault_domain_where_asked():
-    rows, _ = place(uniform(300, fault_domain=np.arange(300) % 3), equal_hosts(15), by="fault_domain")
+    rows, made = place(uniform(300, fault_domain=np.arange(300) % 3), equal_hosts(15), by="fault_domain")
 
     of_hosts = rows.group_by("host").agg(pl.col("fault_domain").n_unique(), pl.col("update_domain").n_unique())
     assert of_hosts["fault_domain"].max() == 1
     assert of_hosts["update_domain"].min() > 1
+    assert (made.one_number_count, made.numbers_mixed_count, made.sets_mixed_count) == (15, 0, 0)
 
 
 def test_racks_are_of_a_cluster():
@@ -445,6 +446,18 @@ def test_a_placed_fleet_is_usable_and_says_that_hosts_are_made_up(tmp_path):
     assert fleet.describe(tmp_path / "placed.parquet").to_dict()["asked"]
 
 
+def test_a_fleet_is_the_same_in_any_form(tmp_path):
+    vms, hosts = uniform(60), equal_hosts(4)
+    rows, _ = place(vms, hosts)
+    vms.write_csv(tmp_path / "f.csv")
+    fleet.prepare(tmp_path / "f.csv", tmp_path / "prepared")
+    forms = [tmp_path / "f.csv", tmp_path / "prepared", vms.to_arrow().to_reader(max_chunksize=7)]
+
+    for form in forms:
+        again, _ = place(form, hosts)
+        assert again.select("vm", "host").sort("vm").equals(rows.select("vm", "host"))
+
+
 def test_a_placed_fleet_is_placed_anew_where_asked(tmp_path):
     rows, _ = place(uniform(40), equal_hosts(2, rack=["r1", "r2"]))
     again, _ = place(rows, equal_hosts(4, vcpus=10), replace=True)
@@ -474,6 +487,12 @@ def test_an_inventory_may_be_csv_with_names_that_are_numbers(tmp_path):
 
     assert rows["host"].unique().to_list() == [8]
     assert (made.host_count, made.spare_count) == (1, 1)
+
+
+def test_columns_of_hosts_that_may_be_ours_are_warned_of():
+    _, made = place(uniform(20), equal_hosts(1, rack_name="r"))
+
+    assert "column 'rack_name' is not one of fleetsim's" in made.warnings[0]
 
 
 # --- inventories that are made ------------------------------------------------------------------------------

@@ -61,13 +61,14 @@ _NEEDED = (
 class Placed:
     """A fleet with hosts on disk, and how well they are used.
 
+    by                      of which domain claims and numbers are: update_domain or fault_domain
     host_count              hosts that may take VMs: not the spare ones
     used_count              those with a VM
     fill                    by resource: mean, p10 and p90 over hosts of the share that is used
     stranded                by resource: what is free on hosts with less of the other one than any VM needs, as a share
                             of all there is
-    claims_mean, claims_max distinct (set, update domain) on a used host
-    one_number_count        used hosts whose VMs in sets are all of one update domain number
+    claims_mean, claims_max distinct (set, domain) on a used host
+    one_number_count        used hosts whose VMs in sets are all of one domain number
     numbers_mixed_count     those with several
     sets_mixed_count        hosts with two domains of one set: such a host claims the set alone, and
     no_guarantee_count      sets on them, which are therefore no_guarantee, reason shared_host
@@ -76,6 +77,7 @@ class Placed:
 
     path: Path
     policy: str
+    by: str
     vm_count: int
     host_count: int
     spare_count: int
@@ -100,7 +102,7 @@ class Placed:
     def render(self, console: "Console") -> None:
         """Print the facts to *console*."""
         names = {"vcpus": "vCPUs", "memory_gib": "memory"}
-        racks = self.rack_shared_count
+        racks, domain = self.rack_shared_count, self.by.replace("_", " ")
         facts = [
             ("VMs", f"{self.vm_count:,}, placed {self.policy}"),
             ("hosts", f"{self.used_count:,} used of {self.host_count:,}, and {self.spare_count:,} spare"),
@@ -112,10 +114,10 @@ class Placed:
                 ("stranded", f"{names[name]}: {ratio:.3f} of all is free where the other is full")
                 for name, ratio in self.stranded.items()
             ),
-            ("claims", f"{self.claims_mean:.2f} (set, update domain) a used host, {self.claims_max:,} at most"),
+            ("claims", f"{self.claims_mean:.2f} (set, {domain}) a used host, {self.claims_max:,} at most"),
             (
                 "numbers",
-                f"{self.one_number_count:,} hosts carry one update domain number, {self.numbers_mixed_count:,} several",
+                f"{self.one_number_count:,} hosts carry one {domain} number, {self.numbers_mixed_count:,} several",
             ),
             (
                 "shared",
@@ -156,7 +158,7 @@ def place(
               first host with room, or on the one with the least left (vCPUs, then memory, then the first; where there
               is no limit, on the one that holds most)
     seed      draws of aligned and random, addressed by the VM's id
-    by        aligned: by the number of its update_domain, or fault_domain
+    by        which domain aligned hosts carry one number of, and claims are counted by: update_domain or fault_domain
     any_rack  else racks of a cluster get fault domain numbers in turn, where the fleet has the column `fault_domain`
               and the hosts have racks, and VMs in sets go on racks of their number as far as there is room
     slots     each VM takes one vCPU and no memory: where hosts count VMs
@@ -483,7 +485,9 @@ class _Placing:
             other = 1 - resource
             is_stranded = own & is_limited[:, other] & (free[:, other] < self.least[other])
             if is_limited[:, other].any():
-                stranded[name] = float(free[is_stranded, resource].sum() / total[own, resource].sum())
+                stranded[name] = float(
+                    free[is_stranded, resource].sum(dtype=float) / total[own, resource].sum(dtype=float)
+                )
         tally = self.tally
         notes = []
         _, by_size, by_slot = self.origin_counts.tolist()
@@ -499,6 +503,7 @@ class _Placing:
         return Placed(
             path=out,
             policy=self.policy,
+            by=self.by,
             vm_count=self.spill.vm_count,
             host_count=int(may.sum()),
             spare_count=int((~may).sum()),
@@ -515,7 +520,7 @@ class _Placing:
             if "rack" in hosts.places and "fault_domain" in self.source.schema.names
             else None,
             notes=tuple(notes),
-            warnings=tuple(self.source.warnings),
+            warnings=(*self.source.warnings, *hosts.warnings),
         )
 
 
@@ -558,7 +563,8 @@ class _Vms:
     key           int64[V] what its draws are addressed by
     id_rank       int64[V] its place in the order of `vm`
     set_row       int64[V] its set, counted from 0; -1 for a single
-    update_domain, fault_domain, number  int64[V] -1 for a single; *number* is what hosts are aligned by
+    fault_domain  int64[V] -1 for a single
+    number        int64[V] likewise: the domain that hosts are aligned by, and that claims are of
     need, origin  as `needs_of` tells
     """
 
@@ -567,7 +573,6 @@ class _Vms:
     key: Ints
     id_rank: Ints
     set_row: Ints
-    update_domain: Ints
     fault_domain: Ints
     number: Ints
     need: Ints
@@ -605,7 +610,8 @@ class _Vms:
             row=table[_ROW].to_numpy(),
             key=keys_of(vm),
             id_rank=id_rank,
-            **found,
+            set_row=found["set_row"],
+            fault_domain=found["fault_domain"],
             number=found[by],
             need=need,
             origin=origin,
@@ -696,7 +702,7 @@ class _Tally:
         """Count a region; *rack* is that of each host."""
         self.used_count += int((np.bincount(host_of) > 0).sum())
         is_in_set = vms.set_row >= 0
-        set_row, domain, host = vms.set_row[is_in_set], vms.update_domain[is_in_set], host_of[is_in_set]
+        set_row, domain, host = vms.set_row[is_in_set], vms.number[is_in_set], host_of[is_in_set]
         if not len(host):
             return
         claim_host, claim_set, claim_domain = _distinct(host, set_row, domain)
