@@ -210,6 +210,14 @@ def test_policies_are_what_slow_ones_are(shapes, rooms, policy, seed):
         assert dict(zip(rows["vm"], rows["host"], strict=True)) == expected
 
 
+@pytest.mark.parametrize("policy", ["aligned", "random"])
+def test_larger_vms_go_first_for_they_find_room_the_least(policy):
+    vms = pl.DataFrame({"vm": np.arange(9), "region": "eastus", "vcpus": [1.0] * 4 + [4.0] + [1.0] * 4})
+    for seed in range(5):
+        rows, _ = place(vms, equal_hosts(3, vcpus=4), policy=policy, seed=seed)
+        assert rows.group_by("host").agg(pl.col("vcpus").sum())["vcpus"].to_list() == [4.0] * 3
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_who_draws_full_hosts_only_takes_the_next_with_room(seed):
     vms = pl.DataFrame({"vm": np.arange(14), "region": "eastus", "vcpus": 4.0, "memory_gib": 1.0})
