@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Scope, Vms, cut, frozen, hittable, judge
 from fleetsim.course import Course
 from fleetsim.gating import Lives, Passed, Units, cap_bound_ms, pass_gate
-from fleetsim.hosting import longest_set_ms, sets_that_share, units_of_hosts
+from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsim.fleet.azure_trace import Imported, import_trace
+from fleetsim.fleet.placing import POLICIES, place
 from fleetsim.progress import Progress
 from fleetsim.reporting import Report, report
 from fleetsim.runfolder import check_absent
@@ -67,4 +68,6 @@ def warmup() -> Path | None:
     with tempfile.TemporaryDirectory(prefix="fleetsim-warmup-") as folder:
         run(fleet, _WARMUP, Path(folder) / "plain")
         run(whole, _WARMUP_OF_ALL, Path(folder) / "all")
+        for policy in POLICIES:
+            place(fleet, pa.table({"host": [1], "region": ["westeurope"]}), Path(folder) / policy, policy=policy)
     return cache_dir()

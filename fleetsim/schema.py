@@ -139,6 +139,7 @@ class Stream(IntEnum):
     CREATED_DAY = 22
     CREATED_TIME = 23
     LIFETIME = 24
+    PLACEMENT = 25
     LIFE = 32
 
 
@@ -277,6 +278,21 @@ FLEET = Table(
     ),
 )
 
+HOSTS = Table(
+    "hosts",
+    "One row a host, for `fleet place`. `host` and `region` are needed; columns fleetsim does not know are ignored.",
+    (
+        Column("host", "identity", "the server, unique"),
+        Column("region", "text", "the region it is in"),
+        Column("zone", "text", "its availability zone", is_nullable=True, is_required=False),
+        Column("cluster", "text", "hosts managed together", is_nullable=True, is_required=False),
+        Column("rack", "text", "hosts of a cluster that share a switch", is_nullable=True, is_required=False),
+        Column("vcpus", "f64", "virtual processors it has room for; null: any", is_nullable=True, is_required=False),
+        Column("memory_gib", "f64", "memory for VMs in GiB; null: any", is_nullable=True, is_required=False),
+        Column("is_spare", "bool", "kept free: takes no VM", is_nullable=True, is_required=False),
+    ),
+)
+
 PREPARED = Table(
     "prepared",
     "Columns a prepared fleet has besides those of the fleet it was made from.",
@@ -290,7 +306,7 @@ PREPARED = Table(
 )
 
 PREPARED_HOSTS = Table(
-    "hosts",
+    "prepared_hosts",
     "One row a host of a prepared fleet, of regions that have some; `host_row` counts them, as in steps and events.",
     (
         Column("host_row", "u32", "from 0, by pair group, region and host"),
@@ -469,6 +485,7 @@ TABLES = {
     table.name: table
     for table in (
         FLEET,
+        HOSTS,
         PREPARED,
         PREPARED_HOSTS,
         UNITS,

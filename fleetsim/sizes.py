@@ -21,6 +21,7 @@ _NAME = re.compile(
     r"(?:_(?P<accelerator>[a-z]+[0-9]+[a-z]*))??(?:_(?P<version>v[0-9]+))?(?:_promo)?",
     re.IGNORECASE,
 )
+_SHAPE = re.compile(r"(?P<vcpus>[0-9]+)x(?P<memory_gib>[0-9]+(?:\.[0-9]+)?)", re.ASCII)
 
 _EXCEPTED_SERIES = ("G", "M", "N", "H")
 """First letters of the series whose hosts are not updated under running VMs."""
@@ -92,6 +93,14 @@ def family_of(size: str) -> str | None:
         return listed.family
     named = _named_family(size)
     return named and _series(catalogue()).get(named.lower(), named)
+
+
+def shape_of(size: str) -> tuple[float, float] | None:
+    """(vCPUs, GiB) of *size*: as listed, or as a name like `4x7` of a generated fleet says; None for any other."""
+    if (listed := _by_name().get(size.lower())) is not None:
+        return listed.vcpus, listed.memory_gib
+    match = _SHAPE.fullmatch(size)
+    return (float(match["vcpus"]), float(match["memory_gib"])) if match else None
 
 
 def preserves_memory(size: str) -> bool:

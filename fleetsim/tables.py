@@ -125,7 +125,7 @@ def parquet_bytes(table: pa.Table, profile: str = "fast") -> pa.Buffer:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="snappy", version="2.4", row_group_size=1 << 20)
         return sink.getvalue()
-    is_split = {field.name: _splits(field.type) for field in table.schema}
+    is_split = {field.name: splits(field.type) for field in table.schema}
     split = [name for name, splits in is_split.items() if splits]
     whole = [name for name, splits in is_split.items() if not splits]
     sink = pa.BufferOutputStream()
@@ -141,7 +141,8 @@ def parquet_bytes(table: pa.Table, profile: str = "fast") -> pa.Buffer:
     return sink.getvalue()
 
 
-def _splits(data_type: pa.DataType) -> bool:
+def splits(data_type: pa.DataType) -> bool:
+    """Whether a column of *data_type* is written as BYTE_STREAM_SPLIT."""
     return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_timestamp(data_type))
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NETS = ("tests/test_kernels.py", "tests/test_engine.py")
+PLACING_NETS = ("tests/test_placing.py",)
+"""Nets for what no run uses."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Mutant:
 
 WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py", "kernels/outage.py"
 GATE, BITS = "kernels/gate.py", "kernels/bits.py"
+PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
@@ -338,6 +341,39 @@ MUTANTS = (
     ),
     Mutant("a horizon that caps fit", ENGINE, "return NEVER_MS // 2", "return 0"),
     Mutant("a level is not told", BITS, "if before:\n            return", "if True:\n            return"),
+    # Placing.
+    Mutant("a host takes one vCPU more", PLACEMENT, "most[node, 0] >= vcpus and", "most[node, 0] >= vcpus - 1e6 and"),
+    Mutant("memory is not looked at", PLACEMENT, "most[drawn, 1] >= need[vm, 1]", "True"),
+    Mutant(
+        "the first with room for the next",
+        PLACEMENT,
+        "_next_with_room(most, leaf_count, drawn, ",
+        "_next_with_room(most, leaf_count, np.int64(1), ",
+    ),
+    Mutant("every VM draws like the first", PLACEMENT, "np.uint64(vm_key[vm])", "np.uint64(vm_key[vms[0]])"),
+    Mutant("one try", PLACEMENT, "range(1, TRIES + 1)", "range(1, 2)"),
+    Mutant("the emptiest that fits", PLACEMENT, "_settle(by_room, room, full_count, low, host, is_full)", "pass"),
+    Mutant("ties by the later host", PLACEMENT, "memory == 0 and other < host", "memory == 0 and other > host"),
+    Mutant(
+        "what one host lacks goes to the first", PLACEMENT, "given[chosen] += supply[host]", "given[0] += supply[host]"
+    ),
+    Mutant("spare hosts to the largest", PLACEMENT, "given[class_] * demand[chosen] <", "given[class_] <"),
+    Mutant(
+        "singles have numbers", PLACING, "singles = np.full(single_count, -1)", "singles = np.full(single_count, 0)"
+    ),
+    Mutant(
+        "racks are of no cluster",
+        PLACING,
+        "np.stack([*(self.inventory.place(name)[hosts] for name in PLACES), rack])",
+        "np.stack([rack])",
+    ),
+    Mutant("any cluster", PLACING, "(of_host == of_vm) | (of_host == -1)", "(of_host == of_host) | (of_host == -1)"),
+    Mutant(
+        "smaller VMs first",
+        PLACING,
+        "np.lexsort((draws, -need[:, 1], -need[:, 0]))",
+        "np.lexsort((draws, need[:, 1], need[:, 0]))",
+    ),
     Mutant("a level is not cleared", BITS, "if words[place]:\n            return", "if True:\n            return"),
 )
 
@@ -346,17 +382,25 @@ def survives(mutant: Mutant) -> bool:
     """Whether all nets pass under *mutant*."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for name in ("fleetsim", "tests", "datasets"):
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
+        for name in ("fleetsim", "tests"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "datasets").symlink_to(ROOT / "datasets")
         shutil.copy(ROOT / "pyproject.toml", root)
         plant(mutant, root)
         # Uncompiled integers of numpy warn where they wrap around; compiled ones just do.
         options = ("-x", "-q", "-W", "ignore::RuntimeWarning", "-p", "no:cacheprovider", "--hypothesis-profile=mutants")
         environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(root)}
-        command = (sys.executable, "-m", "pytest", *options, *NETS)
+        command = (sys.executable, "-m", "pytest", *options, *nets_of(mutant))
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.returncode == 0
+
+
+def nets_of(mutant: Mutant) -> tuple[str, ...]:
+    """The nets that *mutant* must be caught in."""
+    if mutant.file in (PLACEMENT, PLACING):
+        return PLACING_NETS
+    return NETS
 
 
 def plant(mutant: Mutant, root: Path) -> None:
@@ -374,16 +418,19 @@ def main() -> int:
     chosen.add_argument("--third", type=int, choices=range(3))
     chosen.add_argument("--bug", metavar="WORDS", help="those with these words in their name")
     arguments = parser.parse_args()
-    sound = Mutant("none at all", "engine.py", "ITERATION = 1\n", "ITERATION = 1\n")
+    sound = [
+        Mutant("none at all", "engine.py", "ITERATION = 1\n", "ITERATION = 1\n"),
+        Mutant("none at all in placing", PLACEMENT, "TRIES = 8\n", "TRIES = 8\n"),
+    ]
     mutants = MUTANTS[arguments.third or 0 :: 1 if arguments.third is None else 3]
     mutants = [mutant for mutant in mutants if (arguments.bug or "") in mutant.bug]
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutant, is_alive in zip((sound, *mutants), pool.map(survives, (sound, *mutants)), strict=True):
-            is_right = is_alive == (mutant is sound)
+        for mutant, is_alive in zip([*sound, *mutants], pool.map(survives, [*sound, *mutants]), strict=True):
+            is_right = is_alive == (mutant in sound)
             failed += not is_right
             print(f"{'passes' if is_alive else 'caught'}  {'' if is_right else 'WRONG  '}{mutant.bug}", flush=True)
-    print(f"{len(mutants) + 1 - failed} passed, {failed} failed")
+    print(f"{len(mutants) + len(sound) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -272,7 +272,8 @@ def test_catalogue_of_kinds():
 
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
-    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion, cannot_freeze, caps, host_order"
+    " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion,"
+    " cannot_freeze, caps, host_order"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"

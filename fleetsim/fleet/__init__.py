@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from fleetsim.fleet.embedding import embed as embed
     from fleetsim.fleet.generating import Generated as Generated
     from fleetsim.fleet.generating import generate as generate
+    from fleetsim.fleet.hosting import Hosted as Hosted
+    from fleetsim.fleet.hosting import hosts as hosts
     from fleetsim.fleet.huawei import import_topology as import_topology
+    from fleetsim.fleet.placing import Placed as Placed
+    from fleetsim.fleet.placing import place as place
     from fleetsim.fleet.prepared import PreparedFleet as PreparedFleet
     from fleetsim.fleet.prepared import open_prepared as open_prepared
     from fleetsim.fleet.preparing import Check as Check
@@ -26,16 +30,20 @@ _HOMES = {
     "Embedded": "embedding",
     "Description": "describing",
     "Generated": "generating",
+    "Hosted": "hosting",
     "Imported": "azure_trace",
+    "Placed": "placing",
     "PreparedFleet": "prepared",
     "check": "preparing",
     "embed": "embedding",
     "describe": "describing",
     "generate": "generating",
+    "hosts": "hosting",
     "import_inventory": "azure_inventory",
     "import_topology": "huawei",
     "import_trace": "azure_trace",
     "open_prepared": "prepared",
+    "place": "placing",
     "prepare": "preparing",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605

@@ -37,6 +37,7 @@ from fleetsim.tables import (
     folder_above,
     instant_ms,
     provenance_of,
+    splits,
     write_parquet,
 )
 
@@ -148,7 +149,7 @@ def generate(
     schema = pa.schema(fleet.fields, metadata={"fleetsim.table": FLEET.name, **told, **provenance_of(seed=seed)})
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=folder_above(out)) as scratch:
         made = Path(scratch) / "fleet"
-        with _writer(made, schema, is_file=out.suffix == ".parquet") as write, ThreadPoolExecutor(1) as thread:
+        with part_writer(made, schema, is_file=out.suffix == ".parquet") as write, ThreadPoolExecutor(1) as thread:
             made_count, writing = 0, deque[Future[None]]()
             for region, part in fleet.parts(schema):
                 # One part is written while the next is made; no third is waiting.
@@ -268,7 +269,7 @@ def _check_arguments(
 
 
 @contextmanager
-def _writer(made: Path, schema: pa.Schema, *, is_file: bool) -> Iterator[Callable[[str, pa.Table], None]]:
+def part_writer(made: Path, schema: pa.Schema, *, is_file: bool) -> Iterator[Callable[[str, pa.Table], None]]:
     """What writes (region, part): into the one Parquet file *made*, a row group a part, or into a folder."""
     if not is_file:
         part_counts: dict[str, int] = {}
@@ -280,8 +281,8 @@ def _writer(made: Path, schema: pa.Schema, *, is_file: bool) -> Iterator[Callabl
 
         yield write
         return
-    words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-    numbers = [name for name in schema.names if name not in words]
+    numbers = [field.name for field in schema if splits(field.type)]
+    words = [name for name in schema.names if name not in numbers]
     with made.open("wb") as file:
         # Encoded as `tables.write_parquet` does, but never whole in memory.
         with pq.ParquetWriter(

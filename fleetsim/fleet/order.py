@@ -241,13 +241,13 @@ def characters_of(array: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uin
 def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints, Ints]:
     """Rows sorted by (set, vm), singles by vm after them, and where sets start in them [S+1]."""
     if sets.null_count == 0:
-        rows, in_set_count = _sorted_rows([sets, vm]), len(vm)
+        rows, in_set_count = sorted_rows([sets, vm]), len(vm)
     else:
         is_in_set = sets.is_valid().to_numpy(zero_copy_only=False)
         in_set, single = np.flatnonzero(is_in_set), np.flatnonzero(~is_in_set)
         in_set_count = len(in_set)
-        in_set = in_set[_sorted_rows([sets.take(pa.array(in_set)), vm.take(pa.array(in_set))])]
-        rows = np.concatenate([in_set, single[_sorted_rows([vm.take(pa.array(single))])]])
+        in_set = in_set[sorted_rows([sets.take(pa.array(in_set)), vm.take(pa.array(in_set))])]
+        rows = np.concatenate([in_set, single[sorted_rows([vm.take(pa.array(single))])]])
     ordered = sets.take(pa.array(rows[:in_set_count]))
     is_first = np.ones(in_set_count, np.bool_)
     if in_set_count:
@@ -255,7 +255,7 @@ def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints, Ints]:
     return rows, np.append(np.flatnonzero(is_first), in_set_count)
 
 
-def _sorted_rows(keys: list[pa.Array]) -> Ints:
+def sorted_rows(keys: list[pa.Array]) -> Ints:
     """Positions that sort by *keys*, the first the most significant; the last is unique in a sound fleet."""
     *upper, last = keys
     codes = [_ordered_codes(key) for key in upper]

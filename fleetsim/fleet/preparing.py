@@ -182,7 +182,7 @@ class _Preparation:
         self.host_count = 0
         for what in ("spill", *_SHARED):
             (scratch / what).mkdir()
-        self.spill = _Spill(scratch / "spill", source.schema)
+        self.spill = Spill(scratch / "spill", source.schema)
         self.set_type = pa.int64()
 
     def arrange(self, progress: Progress | None) -> "_Preparation":
@@ -431,7 +431,7 @@ class _Preparation:
         return dict(sorted(counts.items()))
 
 
-class _Spill(AbstractContextManager["_Spill"]):
+class Spill(AbstractContextManager["Spill"]):
     """Rows of a fleet, a file a region: batches come in any order, regions go out one at a time."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from fleetsim.errors import InputError, nearest, nearest_name, nearest_path, renaming
 from fleetsim.fleet.prepared import MANIFEST, open_prepared
 from fleetsim.regions import Relation
-from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column
+from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column, Table
 from fleetsim.tables import arrow_type
 
 BATCH_ROWS = 1 << 20
@@ -101,13 +101,13 @@ class _Piece:
 
 
 class FleetSource:
-    """A fleet about to be read, under a normalised `schema`: columns as in `schema.FLEET`, others by name.
+    """A fleet about to be read, or its hosts, under a normalised `schema`: columns as in *table*, others by name.
 
     `vm` and `set` are int64 or large_string, text is dictionary-encoded, unknown integers and floats are 64
     bits wide. `row_count` is 0 where the source does not say.
     """
 
-    def __init__(self, name: str, pieces: list[_Piece], relation: Relation) -> None:
+    def __init__(self, name: str, pieces: list[_Piece], relation: Relation, table: Table = FLEET) -> None:
         self.name = name
         self.warnings: list[str] = []
         self.invented: list[str] = []
@@ -115,6 +115,7 @@ class FleetSource:
         self.metadata = {key: value for piece in pieces for key, value in (piece.schema.metadata or {}).items()}
         self._pieces = pieces
         self._relation = relation
+        self._table = table
         findings = Findings()
         self.schema = self._settle(findings)
         findings.raise_any()
@@ -136,9 +137,9 @@ class FleetSource:
             for sentence in json.loads((piece.schema.metadata or {}).get(INVENTED_KEY, b"[]")):
                 if sentence not in self.invented:
                     self.invented.append(sentence)
-        unknown = sorted(set(raw) - set(FLEET.names()))
-        absent = [known for known in FLEET.columns if known.name not in raw]
-        for column in FLEET.columns:
+        unknown = sorted(set(raw) - set(self._table.names()))
+        absent = [known for known in self._table.columns if known.name not in raw]
+        for column in self._table.columns:
             lacking = [piece.name for piece in self._pieces if piece.name not in raw.get(column.name, {})]
             if column.is_required and lacking:
                 there = ", ".join(f"'{name}'" for name, found in raw.items() if lacking[0] in found) or "none"
@@ -157,7 +158,7 @@ class FleetSource:
             if hint := _mistaken(name, absent):
                 self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
         fields = []
-        for name in [known for known in FLEET.names() if known in raw] + unknown:
+        for name in [known for known in self._table.names() if known in raw] + unknown:
             data_type = self._settled_type(name, raw[name], findings)
             if data_type is not None:
                 fields.append(pa.field(name, data_type))
@@ -166,7 +167,7 @@ class FleetSource:
 
     def _settled_type(self, name: str, found: Mapping[str, pa.DataType], findings: Findings) -> pa.DataType | None:
         """Normalised type of column *name*, found as (type by piece); None for one that cannot be kept."""
-        known = next((column for column in FLEET.columns if column.name == name), None)
+        known = next((column for column in self._table.columns if column.name == name), None)
         if known is not None and known.dtype == "instant":
             self._settle_instants(name, found, findings)
         if known is not None and known.dtype != "identity":
@@ -257,7 +258,8 @@ class FleetSource:
             judge.must_not_be_negative("pause_max_ms", batch.column("pause_max_ms"))
         if {"created", "deleted"} <= set(self.schema.names):
             judge.must_live(batch.column("created"), batch.column("deleted"))
-        keep &= judge.present("vm", batch.column("vm"))
+        identity = self._table.columns[0].name
+        keep &= judge.present(identity, batch.column(identity))
         return batch if keep.all() else batch.filter(pa.array(keep))
 
 
@@ -412,21 +414,23 @@ class _Judge:
             )
 
 
-def open_fleet(fleet: object, relation: Relation) -> FleetSource:
-    """*fleet* ready to be read: a path, or an object that speaks Arrow."""
+def open_fleet(fleet: object, relation: Relation, table: Table = FLEET) -> FleetSource:
+    """*fleet*, rows of *table*, ready to be read: a path, or an object that speaks Arrow."""
     if isinstance(fleet, str | Path):
         path = Path(fleet)
-        return FleetSource(str(path), list(_pieces_of_path(path)), relation)
+        return FleetSource(str(path), list(_pieces_of_path(path)), relation, table)
     kind = type(fleet)
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     if hasattr(fleet, "__arrow_c_stream__"):
         reader = pa.RecordBatchReader.from_stream(fleet)
-        return FleetSource(name, [_Piece(name, reader.schema, lambda: iter(reader), is_file=False)], relation)
+        return FleetSource(name, [_Piece(name, reader.schema, lambda: iter(reader), is_file=False)], relation, table)
     if hasattr(fleet, "__arrow_c_array__"):
         batch = pa.record_batch(fleet)
-        return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]), is_file=False)], relation)
+        return FleetSource(name, [_Piece(name, batch.schema, lambda: iter([batch]), is_file=False)], relation, table)
     hint = "; collect() it first" if hasattr(fleet, "collect") else ""
-    raise InputError(f"fleet: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}")
+    raise InputError(
+        f"{table.name}: must be a path or an Arrow table (pyarrow, polars, pandas, duckdb), got {name}{hint}"
+    )
 
 
 def _pieces_of_path(path: Path) -> Iterator[_Piece]:
