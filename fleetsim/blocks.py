@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from fleetsim.errors import InputError
 from fleetsim.fleet.order import keys_of
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
+from fleetsim.kernels import hosts
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
 from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, resolve
@@ -541,11 +542,12 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
     """
     assert vms.host is not None
     host, keys = vms.host
-    order = np.lexsort((np.arange(len(rows)), host[rows]))
     if vms.fault_domain is not None:
         walked = np.concatenate([domain, np.zeros(len(is_hit) - len(domain), np.uint8)])
-        order = np.lexsort((walked[rows], vms.sets_of(rows), host[rows]))
-    rows = rows[order]
+        rows = rows[np.lexsort((walked[rows], vms.sets_of(rows)))]
+    by_host = np.empty(len(rows), np.int64)
+    hosts.sort_by_host(host, rows, np.zeros(len(keys) + 1, np.int64), by_host)
+    rows = by_host
     starts = np.flatnonzero(np.diff(host[rows], prepend=-1))
     offsets = np.append(starts, len(rows))
     count = len(starts)

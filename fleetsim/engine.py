@@ -260,7 +260,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         fates.outcome[rows[is_cut]] = Outcome.DELETED
         duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
     if vms.fault_domain is not None or vms.cluster is not None or vms.host is not None:
-        by_row = np.argsort(rows, kind="stable")
+        place = np.full(len(fates.outcome), -1)
+        place[rows] = np.arange(len(rows))  # no sort: each row is there once
+        by_row = place[place >= 0]
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
 
@@ -413,7 +415,7 @@ def _gate(
     walked_gap_ms = np.maximum(hit_count - 1, 0) * gap_ms
     totals[walk.LONGEST_MS] = (work_ms + walked_gap_ms).max(initial=0)
     if vms.host is not None:
-        longest_ms = longest_set_ms(units, taken, lives, passed.start_ms, passed.end_ms, gap_ms)
+        longest_ms = longest_set_ms(units, taken, lives, passed, gap_ms)
         totals[walk.LONGEST_MS] = max(int(totals[walk.LONGEST_MS]), longest_ms)
     first_row = np.minimum.reduceat(taken.rows, units.vm_offsets[:-1])
     if hit_count.any():

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from fleetsim.blocks import Bools, Cut, Int64s, Vms
 from fleetsim.course import Course
-from fleetsim.gating import Lives, Units
-from fleetsim.kernels import gate, rng, walk
+from fleetsim.gating import Lives, Passed, Units
+from fleetsim.kernels import gate, hosts, rng, walk
 from fleetsim.scenario import Campaign
 from fleetsim.schema import UPDATE_DOMAIN_COUNT_MAX, HostOrder, Stream
 
@@ -81,11 +81,11 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     """
     assert vms.host is not None
     (host_of, host_key), set_key = vms.host, vms.block.set_key
-    hosts = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising, for units are in order of hosts
-    host_count, set_count = len(hosts), len(set_key)
+    host_of_unit = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising
+    host_count, set_count = len(host_of_unit), len(set_key)
     turns = _Turns.none(host_count, set_count)
     unit_of = np.full(len(host_key), -1)
-    unit_of[hosts] = np.arange(host_count)
+    unit_of[host_of_unit] = np.arange(host_count)
     unit, set_row = unit_of[host_of[: vms.block.single_row]], vms.set_row
     domain = taken.domain.astype(np.int64)
     if host_count < len(host_key):
@@ -95,7 +95,7 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
         return turns
     component, lowest, highest = np.empty(set_count, np.int64), *np.full((2, host_count), -1)
     gate.find_components(unit, set_row, np.full(host_count, gate.NONE), component)
-    gate.find_domains(unit, domain, lowest, highest)
+    hosts.find_domains(unit, domain, lowest, highest)
     is_aligned = np.ones(set_count, np.bool_)  # by the first set of a component
     is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
 
@@ -123,41 +123,25 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     return _Turns(turns.position, is_ordered, places)
 
 
-def longest_set_ms(
-    units: Units, taken: Cut, lives: Lives, unit_start_ms: Int64s, unit_end_ms: Int64s, gap_ms: int
-) -> int:
-    """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
-
-    unit_start_ms, unit_end_ms  int64[hosts] each
-    """
-    start_ms = unit_start_ms[units.unit_of_row]
-    hits = np.flatnonzero((units.set_row >= 0) & (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms))
-    if not len(hits):
-        return 0
-    unit, set_row, domain = units.unit_of_row[hits], units.set_row[hits], taken.domain[taken.rows[hits]].astype(int)
-    held_ms = unit_end_ms - unit_start_ms
-    starts = np.flatnonzero((np.diff(unit, prepend=-1) != 0) | (np.diff(set_row, prepend=-1) != 0))
-    lowest, highest = np.minimum.reduceat(domain, starts), np.maximum.reduceat(domain, starts)
-    of_set, of_unit = set_row[starts], unit[starts]
-    stride = UPDATE_DOMAIN_COUNT_MAX + len(held_ms)
-    what = of_set * stride + np.where(lowest == highest, lowest, UPDATE_DOMAIN_COUNT_MAX + of_unit)
-    order = np.argsort(what, kind="stable")
-    turns = np.flatnonzero(np.diff(what[order], prepend=-1))
-    longest_ms = np.maximum.reduceat(held_ms[of_unit[order]], turns)
-    set_of_turn = what[order[turns]] // stride
-    sets = np.flatnonzero(np.diff(set_of_turn, prepend=-1))
-    counts = np.diff(np.append(sets, len(turns)))
-    return int((np.add.reduceat(longest_ms, sets) + (counts - 1) * gap_ms).max())
+def longest_set_ms(units: Units, taken: Cut, lives: Lives, passed: Passed, gap_ms: int) -> int:
+    """The least that any set takes in any order, by the hosts that hit some of it."""
+    in_set = np.flatnonzero(units.set_row >= 0)
+    domain = np.zeros(len(units.set_row), np.int64)
+    domain[in_set] = taken.domain[taken.rows[in_set]]
+    set_count = len(units.domain_counts)
+    when = *lives, passed.start_ms, passed.end_ms, gap_ms
+    return int(
+        hosts.longest_set_ms(
+            units.vm_offsets, units.set_row, domain, *when,
+            np.zeros((set_count, UPDATE_DOMAIN_COUNT_MAX), np.int64), *np.zeros((2, set_count), np.int64),
+        )
+    )  # fmt: skip
 
 
 def sets_that_share(vms: Vms, domain: npt.NDArray[np.uint8], lives: Bools) -> Bools:
     """Sets that have living VMs of two domains on one host: bool[S]; *domain* is of the VMs in sets."""
     assert vms.host is not None
-    rows = np.flatnonzero(lives[: vms.block.single_row])
-    set_row, host, of_row = vms.set_row[rows], vms.host[0][rows], domain[rows]
-    order = np.lexsort((of_row, host, set_row))
-    set_row, host, of_row = set_row[order], host[order], of_row[order]
-    shares = np.zeros(len(vms.block.set_key), np.bool_)
-    is_same = (set_row[1:] == set_row[:-1]) & (host[1:] == host[:-1])
-    shares[set_row[1:][is_same & (of_row[1:] != of_row[:-1])]] = True
-    return shares
+    is_shared = np.zeros(len(vms.block.set_key), np.bool_)
+    last_set, last_domain = np.full((2, len(vms.host[1])), hosts.NONE)
+    hosts.find_shared(vms.set_row, vms.host[0], domain, lives, last_set, last_domain, is_shared)
+    return is_shared

@@ -162,19 +162,6 @@ def find_components(host, set_row, first_set, parent):
 
 
 @kernel
-def find_domains(host, domain, lowest, highest):
-    """The least and the greatest domain on each host: host, domain int64[N], a row a VM in a set.
-
-    Updates  lowest, highest  int64[hosts] = NONE
-    """
-    for row in range(host.shape[0]):
-        of_host = host[row]
-        if lowest[of_host] == NONE or domain[row] < lowest[of_host]:
-            lowest[of_host] = domain[row]
-        highest[of_host] = max(highest[of_host], domain[row])
-
-
-@kernel
 def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of, parent, number, cell):
     """Number the cells, groups of units that can affect one another, by the resources they share.
 

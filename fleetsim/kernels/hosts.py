@@ -1,0 +1,98 @@
+"""Host kernels: which VMs sit together, and what that means for their sets.
+
+Axes: V = VMs, by row; N = some of them; H = hosts; S = sets. Passes over all VMs, so that no sort is needed.
+"""
+
+import numpy as np
+
+from fleetsim.kernels.jit import kernel
+from fleetsim.schema import NEVER_MS
+
+NONE = -1
+
+
+@kernel
+def sort_by_host(host, rows, host_offsets, by_host):
+    """Put *rows* in the order of their hosts; of one host they stay as they are.
+
+    Reads    host    int64[V], rows int64[N]
+    Scratch  host_offsets  int64[H+1] = 0
+    Writes   by_host       int64[N]
+    """
+    for row in rows:
+        host_offsets[host[row] + 1] += 1
+    for of_host in range(host_offsets.shape[0] - 1):
+        host_offsets[of_host + 1] += host_offsets[of_host]
+    for row in rows:
+        by_host[host_offsets[host[row]]] = row
+        host_offsets[host[row]] += 1
+
+
+@kernel
+def find_domains(host, domain, lowest, highest):
+    """The least and the greatest domain on each host: host, domain int64[N], a row a VM in a set.
+
+    Updates  lowest, highest  int64[H] = NONE
+    """
+    for row in range(host.shape[0]):
+        of_host = host[row]
+        if lowest[of_host] == NONE or domain[row] < lowest[of_host]:
+            lowest[of_host] = domain[row]
+        highest[of_host] = max(highest[of_host], domain[row])
+
+
+@kernel
+def find_shared(set_row, host, domain, is_living, last_set, last_domain, is_shared):
+    """Which sets have living VMs of two domains on one host.
+
+    Reads    set_row int64[N] rising, of the first N VMs; host int64[V], domain uint8[N], is_living bool[V]
+    Scratch  last_set int64[H] = NONE, last_domain int64[H]
+    Updates  is_shared  bool[S] = False
+    """
+    for row in range(set_row.shape[0]):
+        if not is_living[row]:
+            continue
+        of_host, set_ = host[row], set_row[row]
+        if last_set[of_host] != set_:
+            last_set[of_host], last_domain[of_host] = set_, domain[row]
+        elif last_domain[of_host] != domain[row]:
+            is_shared[set_] = True
+
+
+@kernel
+def longest_set_ms(
+    unit_offsets, set_row, domain, created_ms, deleted_ms, unit_start_ms, unit_end_ms, gap_ms,
+    domain_ms, set_ms, turn_count,
+):  # fmt: skip
+    """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
+
+    Reads    unit_offsets int64[H+1]  VMs of each host, by set; set_row int64[N] NONE for singles; domain int64[N]
+             created_ms, deleted_ms   int64[N]; unit_start_ms, unit_end_ms int64[H]
+    Scratch  domain_ms  int64[S, domains] = 0, set_ms int64[S] = 0, turn_count int64[S] = 0
+    """
+    for unit in range(unit_start_ms.shape[0]):
+        start_ms = unit_start_ms[unit]
+        if start_ms == NEVER_MS:
+            continue
+        held_ms = unit_end_ms[unit] - start_ms
+        row, stop = unit_offsets[unit], unit_offsets[unit + 1]
+        while row < stop:
+            set_ = set_row[row]
+            first, has_several = np.int64(NONE), False
+            while row < stop and set_row[row] == set_:
+                if set_ != NONE and created_ms[row] <= start_ms < deleted_ms[row]:
+                    has_several |= first not in (NONE, domain[row])
+                    first = domain[row]
+                row += 1
+            if has_several:
+                set_ms[set_] += held_ms
+                turn_count[set_] += 1
+            elif first != NONE:
+                domain_ms[set_, first] = max(domain_ms[set_, first], held_ms)
+    longest_ms = np.int64(0)
+    for set_ in range(set_ms.shape[0]):
+        for number in range(domain_ms.shape[1]):
+            set_ms[set_] += domain_ms[set_, number]
+            turn_count[set_] += np.int64(domain_ms[set_, number] > 0)
+        longest_ms = max(longest_ms, set_ms[set_] + (turn_count[set_] - 1) * gap_ms)
+    return longest_ms
