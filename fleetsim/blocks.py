@@ -438,7 +438,7 @@ def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False, ne
     """How the VMs of a stage end that starts (or is over) at *start_ms*, as far as units do not decide it.
 
     is_overdue    it never starts, for want of room in the calendar
-    never_starts  for that, or because nobody could be hit
+    never_starts  for that, or because there is nobody to hit
     """
     vm_count = len(vms.block.vm_key)
     outcome = np.full(vm_count, Outcome.OVERDUE if is_overdue else Outcome.UPDATED, np.int8)

@@ -226,8 +226,8 @@ def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
 
 def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     """`advance` where not all VMs are hit, or not in the order of their rows."""
-    taken, fates = cut(vms, scope, course.start_ms), judge(vms, scope, course.start_ms)
-    block = taken.block
+    taken = cut(vms, scope, course.start_ms)
+    block, fates = taken.block, judge(vms, scope, course.start_ms, never_starts=not taken.is_hit.any())
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
@@ -385,6 +385,7 @@ def _units_of_sets(taken: Cut, campaign: Campaign, course: Course) -> Units:
         draw=draw,
         vm_offsets=vm_offsets,
         unit_of_row=unit_of_row,
+        first_row=np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
         earliest_ms=walker_start_ms[walker],
         position=turn,
         waits_turn=turn > 0,
@@ -417,20 +418,21 @@ def _gate(
     if vms.host is not None:
         longest_ms = longest_set_ms(units, taken, lives, passed, gap_ms)
         totals[walk.LONGEST_MS] = max(int(totals[walk.LONGEST_MS]), longest_ms)
-    first_row = np.minimum.reduceat(taken.rows, units.vm_offsets[:-1])
     if hit_count.any():
         ended_last = np.flatnonzero(walk_end_ms == walk_end_ms.max())
         first_unit = units.walker_offsets[ended_last]
-        last = int(ended_last[np.argmin(first_row[first_unit])])
-        unit = units.walker_offsets[last]
-        spread_ms = units.earliest_ms[unit] - course.start_ms
+        last = int(ended_last[np.argmin(units.first_row[first_unit])])
+        of_last = range(*units.walker_offsets[last : last + 2].tolist())
+        ended = max(of_last, key=lambda unit: passed.end_ms[unit] if passed.is_hit[unit] else -1)
         totals[walk.END_MS] = walk_end_ms[last]
-        totals[walk.LAST_ROW] = units.vm_offsets[unit]
-        totals[walk.LAST_SPREAD_MS] = spread_ms
-        totals[walk.LAST_WORK_MS] = work_ms[last]
-        totals[walk.LAST_GAP_MS] = walked_gap_ms[last]
-        totals[walk.LAST_CAP_MS] = walk_end_ms[last] - course.start_ms - spread_ms - work_ms[last] - walked_gap_ms[last]
-        totals[walk.LAST_DOMAIN_COUNT] = hit_count[last]
+        totals[walk.LAST_ROW] = units.vm_offsets[of_last[0]]
+        when = passed.start_ms, passed.end_ms, units.earliest_ms
+        count, spread_ms, chain_work_ms, chain_gap_ms, cap_ms = gate.sum_chain(
+            ended, gap_ms, course.start_ms, *when, passed.waited_for, passed.waited_unit
+        )
+        totals[walk.LAST_DOMAIN_COUNT] = count
+        totals[walk.LAST_SPREAD_MS], totals[walk.LAST_WORK_MS] = spread_ms, chain_work_ms
+        totals[walk.LAST_GAP_MS], totals[walk.LAST_CAP_MS] = chain_gap_ms, cap_ms
     unit_count = len(taken.block.domain)  # those after are singles
     return _Walked(
         passed.start_ms[:unit_count],
@@ -438,13 +440,13 @@ def _gate(
         totals,
         cap_bound_ms(units, taken, lives, passed) if campaign.caps else None,
         np.where(passed.is_hit, passed.start_ms, passed.end_ms) if vms.host is not None else None,
-        _steps(vms, taken, units, passed, first_row),
+        _steps(vms, taken, units, passed),
     )
 
 
-def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed, first_row: Int64s) -> "Steps":
+def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed) -> "Steps":
     """The units that hit somebody, in the order of their first rows."""
-    hit = np.flatnonzero(passed.is_hit)
+    hit, first_row = np.flatnonzero(passed.is_hit), units.first_row
     hit = hit[np.argsort(first_row[hit])]
     starts = units.vm_offsets[:-1]
     set_row = domain = None

@@ -25,6 +25,7 @@ class Units:
     draw: npt.NDArray[np.uint64]  # [W]
     vm_offsets: Int64s  # [U+1]
     unit_of_row: Int64s  # [V]
+    first_row: Int64s  # [U] of its VMs in the parts
     earliest_ms: Int64s  # [U]
     position: Int64s  # [U]
     waits_turn: Bools  # [U] it may start when its turn comes: that is not before its earliest start
@@ -157,7 +158,7 @@ def pass_gate(
     undone = gate.run_gate(
         work_ms, gap_ms, set_count,
         order, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
-        units.earliest_ms, units.waits_turn,
+        units.earliest_ms, units.first_row, units.waits_turn,
         *whose, duration_ms, lives.created_ms, lives.deleted_ms,
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,

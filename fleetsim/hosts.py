@@ -49,6 +49,7 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
         draw=draw,
         vm_offsets=vm_offsets,
         unit_of_row=unit_of_row,
+        first_row=np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
         earliest_ms=earliest_ms,
         position=turns.position,
         waits_turn=np.zeros(host_count, np.bool_),

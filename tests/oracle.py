@@ -215,6 +215,24 @@ class StageSpan:
     iteration: int = FREEZE_ITERATION
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One unit of a stage that hit somebody, and what it waited for last: units of which the first in the fleet counts.
+
+    waited_for  "gap" or "claim" if another domain's unit, ending, released a set it claims to it just then; "cap" if,
+                that failing, a unit ended just then under a cap it is under as well
+    """
+
+    campaign: str
+    region: str
+    vms: tuple[Vm, ...]  # those it could hit
+    earliest_ms: int
+    start_ms: int
+    end_ms: int
+    waited_for: str | None
+    waited: tuple["Step", ...]
+
+
 @dataclass(frozen=True)
 class Walk:
     """One walker or single of a stage that hit somebody."""
@@ -242,6 +260,7 @@ class Log:
     outcomes: list[Outcome] = field(default_factory=list)
     stages: list[StageSpan] = field(default_factory=list)
     walks: list[Walk] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     figures: dict[tuple[str, str], dict[str, int | Fraction]] = field(default_factory=dict)
     campaign_figures: dict[tuple[str, str], int] = field(default_factory=dict)
     no_guarantee: set[tuple[str, Identity, str]] = field(default_factory=set)
@@ -372,7 +391,10 @@ class Unit:
     start_ms: int | None = None
     end_ms: int | None = None
     is_done: bool = False
-    held: list[Claims] = field(default_factory=list)
+    held: dict[Claims, object] = field(default_factory=dict)
+    reach: tuple[Vm, ...] = ()
+    waited_for: str | None = None
+    waited: list["Unit"] = field(default_factory=list)
 
     def is_awaited(self, now: int) -> bool:
         """Whether it is this unit that keeps its walker, whatever gap still bars it."""
@@ -683,6 +705,7 @@ class _Simulation:
                 stage.to_come.append(vm)
         stage.units = self.units_of(stage)
         for unit in stage.units:
+            unit.reach = (*unit.vms, *unit.to_come)
             self.tick_at(unit.earliest_ms)
         self.end_if_done(stage, now)
 
@@ -739,6 +762,8 @@ class _Simulation:
         """Freeze its VMs together, each for its own length; the unit is held for `work` or the longest."""
         assert unit.vms, "a unit with nobody to hit is done, and never starts"
         campaign = stage.campaign
+        if now > unit.earliest_ms:
+            self.note_wait(unit, stage, now)
         unit.start_ms = now
         unit.end_ms = now + campaign.work_ms
         for vm in unit.vms:
@@ -752,7 +777,23 @@ class _Simulation:
         for claims, domain in unit.claims().items():
             claims.domain, claims.release_ms = domain, None
             claims.holder_count += 1
-            unit.held.append(claims)
+            unit.held[claims] = domain
+
+    def note_wait(self, unit: Unit, stage: Stage, now: int) -> None:
+        """Whose end let *unit* start: of another domain of a set it claims, or under a cap of its own."""
+        gap_ms = stage.campaign.update_domain_gap_ms
+        wanted = unit.claims()
+        for other in stage.units:
+            common = other.held.keys() & wanted.keys() if other.end_ms == now - gap_ms else ()
+            if any(other.held[each] != wanted[each] or not isinstance(wanted[each], int) for each in common):
+                unit.waited_for = "gap" if gap_ms else "claim"
+                unit.waited.append(other)
+        groups = [{cap.group(vm) for vm in unit.vms} - {None} for cap in stage.campaign.caps]
+        for other in stage.units if unit.waited_for is None else ():
+            met = [{cap.group(vm) for vm in other.vms} for cap in stage.campaign.caps]
+            if other.end_ms == now and any(mine & its for mine, its in zip(groups, met, strict=True)):
+                unit.waited_for = "cap"
+                unit.waited.append(other)
 
     def units_of(self, stage: Stage) -> list[Unit]:
         """The sets, each a walk over its populated domains, and the singles, each after its own wait."""
@@ -897,6 +938,12 @@ class _Simulation:
                     unit_count=len(units),
                 )
             )
+        told: dict[int, Step] = {}
+        for unit in sorted(hit, key=lambda unit: unit.start_ms):
+            waited = tuple(told[id(other)] for other in unit.waited)
+            when = unit.earliest_ms, unit.start_ms, unit.end_ms
+            told[id(unit)] = Step(campaign.name, region, unit.reach, *when, unit.waited_for, waited)
+        self.log.steps += told.values()
         self.tell_figures(stage)
 
     def tell_figures(self, stage: Stage) -> None:

@@ -4,6 +4,7 @@ Every run made here is also put before the verifier.
 """
 
 import datetime as dt
+import itertools
 import json
 import tempfile
 from collections import Counter, defaultdict
@@ -81,6 +82,7 @@ class Findings:
     no_guarantee: set[tuple[str, oracle.Identity, str]]
     summary: dict[tuple[str, str, str], float]
     bins: dict[tuple[str, str, str], dict[int, float]]
+    steps: list[tuple]
 
     def events_of(self, vms: Sequence[Vm]) -> list[Event]:
         kept = {vm.vm for vm in vms}
@@ -148,7 +150,19 @@ def read(run: Run, scene: Scene) -> Findings:
         no_guarantee=set(no_guarantee.select("region", "set", "reason").cast({"region": pl.String}).iter_rows()),
         summary=summary_of(run),
         bins=bins_of(run),
+        steps=steps_of(run, scene),
     )
+
+
+def steps_of(run: Run, scene: Scene) -> list[tuple]:
+    """Rows of `steps` as the oracle would tell them, each with its region; none where the run wrote none."""
+    found = []
+    for path in sorted((run.path / "steps").rglob("*.parquet")):
+        region = path.parent.name.removeprefix("region=")
+        for row in pl.read_parquet(path, hive_partitioning=False).iter_rows(named=True):
+            told = [row[name] for name in ("duration_ms", "waited_for", "waited_row", "waited_ms")]
+            found.append((row["campaign"], region, row["unit_row"], ms_since(scene, row["start_at"]), *told))
+    return found
 
 
 def vm_of(scene: Scene, row: dict[str, object]) -> Vm:
@@ -234,7 +248,8 @@ def assert_equals_the_oracle(scene: Scene, run: Findings) -> None:
         expected |= {(name, "*", figure): value for (name, figure), value in log.campaign_figures.items()}
     assert {of: run.summary.get(of) for of in expected} == expected
     assert_bins(scene, log, run)
-    assert_last_walks(log, run)
+    assert_steps(scene, log, run)
+    assert_last_walks(scene, log, run)
 
 
 def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
@@ -254,9 +269,64 @@ def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
         assert all(min(ms - start_ms for start_ms in counted if start_ms <= ms) * 64 <= ms for ms in durations_ms)
 
 
-def assert_last_walks(log: oracle.Log, run: Findings) -> None:
+def unit_row(step: oracle.Step, row_of: dict[oracle.Identity, int]) -> int:
+    return min(row_of[vm.vm] for vm in step.vms)
+
+
+def assert_steps(scene: Scene, log: oracle.Log, run: Findings) -> None:
+    """Where units can wait for one another `steps` has each of them, and whose end let it start."""
+    row_of = {vm.vm: row for row, vm in enumerate(run.vms)}
+    waiting = may_wait(scene)
+    expected = [
+        (
+            step.campaign,
+            step.region,
+            unit_row(step, row_of),
+            step.start_ms,
+            step.end_ms - step.start_ms,
+            step.waited_for,
+            min((unit_row(other, row_of) for other in step.waited), default=None),
+            step.start_ms - step.earliest_ms,
+        )
+        for step in log.steps
+        if (step.campaign, step.region) in waiting
+    ]
+    assert sorted(run.steps, key=repr) == sorted(expected, key=repr)
+
+
+def may_wait(scene: Scene) -> set[tuple[str, str]]:
+    """Stages (campaign, region) whose units can wait for one another: under caps, or where VMs are on hosts."""
+    on_hosts = {vm.region for vm in scene.vms if vm.host is not None}
+    capped = {request.meant.name for request in scene.requests if request.meant.caps}
+    names, regions = [request.meant.name for request in scene.requests], {vm.region for vm in scene.vms}
+    return {(name, region) for name in names for region in regions if name in capped or region in on_hosts}
+
+
+def chain_of(
+    steps: Sequence[oracle.Step], walk: oracle.Walk, stage: StageSpan, row_of: dict[oracle.Identity, int]
+) -> dict[str, int]:
+    """What the steps that led to the end of *walk*, one letting the next start, spent their time with."""
+    last = max((step for step in steps if set(step.vms) <= set(walk.vms)), key=lambda step: step.end_ms)
+    chain = [last]
+    while chain[-1].waited:
+        chain.append(min(chain[-1].waited, key=lambda step: unit_row(step, row_of)))
+    first = chain[-1]
+    found = {"domain_count": len(chain), "spread_ms": first.earliest_ms - stage.start_ms, "gap_ms": 0, "work_ms": 0}
+    found["cap_ms"] = first.start_ms - first.earliest_ms
+    for step, before in itertools.pairwise(chain):
+        held_ms = before.end_ms - before.start_ms
+        found["cap_ms" if step.waited_for == "cap" else "work_ms"] += held_ms
+        found["gap_ms"] += step.start_ms - before.end_ms
+    found["work_ms"] += last.end_ms - last.start_ms
+    return found
+
+
+def assert_last_walks(scene: Scene, log: oracle.Log, run: Findings) -> None:
     """What `summary` says of the walk that ended last is right; of several, the first in the fleet counts."""
     row_of = {vm.vm: row for row, vm in enumerate(run.vms)}
+    waiting, steps_of = may_wait(scene), defaultdict(list)
+    for step in log.steps:
+        steps_of[step.campaign, step.region].append(step)
     for stage in log.stages:
         of = (stage.campaign, stage.region)
         walks = [walk for walk in log.walks if (walk.campaign, walk.region) == of]
@@ -269,6 +339,9 @@ def assert_last_walks(log: oracle.Log, run: Findings) -> None:
             ((min(row_of[vm.vm] for vm in walk.vms), walk) for walk in walks),
             key=lambda row_walk: (-row_walk[1].end_ms, row_walk[0]),
         )
+        if of in waiting:
+            assert found == {"vm_row": first_row, **chain_of(steps_of[of], walk, stage, row_of)}
+            continue
         assert found == {
             "vm_row": first_row,
             "domain_count": walk.unit_count,
@@ -286,7 +359,8 @@ def asked(name: str, **meant) -> Request:
         if key == "where":
             keys[key] = f"{{ {', '.join(f'{column} = {json.dumps(values)}' for column, values in value.items())} }}"
         elif key == "caps":
-            spelt = [f"{{ per = '{cap.per}', vms_count = {cap.most} }}" for cap in value]
+            of = {True: "hosts", False: "vms"}
+            spelt = [f"{{ per = '{cap.per}', {of[cap.counts_hosts]}_count = {cap.most} }}" for cap in value]
             keys[key] = f"[{', '.join(spelt)}]"
         else:
             keys[key.removesuffix("_ms")] = f'"{value}ms"' if key.endswith("_ms") else json.dumps(value)
@@ -310,14 +384,48 @@ def of_family(name: str, family: str, sizes: tuple[str, ...], **meant) -> Reques
 def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scene:
     """A scene of *vms* with the columns that they need."""
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
-    columns += [name for name in ("application", "size", "cluster") if any(getattr(vm, name) is not None for vm in vms)]
+    columns += [
+        name for name in ("application", "size", "cluster", "host") if any(getattr(vm, name) is not None for vm in vms)
+    ]
     return Scene(vms, requests, seed=0, start=STARTS[0], columns=tuple(columns), **more)
 
 
 AMERICAN = ("eastus", "westus", "westus3")
 """The first is paired with the two others, who are strangers to each other."""
 
+HOSTS = (Vm(1, "italynorth", "s", 0, host="a"), Vm(2, "italynorth", "s", 1, host="b"), Vm(3, "italynorth", host="b"))
+
 CASES = {
+    # Whom the second could hit is gone when its region is free: it is over at once, and who comes later is updated, be
+    # it on a host that is left alone.
+    "nobody left on hosts, and one to come": scene_of(
+        (
+            Vm(1, "italynorth", host="a", size="Standard_D2s_v3", deleted_ms=5),
+            Vm(2, "italynorth", host="b", size="Standard_M64s"),
+            Vm(3, "italynorth", host="b", size="Standard_D2s_v3", created_ms=40_000),
+            Vm(4, "italynorth", host="c", size="Standard_D2s_v3"),
+        ),
+        (
+            unfrozen("a", "Standard_M64s", where={"vm": (4,)}),
+            unfrozen("b", "Standard_M64s", where={"vm": (1, 2)}),
+        ),
+    ),
+    # The third comes while its host waits for the gap, and claims for it a set that nobody of the host was in.
+    "who comes while its host waits is hit with it": scene_of(
+        (*HOSTS, Vm(4, "italynorth", "t", 0, host="a", created_ms=40_000), Vm(5, "italynorth", "t", 1, host="b")),
+        (asked("a", update_domain_gap_ms=20_000),),
+    ),
+    "who comes when its host is done is not": scene_of(
+        (*HOSTS, Vm(4, "italynorth", "s", 0, host="a", created_ms=100_000), Vm(5, "italynorth", host="c")),
+        (asked("a", update_domain_gap_ms=20_000),),
+    ),
+    "a host with two domains of a set is alone on it": scene_of(
+        (*HOSTS, Vm(4, "italynorth", "s", 2, host="b"), Vm(5, "italynorth", "s", 1, host="c")), (asked("a"),)
+    ),
+    "a host that hits more than a cap of VMs, and one that counts as one": scene_of(
+        (*HOSTS, Vm(4, "italynorth", host="c"), Vm(5, "italynorth", host="c")),
+        (asked("a", caps=(Cap("region", 1),)), asked("b", caps=(Cap("region", 1, counts_hosts=True),))),
+    ),
     # The set is two units long: too long for the horizon. Its wave is over at once, and the next one's stage, of the
     # first campaign, goes before that of the second.
     "no room, and the next wave at the same instant": scene_of(

@@ -232,6 +232,29 @@ def sum_walks(walker_offsets, unit_start_ms, unit_end_ms, hit_count, held_ms, wa
 
 
 @kernel
+def sum_chain(last, gap_ms, stage_start_ms, unit_start_ms, unit_end_ms, earliest_ms, waited_for, waited_unit):
+    """What the units that led, one letting the next start, to the end of unit *last* spent their time with.
+
+    Returns how many they are, and in ms the first one's wait within `spread`, work, gaps and waits for caps: these sum
+    up to the time from the stage's start.
+    """
+    count, gaps_ms, caps_ms = np.int64(1), np.int64(0), np.int64(0)
+    unit = last
+    while waited_unit[unit] != NONE:
+        before = waited_unit[unit]
+        if waited_for[unit] == _CAP:
+            caps_ms += unit_start_ms[unit] - unit_start_ms[before]
+        else:
+            gaps_ms += gap_ms
+        unit = before
+        count += 1
+    spread_ms = earliest_ms[unit] - stage_start_ms
+    caps_ms += unit_start_ms[unit] - earliest_ms[unit]  # for units that never started, as all their VMs had gone
+    work_ms = unit_end_ms[last] - stage_start_ms - spread_ms - gaps_ms - caps_ms
+    return count, spread_ms, work_ms, gaps_ms, caps_ms
+
+
+@kernel
 def _first_of_set(claim, claim_start, claim_place, resource_of):
     """The first claim that the unit of *claim* has of the same set."""
     while claim > claim_start and resource_of[claim_place[claim - 1]] == resource_of[claim_place[claim]]:
@@ -371,7 +394,7 @@ def _is_open(place, set_, place_offsets, front, claimed):
 
 @kernel
 def _released_by(
-    unit, end_ms, claim_offsets, claim_place, claim_left, resource_of, last_end_ms, last_unit, last_place,
+    unit, end_ms, first_row, claim_offsets, claim_place, claim_left, resource_of, last_end_ms, last_unit, last_place,
 ):  # fmt: skip
     """The first unit that ended at *end_ms*, as the last one of another domain of a set that *unit* claims."""
     found, before = np.int64(NONE), np.int64(NONE)
@@ -382,7 +405,9 @@ def _released_by(
         # Of a set of which it hits several domains it claims all: whoever had any of it kept it waiting.
         is_other = last_place[set_] != claim_place[claim] or set_ == before
         before = set_
-        if last_end_ms[set_] == end_ms and is_other and (found == NONE or last_unit[set_] < found):
+        if not is_other or last_end_ms[set_] != end_ms:
+            continue
+        if found == NONE or first_row[last_unit[set_]] < first_row[found]:
             found = last_unit[set_]
     return found
 
@@ -390,7 +415,7 @@ def _released_by(
 @kernel
 def run_gate(
     work_ms, gap_ms, set_count,
-    order, cell_units, opening, cell_openings, earliest_ms, waits_turn,
+    order, cell_units, opening, cell_openings, earliest_ms, first_row, waits_turn,
     vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms,
     deletions, cell_deletions, creations, cell_creations, unit_of_row,
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
@@ -407,7 +432,7 @@ def run_gate(
              cell_units     int64[]     how many units each cell has
              opening        int64[]     ranks of units whose earliest start must be waited for, by cell and that
              cell_openings  int64[]     offsets of cells in it
-             earliest_ms    int64[U]
+             earliest_ms    int64[U];   first_row int64[U] what decides which of several units is told of
              waits_turn     bool[U]     the others, which wait for their turn in their one set from the start
              vm_*           int64[V]    as in `count_needs`
              duration_ms    uint32[V]
@@ -504,7 +529,8 @@ def run_gate(
                     if claim_left[claim] == 0 or set_ == before:
                         continue
                     before = set_
-                    last_unit[set_] = min(unit, last_unit[set_]) if last_end_ms[set_] == now else unit
+                    if last_end_ms[set_] != now or first_row[unit] < first_row[last_unit[set_]]:
+                        last_unit[set_] = unit
                     last_end_ms[set_], last_place[set_] = now, claimed[set_]
                     at_work[set_] -= 1
                     if at_work[set_]:
@@ -521,7 +547,8 @@ def run_gate(
                 for need in range(need_offsets[unit], need_offsets[unit + 1]):
                     group = need_group[need]
                     used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]
-                    last_unit[group] = min(unit, last_unit[group]) if last_end_ms[group] == now else unit
+                    if last_end_ms[group] != now or first_row[unit] < first_row[last_unit[group]]:
+                        last_unit[group] = unit
                     last_end_ms[group] = now
                     if woken_ms[group] != now:
                         woken_ms[group] = now
@@ -632,7 +659,7 @@ def run_gate(
                         held_ms = max(held_ms, longest_ms[unit])
                     if now > earliest_ms[unit]:
                         waited_unit[unit] = _released_by(
-                            unit, now - gap_ms, claim_offsets, claim_place, claim_left, resource_of,
+                            unit, now - gap_ms, first_row, claim_offsets, claim_place, claim_left, resource_of,
                             last_end_ms, last_unit, last_place,
                         )  # fmt: skip
                         waited_for[unit] = _CLAIM if gap_ms == 0 else _GAP
@@ -641,8 +668,9 @@ def run_gate(
                             for need in range(need_offsets[unit], need_offsets[unit + 1]):
                                 group = need_group[need]
                                 if need_left[need] and last_end_ms[group] == now:
-                                    is_first = waited_for[unit] == NONE or last_unit[group] < waited_unit[unit]
-                                    waited_unit[unit] = last_unit[group] if is_first else waited_unit[unit]
+                                    other = last_unit[group]
+                                    if waited_for[unit] == NONE or first_row[other] < first_row[waited_unit[unit]]:
+                                        waited_unit[unit] = other
                                     waited_for[unit] = _CAP
                     state[unit] = _AT_WORK
                     unit_start_ms[unit], unit_end_ms[unit] = now, now + held_ms
