@@ -36,6 +36,7 @@ class Mutant:
 
 WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py", "kernels/outage.py"
 GATE, BITS = "kernels/gate.py", "kernels/bits.py"
+HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
 MUTANTS = (
@@ -97,7 +98,7 @@ MUTANTS = (
         "course.draws(Stream.SINGLE_SPREAD)",
         "course.draws(Stream.SET_SPREAD)",
     ),
-    Mutant("name without seed", "engine.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
+    Mutant("name without seed", "course.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
     Mutant(
         "own lag alone",
         STAGES,
@@ -339,6 +340,74 @@ MUTANTS = (
         "course.draws(Stream.START_PRIORITY), walker_key",
         "course.draws(Stream.SET_SPREAD), walker_key",
     ),
+    Mutant("claims are counted over hosts", HOSTS, " | (np.diff(unit_of_row, prepend=-1) != 0)", ""),
+    Mutant("hosts wait for nobody", HOSTS, "turns = _aligned(vms, taken, course)", "pass"),
+    Mutant("domains of hosts by number", HOSTS, "np.lexsort((number, draws, first))", "np.lexsort((number, first))"),
+    Mutant(
+        "any hosts are aligned",
+        HOSTS,
+        "set_row[lowest[unit] != highest[unit]]",
+        "set_row[lowest[unit] > highest[unit]]",
+    ),
+    Mutant(
+        "most VMs last", HOSTS, "turns.position[:] = -np.diff(vm_offsets)", "turns.position[:] = np.diff(vm_offsets)"
+    ),
+    Mutant("hosts wait as sets do", HOSTS, "Stream.HOST_SPREAD", "Stream.SET_SPREAD"),
+    Mutant(
+        "hosts are no order of their own", HOSTS, "course.draws(Stream.START_PRIORITY)", "course.draws(Stream.LENGTH)"
+    ),
+    Mutant("no host is shared", HOST_KERNELS, "is_shared[set_] = True", "pass"),
+    Mutant("the dead share a host", HOST_KERNELS, "if not is_living[row]:", "if False:"),
+    Mutant(
+        "two domains take the time of one", HOST_KERNELS, "has_several |= first not in", "has_several &= first not in"
+    ),
+    Mutant("no gap in the bound of a set", HOST_KERNELS, "(turn_count[set_] - 1) * gap_ms", "0 * gap_ms"),
+    Mutant("VMs of a host are selected one by one", BLOCKS, "is_selected = is_host_selected[host[0]]", "pass"),
+    Mutant("the dead keep a host alone", BLOCKS, "~self.can_freeze & self.lives_at(instant_ms)", "~self.can_freeze"),
+    Mutant("nobody comes", BLOCKS, "comes = vms.created_ms > start_ms", "comes = vms.created_ms > NEVER_MS"),
+    Mutant("who comes after all went is frozen", ENGINE, "never_starts=not taken.is_hit.any()", "never_starts=False"),
+    Mutant("who comes too late is deleted", ENGINE, "fates.outcome[rows[lives.created_ms > judged_ms]] =", "_ ="),
+    Mutant("a cap of hosts counts VMs", BLOCKS, 'np.array([cap.of == "hosts" for cap', "np.array([False for cap"),
+    Mutant("a cap of hosts is a share of VMs", BLOCKS, 'if cap.of == "hosts" and host is not None:', "if False:"),
+    Mutant("a host claims one domain of several", GATE, "if is_first else place_offsets[set_]\n", "\n"),
+    Mutant(
+        "no turn where nobody is left",
+        GATE,
+        "if closed == NONE and front[set_] != NONE",
+        "if claim_left[claim] and front[set_] != NONE",
+    ),
+    Mutant("a single is a claim", GATE, "claims += np.int64(vm_place[row] != NONE)", "claims += 1"),
+    Mutant(
+        "who comes is no part of its unit",
+        GATE,
+        "row, by = creations[created], np.int64(1)",
+        "row, by = creations[created], np.int64(0)",
+    ),
+    Mutant(
+        "who is to come holds its unit",
+        GATE,
+        "created_ms[row] <= now < deleted_ms[row]:\n                                held",
+        "now < deleted_ms[row]:\n                                held",
+    ),
+    Mutant(
+        "one waits for its own domain",
+        GATE,
+        "is_other = last_place[set_] != claim_place[claim] or",
+        "is_other = True or",
+    ),
+    Mutant(
+        "the last that ended is told",
+        GATE,
+        "if last_end_ms[group] != now or first_row[unit] < first_row[last_unit[group]]:",
+        "if True:",
+    ),
+    Mutant("waits for caps are work", GATE, "caps_ms += unit_start_ms[unit] - unit_start_ms[before]", "caps_ms += 0"),
+    Mutant(
+        "waited from the start of the stage",
+        ENGINE,
+        "passed.start_ms[hit] - units.earliest_ms[hit]",
+        "passed.start_ms[hit] - 0",
+    ),
     Mutant("a horizon that caps fit", ENGINE, "return NEVER_MS // 2", "return 0"),
     Mutant("a level is not told", BITS, "if before:\n            return", "if True:\n            return"),
     # Placing.
@@ -419,7 +488,7 @@ def main() -> int:
     chosen.add_argument("--bug", metavar="WORDS", help="those with these words in their name")
     arguments = parser.parse_args()
     sound = [
-        Mutant("none at all", "engine.py", "ITERATION = 1\n", "ITERATION = 1\n"),
+        Mutant("none at all", "course.py", "ITERATION = 1\n", "ITERATION = 1\n"),
         Mutant("none at all in placing", PLACEMENT, "TRIES = 8\n", "TRIES = 8\n"),
     ]
     mutants = MUTANTS[arguments.third or 0 :: 1 if arguments.third is None else 3]
