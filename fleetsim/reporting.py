@@ -22,7 +22,7 @@ from rich.text import Text
 
 from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
-from fleetsim.figures import FIGURES, Bound, Intolerance, Link, Remedy, RunFiles, duration
+from fleetsim.figures import FIGURES, Bound, Hosts, Intolerance, Link, Remedy, RunFiles, duration
 from fleetsim.progress import Progress
 
 __all__ = ["Report", "report"]
@@ -36,6 +36,8 @@ CHART_ROWS = 5
 CHART_LINES = 24
 """Rows of the chart where it is a table."""
 SETS_SHOWN = 5
+UNITS_SHOWN = 4
+"""Units of a chain, of its start and of its end."""
 COLUMN_WIDTH_MAX = 20
 APPROXIMATE = ("paused_ms_p50", "paused_ms_p99", "paused_ms_max", "paused_over_ratio")
 """Figures taken from the engine's histogram where a run kept neither outcomes nor events."""
@@ -117,6 +119,10 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
         intolerances=figures.intolerances(files),
         bounds={each["name"]: figures.bound(files, stage_rows, each) for each in files.campaigns},
         chains={each["name"]: figures.chain(files, stage_rows, each["name"]) for each in files.campaigns},
+        hosts={
+            each["name"]: figures.hosts_of(files, stage_rows.filter(campaign=each["name"])["region"].to_list())
+            for each in files.campaigns
+        },
         no_guarantee=files.scan("no_guarantee").collect(),
         approximate=() if files.has("outcomes") or files.has("events") else APPROXIMATE,
     )
@@ -209,6 +215,7 @@ class Report:
     intolerances: list[Intolerance]
     bounds: dict[str, Bound | None]
     chains: dict[str, list[Link]]
+    hosts: dict[str, Hosts | None]
     no_guarantee: pl.DataFrame
     approximate: tuple[str, ...]
 
@@ -288,6 +295,7 @@ class Report:
             "figures": _figures_of(self.campaign_rows.filter(own).row(0, named=True)),
             "bound": asdict(best) | {"sentence": best.sentence()} if best else None,
             "chain": [asdict(link) | {"sentence": link.sentence(name)} for link in self.chains[name]],
+            "explanation": self._explained(name),
             "waited_ms": dict(self.wait_rows.filter(own).select("cause", "waited_ms").rows()),
             "paused_over_ratio": dict(self.pause_rows.filter(own).select("pause", "paused_over_ratio").rows()),
             "intolerances": [asdict(each) for each in self.intolerances if each.campaign == name],
@@ -455,15 +463,41 @@ class Report:
             )
             items = [(f"{place}.", link.sentence(name)) for place, link in enumerate(links, start=1)]
             items.append(("=", f"{total}; {best.sentence()}"))
+            if any(link.units for link in links):
+                items[-1] = ("=", total)
+                items.append(("?", " ".join(self._explained(name))))
             waited = self.wait_rows.filter(campaign=name).select("cause", "waited_ms").rows()
             if any(value_ms for _, value_ms in waited):
                 terms = [f"{duration(value_ms)} {_WAITS[cause]}" for cause, value_ms in waited if value_ms]
                 items.append(("+", f"its stages waited, summed up: {', '.join(terms)}"))
             yield Items(title, [*items, *self._overdue(name)])
+            yield from self._chain_blocks(name)
         yield from self._no_guarantee_blocks(campaign, row["no_guarantee_count"])
         yield from self._hour_blocks(name)
         yield from self._application_blocks(name)
         yield from self._intolerance_blocks(name)
+
+    def _explained(self, campaign: str) -> list[str]:
+        """Why *campaign* takes so long, where units could wait for one another."""
+        links = self.chains[campaign]
+        if not any(link.units for link in links):
+            return []
+        length_ms = self.campaign_rows.row(by_predicate=pl.col("campaign") == campaign, named=True)["length_ms"]
+        return figures.explained(links, self.bounds[campaign], length_ms, self.hosts[campaign])
+
+    def _chain_blocks(self, campaign: str) -> "Iterator[Block]":
+        """The units that led to the end of *campaign*, where units could wait for one another."""
+        for link in self.chains[campaign]:
+            if len(link.units) < 2:
+                continue
+            rows = [
+                [f"{place:,}", hop.name, duration(hop.start_ms), duration(hop.held_ms), hop.waited_for or "-"]
+                for place, hop in enumerate(link.units, start=1)
+            ]
+            if len(rows) > 2 * UNITS_SHOWN:
+                rows = [*rows[:UNITS_SHOWN], ["...", "", "", "", ""], *rows[-UNITS_SHOWN:]]
+            header = ["", "unit", "starts", "held", "waited for"]
+            yield Grid(f"{campaign}: who led to the end in {link.region}", header, rows, key_count=2)
 
     def _overdue(self, campaign: str) -> "Iterator[tuple[str, str]]":
         """Who is left without the update, as the horizon leaves no room."""

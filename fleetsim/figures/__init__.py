@@ -1,15 +1,17 @@
 """What a run is measured by: the queries that compute its figures from its folder, a module a subject.
 
 A stranger to the engine: it meets a run only in its files. From `declared` (what each figure is) and `runs` (the files)
-upwards, a module imports only from those before it: `timeline`, `pauses`, then `remedies`, `outages`, `bottleneck`.
+upwards, a module imports only from those before it: `steps` and `timeline`, `pauses`, then `remedies`, `outages` and
+`bottleneck`.
 """
 
-from fleetsim.figures.bottleneck import Link, chain, waits
+from fleetsim.figures.bottleneck import Link, chain, explained, waits
 from fleetsim.figures.declared import FIGURES, GRAINS, OUTCOME_COUNTS, PAUSE_BOUNDS_MS, SLA_COUNTS, STAGE, duration
 from fleetsim.figures.outages import application_outages, application_totals, service_levels
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
 from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
 from fleetsim.figures.runs import RunFiles, read_events
+from fleetsim.figures.steps import Hosts, hosts_of
 from fleetsim.figures.timeline import Bound, bound, campaigns, hours, stages, times
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "SLA_COUNTS",
     "STAGE",
     "Bound",
+    "Hosts",
     "Intolerance",
     "Link",
     "Remedy",
@@ -30,6 +33,8 @@ __all__ = [
     "campaigns",
     "chain",
     "duration",
+    "explained",
+    "hosts_of",
     "hours",
     "impact_by",
     "impacts",

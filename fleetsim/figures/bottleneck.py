@@ -7,6 +7,8 @@ import polars as pl
 
 from fleetsim.figures.declared import CAUSES, duration
 from fleetsim.figures.runs import RunFiles, scanned
+from fleetsim.figures.steps import Hop, Hosts, chain_of_units
+from fleetsim.figures.timeline import Bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class Link:
     `after` is the (campaign, region) whose end released the stage, None where none did, and `cause` one of CAUSES;
     `waited_ms` counts from when it was asked for, of a later wave from the campaign's start. Its region is free
     again from `free_ms` on: later than its last end where units waited for VMs that were deleted. Spread, work, gap
-    and waits for room under caps are those of the set or single that ended last; they sum up to the stage.
+    and waits for room under caps are those of the set or single that ended last or, where units can wait for those of
+    others, of `units`: who led, one letting the next start, to the last end. They sum up to the stage.
     """
 
     campaign: str
@@ -40,6 +43,7 @@ class Link:
     vm: int | str | None
     cluster: str | None  # of the set, whose sets walk in step
     domain_count: int
+    units: tuple[Hop, ...] = ()
 
     def sentence(self, campaign: str) -> str:
         """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
@@ -48,13 +52,17 @@ class Link:
             (self.spread_ms, "spread"),
             (self.work_ms, "work"),
             (self.gap_ms, "gap"),
-            (self.cap_ms, "waiting for caps"),
+            (self.cap_ms, "waiting for room under caps"),
         ]
         spent = [f"{duration(value_ms)} of {word}" for value_ms, word in terms if value_ms] or ["nothing"]
         listed = spent[0] if len(spent) == 1 else f"{', '.join(spent[:-1])} and {spent[-1]}"
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
         walker = f"set {self.set}" if self.cluster is None else f"the sets of cluster {self.cluster}"
         what = f"single {self.vm}" if self.set is None else f"{walker} ({domains})"
+        if self.units:
+            kind = "hosts" if self.units[-1].host is not None else "units"
+            last = self.units[-1].name
+            what = f"{len(self.units):,} {kind} one after the other, {last} the last" if len(self.units) > 1 else last
         waiting_ms = self.free_ms - self.end_ms
         emptied = f", then {duration(waiting_ms)} until the last VM it waited for was deleted" if waiting_ms else ""
         return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
@@ -123,10 +131,66 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
                 vm=vm if its_set is None else None,
                 cluster=cluster,
                 domain_count=stage["last_domain_count"],
+                units=chain_of_units(files, stage),
             )
         )
         stage = release.by
     return links[::-1]
+
+
+def explained(links: list[Link], best: Bound | None, length_ms: int, hosts: Hosts | None) -> list[str]:
+    """What a chain says, in a paragraph: what most of the time went into, what is possible, and what would help."""
+    told: dict[str, int] = {}
+    for link in links:
+        for cause, value_ms in (
+            (link.cause or "", link.waited_ms if link is links[0] else 0),
+            ("spread", link.spread_ms),
+            ("work", link.work_ms),
+            ("gap", link.gap_ms),
+            ("cap", link.cap_ms),
+        ):
+            told[cause] = told.get(cause, 0) + value_ms
+    cause, most_ms = max(told.items(), key=lambda each: each[1])
+    total_ms = max(1, sum(told.values()))
+    unit_count = sum(len(link.units) for link in links)
+    kind = "hosts" if hosts else "units"
+    in_turn = f": {unit_count:,} {kind} had to go one after the other" if unit_count > len(links) else ""
+    because = {
+        "gap": f"gaps between update domains{in_turn and f'{in_turn}, each with a set in common with the one before'}",
+        "cap": f"waiting for room under caps{in_turn}",
+        "work": f"the work itself{in_turn}",
+        "spread": "`spread`, within which sets, singles and hosts start at random",
+        "pair": "waiting for a paired region",
+        "campaign": "waiting for another campaign",
+        "wave": "waiting for the waves before",
+    }
+    sentences = [f"{most_ms / total_ms:.0%} of that time is {because.get(cause, 'waiting')}."]
+    if best is not None and best.bound_ms:
+        ratio = length_ms / best.bound_ms
+        took = f"it took {ratio:.1f} times that" if ratio >= 1.05 else "that is what it took"
+        sentences.append(f"{best.sentence()[0].upper()}{best.sentence()[1:]}; {took}.")
+        if hosts is not None:
+            sentences.append(_told_of_hosts(hosts, ratio))
+    return sentences
+
+
+def _told_of_hosts(hosts: Hosts, ratio: float) -> str:
+    """How hosts are shared by sets, and where it would help to share them otherwise."""
+    mean = hosts.claim_count / hosts.host_count
+    told = (
+        f"{hosts.one_domain_count:,} of {hosts.host_count:,} hosts carry one update domain number; a host has VMs of"
+        f" {mean:.1f} domains of sets, {hosts.claim_count_max:,} at most"
+    )
+    if hosts.shared_count:
+        told += f", and {hosts.shared_count:,} have two of one set, for which they wait until all of it is free"
+    if ratio < 1.5:
+        return f"{told}."
+    if hosts.one_domain_count < hosts.host_count:
+        return (
+            f"{told}. A host may start only when all sets on it let it: were each to carry one number, as"
+            " `fleet place --policy aligned` puts VMs, hosts of one number could go together."
+        )
+    return f'{told}. With host_order = "auto" hosts of one number go together.'
 
 
 def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]) -> _Release:
