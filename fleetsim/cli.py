@@ -78,12 +78,20 @@ def cli() -> None:
     "-o", "--out", type=_PATH, default=Path("fleetsim-demo"), show_default=True,
     help="Folder of the run; must be new.",
 )  # fmt: skip
+@click.option("--placements", is_flag=True, help="Instead: how much it matters who shares a host, and which go first.")
 @_json
-def demo(out: Path, as_json: bool) -> None:
+def demo(out: Path, placements: bool, as_json: bool) -> None:
     """Run a freeze campaign over the shipped Azure trace.
 
     The trace is imported, the campaign run, verified and reported on: a minute in all.
     """
+    if placements:
+        from fleetsim.placements import placements as compare
+
+        with _interruptible(f"if {out} is there, it is unfinished: remove it"), _watched() as progress:
+            compared = compare(out, progress=progress)
+        _print(compared, as_json)
+        return
     from fleetsim.first_run import demo as call
 
     with _interruptible(f"if {out} is there, it is unfinished: remove it"), _watched() as progress:
