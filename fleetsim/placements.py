@@ -1,4 +1,5 @@
-"""A test of sense, and a lesson: the same VMs on the same hosts, placed and ordered in other ways, with known answers."""
+"""A test of sense, and a lesson: the same VMs on the same hosts, placed and ordered otherwise, with known answers.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
