@@ -57,6 +57,10 @@ HUNTS = {
     "presets": ("azure_2024", "reboots"),
     "caps": ("caps",),
     "caps and lifetimes": ("caps", "lifetimes", "horizon", "fault_domains", "clusters"),
+    "hosts": ("hosts",),
+    "hosts and caps": ("hosts", "caps"),
+    "hosts and selection": ("hosts", "where", "sizes", "families", "fault_domains"),
+    "hosts and outages": ("hosts", "waves", "horizon", "quorum", "clusters"),
     "scale_sets": ("scale_set", "fault_domains"),
     "everything": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
