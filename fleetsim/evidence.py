@@ -8,7 +8,7 @@ use.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -61,27 +61,34 @@ _OUTCOME_COLUMNS = ["iteration", "vm_row", "outcome", "reason", "paused_ms", "do
 _NOBODY: Ints = np.empty(0, np.int64)
 
 
+def files_of_parts(listing: Listing) -> list[tuple[File, ...]]:
+    """The files of the fleet that are looked at together: those of a region where VMs are on hosts, else each alone.
+
+    The VMs of a host may be in any of its region's files, and what happens to one of them hangs on the others.
+    """
+    files = listing.tables["fleet"]
+    hosted = {file.folder_region for file in files if "host" in file.columns and "host" not in file.empty_columns}
+    together: dict[str, list[File]] = {}
+    for file in files:
+        together.setdefault(file.folder_region if file.folder_region in hosted else file.path, []).append(file)
+    return [tuple(group) for group in together.values()]
+
+
 class Part:
-    """One fleet part; columns are read on first use.
+    """What is looked at together of the fleet: one of its files, or several; columns are read on first use.
 
     `vms` are its usable rows, each `vm_row` once, rising, all of one region; a place is a position in them.
     """
 
-    def __init__(self, testimony: Testimony, listing: Listing, file: File) -> None:
+    def __init__(self, testimony: Testimony, listing: Listing, files: Sequence[File]) -> None:
         self.testimony = testimony
-        self.path = file.path
+        self.files = files
         self.listing = listing
-        self._file = file
-        self.row_count = file.rows
-        fleet = listing.read(file, _FLEET_COLUMNS)
-        self.fleet = fleet.with_columns(
-            testimony.region_names.encode(fleet["region"]),
-            pl.col("set").cast(testimony.identity),
-            pl.col("update_domain").cast(pl.UInt8),
-            folder_region=pl.lit(testimony.region_names.code(file.folder_region), pl.UInt16),
-        )
+        self.row_count = sum(file.rows for file in files)
+        self.vm_row_min, self.vm_row_max = _range_of(files)
+        self.fleet = pl.concat([self._read_fleet(file) for file in files])
         self.region = (
-            int(self.fleet["region"][0]) if len(self.fleet) else testimony.region_names.code(file.folder_region)
+            int(self.fleet["region"][0]) if len(self.fleet) else testimony.region_names.code(files[0].folder_region)
         )
         self._rows = self._usable_rows()
         usable = self.fleet if self._rows is None else self.fleet[self._rows]
@@ -91,6 +98,15 @@ class Part:
         self._weak: list[pl.DataFrame] = []
         self._has_repeats = False
         self._event_count = 0
+
+    def _read_fleet(self, file: File) -> pl.DataFrame:
+        fleet = self.listing.read(file, _FLEET_COLUMNS)
+        return fleet.with_columns(
+            self.testimony.region_names.encode(fleet["region"]),
+            pl.col("set").cast(self.testimony.identity),
+            pl.col("update_domain").cast(pl.UInt8),
+            folder_region=pl.lit(self.testimony.region_names.code(file.folder_region), pl.UInt16),
+        )
 
     @property
     def is_whole(self) -> bool:
@@ -110,11 +126,12 @@ class Part:
 
     def column(self, name: str) -> pl.Series | None:
         """A fleet column of `vms`, None where the part has no such column, or nothing in it."""
-        if name not in self._file.columns or name in self._file.empty_columns:
+        if all(name not in file.columns or name in file.empty_columns for file in self.files):
             return None
         if name in ("vm", "set", "update_domain"):
             return self.vms[name]
-        column = self.listing.read(self._file, [name])[name]
+        columns = [self.listing.read(file, [name]) for file in self.files]
+        column = pl.concat(columns, how="vertical_relaxed")[name]
         return column if self._rows is None else column.gather(self._rows)
 
     def places(self, vm_row: pl.Series) -> Ints:
@@ -154,6 +171,23 @@ class Part:
         first = np.full(self.set_count, len(self.vms))
         np.minimum.at(first, self.set_row[members], members)
         return first
+
+    @lazily
+    def host(self) -> Ints | None:
+        """A number for each VM's host, from 0; None where there are no hosts: a region has them for all its VMs."""
+        column = self.column("host")
+        if column is None or column.null_count() == len(column):
+            return None
+        return column.rank("dense").fill_null(0).to_numpy().astype(np.int64) - 1
+
+    def of_hosts(self, mask: Bools) -> Bools:
+        """VMs with one of *mask* on their host; where there are no hosts, those of *mask*."""
+        if self.host is None:
+            return mask
+        is_met = np.zeros(len(self.vms), np.bool_)
+        is_met[self.host[mask]] = True
+        met: Bools = is_met[self.host]
+        return met
 
     def cap_groups(self, per: str) -> pl.Series:
         """The zone, or cluster, of each VM, null for none; of a region all are of one."""
@@ -210,7 +244,7 @@ class Part:
     def cells(self) -> Iterator["Cell"]:
         """This part in each campaign that should, or does, say something of its VMs."""
         vm_row = self.vms["vm_row"]
-        met = self.listing.campaigns_in(self._file.vm_row_min, self._file.vm_row_max) if len(vm_row) else set()
+        met = self.listing.campaigns_in(self.vm_row_min, self.vm_row_max) if len(vm_row) else set()
         for campaign in self.testimony.campaigns:
             stage = self.testimony.calendar.stages.get((campaign.place, self.region))
             if stage is not None or campaign.name in met:
@@ -327,6 +361,12 @@ class Part:
         return self.testimony.named(offenders).select(*first, pl.exclude(*first, *_NUMBERS))
 
 
+def _range_of(files: Sequence[File]) -> tuple[int, int]:
+    """Least and greatest `vm_row` in *files*; what is read between them are their rows, as rows follow each other."""
+    with_rows = [file for file in files if file.rows] or files
+    return min(file.vm_row_min for file in with_rows), max(file.vm_row_max for file in with_rows)
+
+
 _SPAN_TYPES = {"start_ms": pl.Int64, "end_ms": pl.Int64}
 _WEAK_TYPES = {"set_row": pl.Int64, "reason": pl.String}
 _DOMAIN_COUNTS = {"update_domain": UPDATE_DOMAIN_COUNT_DEFAULT, "fault_domain": FAULT_DOMAIN_COUNT_DEFAULT}
@@ -373,10 +413,8 @@ class Cell:
 
     def _happened(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         """Rows of *table* within this part's range of VMs, from whichever files have them, each with its place."""
-        file = self.part._file
-        frames = list(
-            self.part.listing.read_range(table, file.vm_row_min, file.vm_row_max, columns, self.campaign.name)
-        )
+        low, high = self.part.vm_row_min, self.part.vm_row_max
+        frames = list(self.part.listing.read_range(table, low, high, columns, self.campaign.name))
         if not frames:
             return pl.DataFrame(schema={**small_types([_DECLARED[table][name] for name in columns]), **_PLACED})
         rows = pl.concat(frames)
@@ -393,19 +431,30 @@ class Cell:
         mask = np.full(len(self.part.vms), self.stage is not None)
         for column, values in self.campaign.where.items() if self.stage is not None else ():
             mask &= self.part.matches(column, values)
-        return mask
+        return self.part.of_hosts(mask)
 
     @lazily
-    def can_freeze(self) -> Bools:
+    def _keeps_memory(self) -> Bools:
+        """VMs of a size that can be frozen."""
         if not self.campaign.cannot_freeze_sizes:
             return np.ones(len(self.part.vms), np.bool_)
         return ~self.part.matches("size", self.campaign.cannot_freeze_sizes)
+
+    def _can_freeze_at(self, at_ms: int) -> Bools:
+        """VMs that a stage which starts at *at_ms* can freeze: of a host all or none, by those that live then."""
+        if self.part.host is None or not self.campaign.cannot_freeze_sizes:
+            return self._keeps_memory
+        return ~self.part.of_hosts(~self._keeps_memory & self.part.lives(at_ms))
+
+    @lazily
+    def can_freeze(self) -> Bools:
+        return self._can_freeze_at(self._judged[1])
 
     def hittable_at(self, at_ms: int) -> Bools:
         """VMs a unit that starts at *at_ms* could hit."""
         if self.campaign.kind not in IMPACTS:
             return np.zeros(len(self.part.vms), np.bool_)
-        mask: Bools = self.selected & self.can_freeze
+        mask: Bools = self.selected & self._can_freeze_at(at_ms)
         return mask & self.part.lives(at_ms) if self.part.lifetimes is not None else mask
 
     @lazily
@@ -418,6 +467,14 @@ class Cell:
             # Who was created before the first impact may have been so after the stage started: an event tells.
             mask &= (self.part.lifetimes[0] <= self.stage.asked_ms) | (self.event_count > 0)
         return mask
+
+    @lazily
+    def reachable(self) -> Bools:
+        """VMs that the stage's units could hit at any time: of hosts also those that come while it is at work."""
+        if self.part.host is None or self.part.lifetimes is None or self.stage is None or self.stage.start_ms is None:
+            return self.hittable
+        stays: Bools = self.part.lifetimes[1] > self.stage.start_ms
+        return stays & self.selected & self.can_freeze if self.campaign.kind in IMPACTS else self.hittable
 
     @lazily
     def lengths_ms(self) -> tuple[Ints, Ints]:
@@ -536,12 +593,9 @@ class Cell:
         outcome = np.full(vm_count, Outcome.UPDATED, np.uint8)
         reason = np.full(vm_count, Reason.NONE, np.uint8)
         may_be_deleted = np.zeros(vm_count, np.bool_)
-        stage = self.stage
-        if stage is None:
+        if self.stage is None:
             return outcome, reason, may_be_deleted
-        is_overdue, judged_ms = stage.start_ms is None and stage.overdue_count > 0, stage.judged_ms
-        if stage.given_up_ms is not None and self._is_given_up(stage.given_up_ms):
-            is_overdue, judged_ms = True, stage.given_up_ms
+        is_overdue, judged_ms = self._judged
         if is_overdue:
             outcome[:], reason[:] = Outcome.OVERDUE, Reason.NO_ROOM_IN_CALENDAR
         lives = self.part.lives(judged_ms)
@@ -565,6 +619,16 @@ class Cell:
             else:
                 may_be_deleted = goes
         return outcome, reason, may_be_deleted
+
+    @lazily
+    def _judged(self) -> tuple[bool, int]:
+        """Whether the stage is overdue, and when it started or was found never to."""
+        stage = self.stage
+        if stage is None:
+            return False, self.campaign.asked_ms
+        if stage.given_up_ms is not None and self._is_given_up(stage.given_up_ms):
+            return True, stage.given_up_ms
+        return stage.start_ms is None and stage.overdue_count > 0, stage.judged_ms
 
     def _is_given_up(self, given_up_ms: int) -> bool:
         """Whether the stage had somebody to hit when asked for: where none was here, who came later tells."""
@@ -593,7 +657,7 @@ class Cell:
     @lazily
     def _clusters(self) -> tuple[Ints, list[str]]:
         """The cluster that each VM walks with, -1 for none, and their names: the one that all VMs of its set are in."""
-        column = self.part.column("cluster") if self.campaign.is_in_step else None
+        column = self.part.column("cluster") if self.campaign.is_in_step and self.part.host is None else None
         if column is None:
             return np.full(len(self.part.vms), -1), []
         names = column.cast(pl.String).drop_nulls().unique().sort().to_list()
@@ -610,8 +674,8 @@ class Cell:
 
     @lazily
     def walks(self) -> "Walks":
-        """The sets and singles here that walk alone."""
-        places = np.flatnonzero(self.hittable & (self._clusters[0] < 0))
+        """The sets and singles here that walk alone; none, where hosts are the units."""
+        places = np.flatnonzero(self.hittable & (self._clusters[0] < 0) & (self.part.host is None))
         set_row = self.part.set_row[places]
         walker = np.where(set_row < 0, self.part.set_count + places, set_row)
         return Walks.of(self, places, walker)
@@ -629,11 +693,14 @@ class Cell:
         assert self.stage is not None
         cluster, _ = self._clusters
         is_hit = self.hittable_at(self.stage.judged_ms)
+        longest_ms = int(self.lengths_ms[1][is_hit].max(initial=0))
+        if self.part.host is not None:  # all may have to go one after the other
+            host_count = len(np.unique(self.part.host[is_hit]))
+            return _Reach(host_count, frozenset(), longest_ms, host_count)
         places = np.flatnonzero(is_hit & (cluster < 0) & (self.part.set_row >= 0))
         populated = np.unique(self.part.set_row[places] * 256 + self._domains[places]) // 256
         domain_count = int(np.bincount(populated).max(initial=0)) if len(populated) else int(is_hit.any())
         in_step = np.unique(self._domains[is_hit & (cluster >= 0)])
-        longest_ms = int(self.lengths_ms[1][is_hit].max(initial=0))
         return _Reach(domain_count, frozenset(in_step.tolist()), longest_ms, int(np.count_nonzero(is_hit)))
 
     @lazily
@@ -648,6 +715,8 @@ class Cell:
         domain = np.where(set_row < 0, NO_DOMAIN, self._domains[places])
         in_step = np.flatnonzero(cluster[places] >= 0)
         walker[in_step] = names[cluster[places[in_step]]]
+        if part.host is not None:
+            walker, domain = part.host[places], np.full(len(places), NO_DOMAIN)
         end_ms_max = np.where(self.is_cut, self.start_ms + self.lengths_ms[1][places], self.end_ms)
         unit = pl.DataFrame(
             {
@@ -658,15 +727,19 @@ class Cell:
                 "end_ms_max": end_ms_max,
             }
         )
+        everybody = pl.DataFrame({"host": np.arange(len(part.vms)) if part.host is None else part.host})
         frames, bases = [_LOADS], [_BASES]
         for number, cap in enumerate(self.campaign.caps):
             told = part.cap_groups(cap.per)
             count = {"cap": pl.lit(number, pl.UInt8)}
-            counts = told.drop_nulls().to_frame("group").group_by("group").agg(base=pl.len().cast(pl.Int64))
+            # A host has all its VMs here: no other part counts it too.
+            base, unit_count = (pl.col("host").n_unique(), pl.lit(1)) if cap.counts_hosts else (pl.len(), pl.len())
+            counts = everybody.with_columns(group=told).drop_nulls().group_by("group").agg(base=base.cast(pl.Int64))
             bases.append(counts.with_columns(**count).select(_BASES.columns))
-            counted = unit.with_columns(group=told.gather(places)).drop_nulls("group")
+            # With those of no group: they too may keep a unit that has others.
+            counted = unit.with_columns(group=told.gather(places))
             by_unit = counted.group_by("group", "walker", "domain", "start_ms").agg(
-                pl.col("end_ms", "end_ms_max").max(), vm_count=pl.len().cast(pl.Int64)
+                pl.col("end_ms", "end_ms_max").max(), count=unit_count.cast(pl.Int64)
             )
             held_ms = pl.col("start_ms") + self.campaign.work_ms
             ends = [pl.max_horizontal(end, held_ms).alias(end) for end in ("end_ms", "end_ms_max")]
@@ -685,7 +758,21 @@ class Cell:
         has_hit = np.bincount(set_row[self.hittable & (set_row >= 0)], minlength=set_count) > 0
         lives = self.part.lives(stage.start_ms) & (set_row >= 0)
         living, total, squares = _domain_sums(set_row[lives], self._domains[lives], set_count)
-        return np.where(has_hit, np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0)), -1)
+        weak = np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0))
+        weak[self._shared_hosts(lives) & (weak == 0)] = 3
+        return np.where(has_hit, weak, -1)
+
+    def _shared_hosts(self, lives: Bools) -> Bools:
+        """Sets of which some host has VMs, of those that live, in two domains."""
+        shares = np.zeros(self.part.set_count, np.bool_)
+        if self.part.host is not None:
+            rows = np.flatnonzero(lives)
+            key = (self.part.set_row[rows] * len(self.part.vms) + self.part.host[rows]) * 256 + self._domains[rows]
+            key.sort()
+            together = key // 256
+            is_shared = (together[1:] == together[:-1]) & (key[1:] != key[:-1])
+            shares[together[1:][is_shared] // len(self.part.vms)] = True
+        return shares
 
     @lazily
     def _domains(self) -> Ints:
@@ -695,7 +782,7 @@ class Cell:
     def weak_sets(self) -> pl.DataFrame:
         """Sets the stage cannot promise a VM that stays up: set_row, reason."""
         rows = np.flatnonzero(self.strength > 0)
-        reason = np.where(self.strength[rows] == 1, "one_vm", "one_domain")
+        reason = np.array(["", "one_vm", "one_domain", "shared_host"])[self.strength[rows]]
         return pl.DataFrame({"set_row": rows, "reason": reason}, schema=_WEAK_TYPES)
 
     @lazily
@@ -753,13 +840,26 @@ class Cell:
         if lifetimes is not None:
             lifetimes = lifetimes[0][members], lifetimes[1][members]
         whose = part.set_row[members], lifetimes
-        return _States.of(
-            impacts, _powers(self._domains[place]), whose, _powers(self._domains[members]), part.set_count
+        weights = _powers(self._domains[place]) + (
+            _powers(self._host_in_set[place])[1:] if part.host is not None else []
         )
+        return _States.of(impacts, weights, whose, _powers(self._domains[members]), part.set_count)
+
+    @lazily
+    def _host_in_set(self) -> Ints:
+        """The number of each VM's host among those of its set: small enough for sums of squares."""
+        assert self.part.host is not None
+        pairs, number = np.unique(self.part.set_row * len(self.part.vms) + self.part.host, return_inverse=True)
+        first = np.searchsorted(pairs, self.part.set_row * len(self.part.vms))
+        in_set: Ints = number - first
+        return in_set
 
     @lazily
     def set_states(self) -> pl.DataFrame:
-        """States with some VM out: set_row, at_ms, down, vm_count (living), is_one_domain, has_two_domains."""
+        """States with some VM out.
+
+        set_row, at_ms, down, vm_count (living), is_one_domain, has_two_domains, is_one_host: those out are of one.
+        """
         states = self.states.where(self.states.values["out"] > 0)
         value = states.values
         swept = pl.DataFrame(
@@ -771,10 +871,13 @@ class Cell:
                 # Numbers are all equal just if their count times the sum of squares is the square of their sum.
                 "is_one_domain": value["out"] * value["out_squares"] == value["out_sum"] ** 2,
                 "has_two_domains": value["living"] * value["living_squares"] != value["living_sum"] ** 2,
+                "is_one_host": value["out"] * value["out_host_squares"] == value["out_host_sum"] ** 2
+                if "out_host_sum" in value
+                else np.zeros(len(states), np.bool_),
             }
         )
-        both = {name: pl.lit(value=True) for name in ("is_one_domain", "has_two_domains")}
-        return pl.concat([self.tidy_outages.with_columns(**both), swept])
+        tidy = {name: pl.lit(value=True) for name in ("is_one_domain", "has_two_domains")}
+        return pl.concat([self.tidy_outages.with_columns(**tidy, is_one_host=pl.lit(value=False)), swept])
 
     @property
     def fault_domain_states(self) -> pl.DataFrame:
@@ -789,9 +892,9 @@ class Cell:
 
     # Sums
 
-    def figures(self) -> "_Figures":
+    def figures(self) -> "Figures":
         """This cell's share of the figures of `summary` and the counts of `stages`."""
-        figures: _Figures = {}
+        figures: Figures = {}
 
         def tell(figure: str, value: Any, bin_start_ms: int | None = None) -> None:
             exact = float(value) if isinstance(value, float | np.floating) else int(value)
@@ -851,7 +954,7 @@ class Cell:
         return _in_stage(self.testimony, self.campaign, self.part.region, self.part.with_ids(offenders))
 
 
-_FIRST_SHOWN = ["set", "cluster", "update_domain", "fault_domain", "vm", "vm_row"]
+_FIRST_SHOWN = ["host", "set", "cluster", "update_domain", "fault_domain", "vm", "vm_row"]
 _NUMBERS = ["unit_row", "walk_row", "set_row", "place", "outcome_code", "reason_code"]
 """Columns that mean something here only."""
 
@@ -867,9 +970,9 @@ def _in_stage(testimony: Testimony, campaign: Campaign, region: int, offenders: 
 
 _DECLARED = {"events": EVENTS, "outcomes": OUTCOMES}
 _PLACED = {"folder_region": pl.UInt16, "place": pl.Int64}
-_OUT = ("out", "out_sum", "out_squares")
+_OUT = ("out", "out_sum", "out_squares", "out_host_sum", "out_host_squares")
 _LIVING = ("living", "living_sum", "living_squares")
-_Figures = dict[tuple[str, int | None], tuple[float, float]]
+Figures = dict[tuple[str, int | None], tuple[float, float]]
 """A figure and its bin, and between which values it must be: one value but where a cut impact hides a length."""
 
 
@@ -901,7 +1004,7 @@ def _total(group: Ints, value: Ints, group_count: int) -> Ints:
 class _Reach:
     """What bounds the time of a stage in one part."""
 
-    domain_count: int  # of its largest walk, clusters in step aside
+    domain_count: int  # of its largest walk, clusters in step aside; with hosts, how many of these there are
     cluster_domains: frozenset[int]  # of those
     length_ms_max: int
     unit_count: int
@@ -916,7 +1019,7 @@ _LOADS = pl.DataFrame(
         "start_ms": pl.Int64,
         "end_ms": pl.Int64,
         "end_ms_max": pl.Int64,
-        "vm_count": pl.Int64,
+        "count": pl.Int64,
     }
 )
 _BASES = pl.DataFrame(schema={"cap": pl.UInt8, "group": pl.String, "base": pl.Int64})
@@ -925,7 +1028,7 @@ _BASES = pl.DataFrame(schema={"cap": pl.UInt8, "group": pl.String, "base": pl.In
 _OVERLOADS = {
     **STAGE_TYPES,
     **dict.fromkeys(("per", "name"), pl.String),
-    **dict.fromkeys(("at_ms", "vm_count", "limit"), pl.Int64),
+    **dict.fromkeys(("at_ms", "count", "limit"), pl.Int64),
 }
 
 
@@ -936,7 +1039,7 @@ def _number_of(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """What caps count: the units at work in each zone, cluster or region, and how many VMs there are."""
+    """What caps count: the units at work in each zone, cluster or region, and how many VMs, or hosts, there are."""
 
     units: pl.DataFrame  # as _LOADS: an end is, where VMs went, between two instants
     bases: pl.DataFrame  # as _BASES
@@ -948,23 +1051,23 @@ class Loads:
         units = pl.concat([share.units for share in loads])
         # Of a unit whose VMs lie in several parts, or groups, all are held until the last is back.
         ends = units.group_by("walker", "domain", "start_ms").agg(pl.col("end_ms", "end_ms_max").max())
-        units = units.group_by(key).agg(pl.col("vm_count").sum()).join(ends, on=["walker", "domain", "start_ms"])
+        units = units.group_by(key).agg(pl.col("count").sum()).join(ends, on=["walker", "domain", "start_ms"])
         bases = pl.concat([share.bases for share in loads]).group_by("cap", "group").agg(pl.col("base").sum())
         bases = bases.sort("cap", "group").with_row_index("number")
         units = units.join(bases.select("cap", "group", "number"), on=["cap", "group"])
         number = units["number"].to_numpy().astype(np.int64)
         one = np.ones(len(units), np.int64)
-        starts, ends_, counts = (units[name].to_numpy() for name in ("start_ms", "end_ms", "vm_count"))
+        starts, ends_, counts = (units[name].to_numpy() for name in ("start_ms", "end_ms", "count"))
         states = _States.swept(
             np.concatenate([number, number]),
             np.concatenate([starts, ends_]),
-            {"vm_count": np.concatenate([counts, -counts]), "unit_count": np.concatenate([one, -one])},
+            {"count": np.concatenate([counts, -counts]), "unit_count": np.concatenate([one, -one])},
         )
         base, cap = bases["base"].to_numpy(), bases["cap"].to_numpy()
         limit = np.zeros(len(bases), np.int64)
         for place, given in enumerate(campaign.caps):
             limit[cap == place] = given.limit(base[cap == place])
-        over = np.flatnonzero((states.values["vm_count"] > limit[states.group]) & (states.values["unit_count"] > 1))
+        over = np.flatnonzero((states.values["count"] > limit[states.group]) & (states.values["unit_count"] > 1))
         held = np.minimum(counts, limit[number])
         bounds_ms = []
         for end in ("end_ms", "end_ms_max"):
@@ -975,7 +1078,7 @@ class Loads:
             per=pl.Series([given.per for given in campaign.caps], dtype=pl.String)[cap[states.group[over]].tolist()],
             name="group",
             at_ms=pl.Series(states.at_ms[over]),
-            vm_count=pl.Series(states.values["vm_count"][over]),
+            count=pl.Series(states.values["count"][over]),
             limit=pl.Series(limit[states.group[over]]),
         )
         return _Swept(len(units), named, (bounds_ms[0], bounds_ms[1]))
@@ -1016,8 +1119,8 @@ class _States:
     ) -> "_States":
         """Sweep *impacts* (group, start, end) over *members* (group, and when each is created and deleted, or None).
 
-        `values` has, of those out, the sums of *weights* as `_OUT`, of those living those of *member_weights* as
-        `_LIVING`.
+        `values` has, of those out, the sums of *weights* as `_OUT`, as far as there are any; of those living those of
+        *member_weights* as `_LIVING`.
         """
         group, start_ms, end_ms = impacts
         member, lifetimes = members
@@ -1100,8 +1203,13 @@ class Walks:
 
     A walk is a set, a cluster whose sets are in step, or a single; a unit is a walk's domain or a single; a visit is
     what starts in a unit at one instant. Walks are numbered from 0 in order of their first rows, units after their
-    walks. Arrays: W walks, U units, N visits in order of unit and start, L VMs that go some time.
+    walks. Arrays: W walks, U units, N visits in order of unit and start, L VMs that go some time, C that come later.
     """
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether walks may have to wait for others."""
+        return bool(self.campaign.caps)
 
     def __init__(
         self,
@@ -1114,6 +1222,7 @@ class Walks:
         unit: Mapping[str, Ints],
         loss: Mapping[str, Ints],
         visit: Mapping[str, Ints],
+        gain: Mapping[str, Ints] | None = None,
     ) -> None:
         self.testimony = testimony
         self.campaign = campaign
@@ -1123,14 +1232,14 @@ class Walks:
         self.walk = walk  # first_vm_row, name (a place in the part, or a cluster), is_set
         self.unit = unit  # walk, domain, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
         self.loss = loss  # unit, deleted_ms
+        self.gain = gain or {"unit": _NOBODY, "created_ms": _NOBODY}  # those that come after the stage's start
         self.visit = visit  # unit, start_ms, impact_end_ms, end_ms, end_ms_max, hit_count
 
-    @staticmethod
-    def of(cell: Cell, places: Ints, walker: Ints, clusters: Sequence[str] | None = None) -> "Walks":
+    @classmethod
+    def of(cls, cell: Cell, places: Ints, walker: Ints, clusters: Sequence[str] | None = None) -> Self:
         """The walks of the VMs at *places*, each with its *walker*: a set, a single, or one of *clusters*."""
         part = cell.part
-        is_in_set = part.set_row[places] >= 0
-        domain = np.where(is_in_set, cell._domains[places], NO_DOMAIN)
+        domain = cls._domains_of(cell, places)
         key = walker * 256 + domain
         if (key[1:] < key[:-1]).any():
             order = np.argsort(key, kind="stable")
@@ -1143,13 +1252,16 @@ class Walks:
         vm_row = part.vms["vm_row"].to_numpy().astype(np.int64)[places]
         unit_first = _least(vm_row, starts)
         low, high = cell.lengths_ms
-        gone_ms, loss = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}
-        if part.lifetimes is not None:
-            deleted_ms = part.lifetimes[1][places]
-            gone_ms = _most(deleted_ms, starts)
-            goes = np.flatnonzero(deleted_ms < NEVER_MS)
+        gone_ms, loss, gain = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}, None
+        if part.lifetimes is not None and cell.stage is not None and cell.stage.start_ms is not None:
+            created_ms, deleted_ms = (each[places] for each in part.lifetimes)
+            is_late = created_ms > cell.stage.start_ms  # nothing waits for it
+            gone_ms = _most(np.where(is_late, -NEVER_MS, deleted_ms), starts)
+            goes, comes = np.flatnonzero(deleted_ms < NEVER_MS), np.flatnonzero(is_late)
             loss = {"unit": number[goes], "deleted_ms": deleted_ms[goes]}
-        return Walks(
+            gain = {"unit": number[comes], "created_ms": created_ms[comes]}
+            unit_first = _least(np.where(is_late, NEVER_MS, vm_row), starts)
+        return cls(
             cell.testimony,
             cell.campaign,
             cell.stage,
@@ -1169,7 +1281,13 @@ class Walks:
             },
             loss=loss,
             visit=_visits(cell, places, number),
+            gain=gain,
         )
+
+    @classmethod
+    def _domains_of(cls, cell: Cell, places: Ints) -> Ints:
+        """The domain each VM is visited with."""
+        return np.where(cell.part.set_row[places] >= 0, cell._domains[places], NO_DOMAIN)
 
     @staticmethod
     def joined(shares: Sequence["Walks"]) -> "Walks":
@@ -1273,7 +1391,7 @@ class Walks:
         """The last instant at which a walk may first start."""
         assert self.stage is not None
         assert self.stage.start_ms is not None
-        if self.campaign.has_caps:
+        if self.may_wait:
             return NEVER_MS - 1 if self.stage.free_ms is None else self.stage.free_ms
         if not self.stage.is_told and not len(self.visit["unit"]):
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
@@ -1325,11 +1443,12 @@ class Walks:
             np.int64
         )
         expected = self.unit["vm_count"]
-        if len(self.loss["unit"]):
+        if len(self.loss["unit"]) or len(self.gain["unit"]):
             start_ms = np.full(len(visited), -NEVER_MS)
             start_ms[visited] = self.visit["start_ms"][first[visited]]
             gone = self.loss["unit"][self.loss["deleted_ms"] <= start_ms[self.loss["unit"]]]
-            expected = expected - np.bincount(gone, minlength=len(visited))
+            to_come = self.gain["unit"][self.gain["created_ms"] > start_ms[self.gain["unit"]]]
+            expected = expected - np.bincount(np.concatenate([gone, to_come]), minlength=len(visited))
         return pl.DataFrame(
             {
                 "unit_row": np.arange(len(visited)),
@@ -1379,7 +1498,7 @@ class Walks:
     def last_walk(self) -> tuple[int, ...] | None:
         """The walk here that the summary says ended last.
 
-        First start, end at the least and most, domains visited, and time held at the least and most.
+        First start, end at the least and most, domains visited, time held at the least and most; whether it may wait.
         """
         assert self.stage is not None
         told = self.testimony.last_vm_row(*self.stage.key)
@@ -1389,7 +1508,7 @@ class Walks:
             return None
         walk_row, first_ms, end_ms, end_ms_max, count = spans.row(0)[:5]
         held_ms, held_ms_max = (int(held[walk_row]) for held in self.held_ms)
-        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max
+        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait
 
     @lazily
     def held_ms(self) -> tuple[Ints, Ints]:
@@ -1399,12 +1518,12 @@ class Walks:
             np.add.at(sums, self.visit_walk, self.visit[end] - self.visit["start_ms"])
         return held[0], held[1]
 
-    def figures(self) -> _Figures:
+    def figures(self) -> Figures:
         """These walks' share of the times of their stage."""
         if self.stage is None or self.stage.start_ms is None:
             return {}
         start_ms = self.stage.start_ms
-        figures: _Figures = {("free_ms", None): (start_ms, start_ms)}
+        figures: Figures = {("free_ms", None): (start_ms, start_ms)}
         spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "first_start_ms", "end_ms", "end_ms_max")}
         # When each walk is through with its last unit, be it one that nobody was left of.
         low, high = np.full(len(self.walk["name"]), start_ms), np.full(len(self.walk["name"]), self.last_start_ms)
@@ -1420,7 +1539,7 @@ class Walks:
             figures["first_start_ms", None] = (int(first_ms.min()),) * 2
             figures["end_ms", None] = (int(spans["end_ms"].max()), int(spans["end_ms_max"].max()))
             longest = (spans["end_ms"] - first_ms).max(), (spans["end_ms_max"] - first_ms).max()
-            if self.campaign.has_caps:
+            if self.may_wait:
                 row, gaps_ms = spans["walk_row"], (self.spans["visit_count"].to_numpy() - 1) * self.campaign.gap_ms
                 longest = (self.held_ms[0][row] + gaps_ms).max(), (self.held_ms[1][row] + gaps_ms).max()
             figures["longest_ms", None] = (int(longest[0]), int(longest[1]))
@@ -1428,6 +1547,15 @@ class Walks:
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's own names instead of rows and codes."""
+        offenders = self._with_ids(offenders)
+        if "domain" in offenders.columns:
+            domain = pl.when(pl.col("domain") != NO_DOMAIN).then("domain").alias(self.campaign.walk_by)
+            offenders = offenders.with_columns(domain).drop("domain")
+        assert self.stage is not None
+        return _in_stage(self.testimony, self.campaign, self.stage.region, offenders)
+
+    def _with_ids(self, offenders: pl.DataFrame) -> pl.DataFrame:
+        """*offenders* with who walks in each row."""
         if "walk_row" in offenders.columns:
             walk_row = offenders["walk_row"].to_numpy()
             name = self.walk["name"][walk_row]
@@ -1438,11 +1566,7 @@ class Walks:
                 offenders = offenders.with_columns(set=vms["set"], vm=single)
             else:
                 offenders = offenders.with_columns(cluster=pl.Series([self._whose[code] for code in name.tolist()]))
-        if "domain" in offenders.columns:
-            domain = pl.when(pl.col("domain") != NO_DOMAIN).then("domain").alias(self.campaign.walk_by)
-            offenders = offenders.with_columns(domain).drop("domain")
-        assert self.stage is not None
-        return _in_stage(self.testimony, self.campaign, self.stage.region, offenders)
+        return offenders
 
 
 def _visits(cell: Cell, places: Ints, number: Ints) -> dict[str, Ints]:
@@ -1493,7 +1617,7 @@ class WalkFacts:
     """What rules about stages ask of walks; `key` is the stage's campaign and region."""
 
     key: tuple[int, int]
-    figures: _Figures
+    figures: Figures
     last: tuple[int, ...] | None
 
     @staticmethod
@@ -1503,25 +1627,25 @@ class WalkFacts:
 
 @dataclass(frozen=True, slots=True)
 class CellFacts:
-    """What is kept of a cell when its part has gone by."""
+    """What is kept of a cell, and of the walks in it, when its part has gone by."""
 
     key: tuple[int, int]
     row_counts: Mapping[str, int]
-    figures: _Figures
+    figures: Figures
     walks: WalkFacts | None
     reach: "_Reach | None"
     clusters: Walks | None  # its share of those that walk in step
     loads: Loads | None
 
     @staticmethod
-    def of(cell: Cell) -> "CellFacts":
+    def of(cell: Cell, walks: Walks) -> "CellFacts":
         readable, stage = cell.part.listing.readable, cell.stage
         has_events = "events" in readable
         return CellFacts(
             key=(cell.campaign.place, cell.part.region),
             row_counts={table: len(getattr(cell, table)) for table in ("events", "outcomes") if table in readable},
             figures=cell.figures() if has_events else {},
-            walks=WalkFacts.of(cell.walks) if has_events else None,
+            walks=WalkFacts.of(walks) if has_events else None,
             reach=cell.reach if stage is not None and stage.start_ms is None and stage.overdue_count else None,
             clusters=cell.clusters if has_events and stage is not None and cell.campaign.is_in_step else None,
             loads=cell.loads if has_events and stage is not None and cell.campaign.caps else None,
@@ -1606,8 +1730,12 @@ class Whole:
         self._found["vms"] = end
         self._found["sets"] += part.set_count
         self._found["singles"] += len(part.vms) - part.in_set_count
-        ranges = part.sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
-        self._set_ranges += [(*row, part.path) for row in ranges.rows()]
+        offset = 0
+        for file in part.files:
+            in_sets = part.fleet.slice(offset, file.rows).filter(pl.col("set").is_not_null())
+            ranges = in_sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
+            self._set_ranges += [(*row, file.path) for row in ranges.rows()]
+            offset += file.rows
         self.listed_left = self.listed_left.join(part.sets, on=["region", "set"], how="anti")
 
     def add_cell(self, facts: "CellFacts") -> None:
@@ -1643,7 +1771,7 @@ class Whole:
 
     @lazily
     def overloads(self) -> pl.DataFrame:
-        """Instants from which more was at work than a cap allows: STAGE, per, name, at_ms, vm_count, limit."""
+        """Instants from which more was at work than a cap allows: STAGE, per, name, at_ms, count, limit."""
         self._sweep_loads()
         return pl.concat(self._overloads)
 
@@ -1654,7 +1782,7 @@ class Whole:
             campaign, region = facts.key
             self._last_walks.append((campaign, ITERATION, region, *facts.last))
 
-    def _fold(self, key: tuple[int, int], figures: _Figures) -> None:
+    def _fold(self, key: tuple[int, int], figures: Figures) -> None:
         """Fold *figures* of a part into those of its stage, the campaign and region *key*."""
         told = self._figures.setdefault(key, {})
         for figure, (low, high) in figures.items():
@@ -1683,8 +1811,9 @@ class Whole:
     def last_walks(self) -> pl.DataFrame:
         """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
         names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count", "held_ms", "held_ms_max"]
-        walks = pl.DataFrame(self._last_walks, schema={**STAGE_TYPES, **dict.fromkeys(names, pl.Int64)}, orient="row")
-        told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms", "has_caps")
+        types = {**STAGE_TYPES, **dict.fromkeys(names, pl.Int64), "may_wait": pl.Boolean}
+        walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
+        told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
         return told.join(walks, on=STAGE, how="left")
 
     def figure(self, name: str) -> pl.DataFrame:
@@ -1757,7 +1886,7 @@ class Whole:
             given = stage.campaign
             in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
             domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
-            if given.has_caps:  # then all may have to go one after the other
+            if given.caps:  # then all may have to go one after the other
                 domain_count = sum(reach.unit_count for reach in reaches)
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
             ends_ms = stage.judged_ms + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
@@ -1790,7 +1919,7 @@ class Whole:
         for share in range(share_count if files else 0):
             members, impacts = [], []
             for file in self.fleet_files:
-                part = Part(self.testimony, self._listing, file)
+                part = Part(self.testimony, self._listing, [file])
                 if (column := part.column("application")) is None:
                     continue
                 # Equal names have equal prints; that two others do is not to be expected.
@@ -1851,7 +1980,7 @@ class Whole:
 
     def _sets_in(self, path: str) -> pl.DataFrame:
         file = next(file for file in self.fleet_files if file.path == path)
-        return Part(self.testimony, self._listing, file).sets.select("set")
+        return Part(self.testimony, self._listing, [file]).sets.select("set")
 
     def _strays(self, table: str) -> pl.DataFrame:
         """Rows of *table* of no campaign, or whose `vm_row` lies in no part of the fleet: path, campaign, vm_row."""

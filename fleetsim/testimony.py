@@ -488,11 +488,6 @@ class Campaign:
     families: tuple[tuple[tuple[str, ...], int, int], ...]  # sizes, length_ms_min, length_ms_max
     caps: tuple[Cap, ...]
 
-    @property
-    def has_caps(self) -> bool:
-        """Whether units may have to wait for others than those of their set."""
-        return bool(self.caps)
-
     @staticmethod
     def read(place: int, given: Mapping[str, Any]) -> "Campaign":
         length = given["length"]
@@ -623,9 +618,9 @@ class Testimony:
     @lazily
     def parameters(self) -> pl.DataFrame:
         """One row a campaign: what queries over stages ask of it."""
-        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms", "has_caps"]
+        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms"]
         rows = [[getattr(campaign, name) for name in names] for campaign in self.campaigns]
-        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64, pl.Boolean]
+        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64]
         frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
         return frame.with_row_index("campaign").cast({"campaign": pl.UInt16})
 

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole
+from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole, files_of_parts
+from fleetsim.hosting import SEVERAL, Hosts
 from fleetsim.schema import (
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
@@ -145,10 +146,10 @@ def _judged(listing: Listing, progress: Callable[[str, int, int], None] | None) 
         return Verdict(listing.folder, tally.results(testimony))
     whole = Whole(testimony, listing)
     in_step = InStep()
-    files = listing.tables["fleet"]
-    vm_count = sum(file.rows for file in files)
+    parts = files_of_parts(listing)
+    vm_count = sum(file.rows for files in parts for file in files)
     done = 0
-    for part, cells, of_part in _in_turn_on_threads(partial(_judged_part, testimony, listing), files):
+    for part, cells, of_part in _in_turn_on_threads(partial(_judged_part, testimony, listing), parts):
         tally.add(of_part)
         for facts in cells:
             in_step.add(facts)
@@ -165,14 +166,17 @@ def _judged(listing: Listing, progress: Callable[[str, int, int], None] | None) 
     return Verdict(listing.folder, tally.results(testimony))
 
 
-def _judged_part(testimony: Testimony, listing: Listing, file: File) -> "tuple[Part, list[CellFacts], _Tally]":
+def _judged_part(
+    testimony: Testimony, listing: Listing, files: Sequence[File]
+) -> "tuple[Part, list[CellFacts], _Tally]":
     """What the rules find in one part of the fleet, on any thread; the campaigns go by one at a time."""
-    tally, part, facts = _Tally(listing), Part(testimony, listing, file), []
+    tally, part, facts = _Tally(listing), Part(testimony, listing, files), []
     for cell in part.cells():
         tally.ask("cell", cell, cell.named)
+        walks = cell.walks if part.host is None else Hosts.met(cell)
         if "events" in listing.readable:
-            tally.ask("walks", cell.walks, cell.walks.named)
-        facts.append(CellFacts.of(cell))
+            tally.ask("walks" if part.host is None else "hosts", walks, walks.named)
+        facts.append(CellFacts.of(cell, walks))
         part.note(cell)
     tally.ask("part", part, part.named)
     return part, facts, tally
@@ -423,7 +427,9 @@ def _inside_stage(cell: Cell) -> pl.DataFrame:
     }
     if cell.part.lifetimes is not None:
         created_ms, deleted_ms = (each[place] for each in cell.part.lifetimes)
-        problems["is of a VM created after its stage started"] = created_ms > (stage_start_ms or 0)
+        # On a host it may come as long as that waits.
+        since_ms = start_ms if cell.part.host is not None else stage_start_ms or 0
+        problems["is of a VM created after its stage started"] = created_ms > since_ms
         problems["is of a VM that was gone"] = end_ms > deleted_ms
     if not any(mask.any() for mask in problems.values()):
         return events.head(0)
@@ -446,6 +452,16 @@ def _starts_within_spread(walks: Walks) -> pl.DataFrame:
         return walks.spans.head(0)
     late = walks.spans.filter(pl.col("first_start_ms") > walks.last_start_ms)  # under caps, when its stage is over
     told = {"start_ms_stage": walks.stage.start_ms, "spread_ms": walks.campaign.spread_ms}
+    return late.select("walk_row", "first_start_ms", **{name: pl.lit(value) for name, value in told.items()})
+
+
+@_rule("R4", "hosts", over="unclaimed", needs="events stages summary")
+def _hosts_within_spread(hosts: Hosts) -> pl.DataFrame:
+    """A host that carries no set waits for nothing but `spread`, and caps."""
+    if hosts.stage is None or hosts.stage.start_ms is None:
+        return hosts.unclaimed.head(0)
+    late = hosts.unclaimed.filter(pl.col("first_start_ms") > hosts.last_free_start_ms)
+    told = {"start_ms_stage": hosts.stage.start_ms, "spread_ms": hosts.campaign.spread_ms}
     return late.select("walk_row", "first_start_ms", **{name: pl.lit(value) for name, value in told.items()})
 
 
@@ -565,21 +581,23 @@ def _before(by: Sequence[str], column: str) -> pl.Expr:
     return pl.when(is_same).then(pl.col(column).shift(1))
 
 
-def _in_turn(visits: pl.DataFrame, clear_ms: pl.Expr, is_off: Callable[[pl.Expr], pl.Expr]) -> pl.DataFrame:
-    """Visits whose start is off the latest *clear_ms* of earlier visits of the same walk.
+def _in_turn(
+    visits: pl.DataFrame, clear_ms: pl.Expr, is_off: Callable[[pl.Expr], pl.Expr], of: str = "walk_row"
+) -> pl.DataFrame:
+    """Visits whose start is off the latest *clear_ms* of earlier visits *of* the same walk, or set.
 
     The result has that instant as `clear_ms` and the domain it is of as `domain_before`. Only where some visit is
     off its predecessor can one be off an earlier visit: the few such walks get the exact look.
     """
     visits = visits.with_columns(clear_ms=clear_ms)
-    suspects = visits.filter(is_off(_before(["walk_row"], "clear_ms"))).select("walk_row").unique()
-    latest = (pl.col("clear_ms") * 256 + pl.col("domain")).cum_max().shift(1).over("walk_row")
+    suspects = visits.filter(is_off(_before([of], "clear_ms"))).select(of).unique()
+    latest = (pl.col("clear_ms") * 256 + pl.col("domain")).cum_max().shift(1).over(of)
     return (
-        visits.join(suspects, on="walk_row", how="semi", maintain_order="left")
+        visits.join(suspects, on=of, how="semi", maintain_order="left")
         .with_columns(latest=latest)
         .with_columns(clear_ms=pl.col("latest") // 256, domain_before=pl.col("latest") % 256)
         .filter(is_off(pl.col("clear_ms")))
-        .select("walk_row", "domain", "start_ms", "domain_before", "clear_ms")
+        .select(*dict.fromkeys([of, "walk_row"]), "domain", "start_ms", "domain_before", "clear_ms")
     )
 
 
@@ -608,6 +626,27 @@ def _all_back(walks: Walks) -> pl.DataFrame:
 def _gap_kept(walks: Walks) -> pl.DataFrame:
     """Between two domains of a set lies at least the gap asked for."""
     return _too_close(walks, pl.col("end_ms") + walks.campaign.gap_ms)
+
+
+def _hosts_too_close(hosts: Hosts, clear_ms: pl.Expr) -> pl.DataFrame:
+    """Hosts that start while a set on them is not yet clear of another of its domains.
+
+    One that hits several domains of the set, before or after, may share it with no other.
+    """
+    early = _in_turn(hosts.set_visits, clear_ms, lambda cleared_ms: pl.col("start_ms") < cleared_ms, "set_row")
+    return early.filter((pl.col("domain") != pl.col("domain_before")) | (pl.col("domain") == SEVERAL))
+
+
+@_rule("R26", "hosts", over="set_visits", needs="events")
+def _one_domain_on_hosts(hosts: Hosts) -> pl.DataFrame:
+    """The same with hosts: each of its hosts is at work on that domain, or the only one of the set."""
+    return _hosts_too_close(hosts, pl.col("end_ms"))
+
+
+@_rule("R28", "hosts", over="set_visits", needs="events")
+def _gap_kept_on_hosts(hosts: Hosts) -> pl.DataFrame:
+    """The same with hosts: from the last of them that is at work on one domain to the first on another."""
+    return _hosts_too_close(hosts, pl.col("end_ms") + hosts.campaign.gap_ms)
 
 
 @_rule("R29", "walks", over="units", needs="events")
@@ -649,22 +688,21 @@ def _order_kept(walks: Walks) -> pl.DataFrame:
 
 @_rule("R34", "cell", over="set_states", needs="events")
 def _one_vm_up(cell: Cell) -> pl.DataFrame:
-    """A set with living VMs in two or more domains has a VM up at every instant."""
-    return cell.set_states.filter(pl.col("has_two_domains"), pl.col("down") >= pl.col("vm_count")).select(
-        "set_row", "at_ms", "down", "vm_count"
-    )
+    """A set with living VMs in two or more domains, not all on one host, has a VM up at every instant."""
+    is_out = pl.col("has_two_domains") & (pl.col("down") >= pl.col("vm_count"))
+    return cell.set_states.filter(is_out, ~pl.col("is_one_host")).select("set_row", "at_ms", "down", "vm_count")
 
 
 @_rule("R35", "cell", over="set_states", needs="events")
 def _one_domain_down(cell: Cell) -> pl.DataFrame:
-    """Of a set, VMs of at most one domain are down at any instant."""
-    differ = cell.set_states.filter(~pl.col("is_one_domain"))
+    """Of a set, VMs of at most one domain, or of one host, are down at any instant."""
+    differ = cell.set_states.filter(~pl.col("is_one_domain"), ~pl.col("is_one_host"))
     return differ.select("set_row", "at_ms", "down")
 
 
 @_rule("R38", "part", over="vms", needs="no_guarantee summary")
 def _no_guarantee_listed(part: Part) -> pl.DataFrame:
-    """Sets in scope with one living VM, or with one domain of them, and no others, are listed as no_guarantee."""
+    """Sets in scope with one living VM, one domain of them, or a host with two, are listed as no_guarantee."""
     expected = part.weak_sets.with_columns(is_expected=True)
     listed = part.listed.group_by("set_row", "reason").agg(row_count=pl.len())
     both = expected.join(listed, on=["set_row", "reason"], how="full", coalesce=True)
@@ -687,15 +725,15 @@ def _no_guarantee_strays(whole: Whole) -> pl.DataFrame:
 
 @_rule("R39", "cell", over="fault_domain_states", needs="events")
 def _one_fault_domain_down(cell: Cell) -> pl.DataFrame:
-    """Where fault domains are walked, VMs of at most one fault domain of a set are down at any instant."""
-    differ = cell.fault_domain_states.filter(~pl.col("is_one_domain"))
+    """Where fault domains are walked, VMs of at most one of a set, or of one host, are down at any instant."""
+    differ = cell.fault_domain_states.filter(~pl.col("is_one_domain"), ~pl.col("is_one_host"))
     return differ.select("set_row", "at_ms", "down")
 
 
 @_rule("R40", "walks", over="set_visits", needs="events")
 def _no_time_lost(walks: Walks) -> pl.DataFrame:
     """The next domain of a set starts as soon as the gap is over: an empty one costs neither time nor gap."""
-    if walks.campaign.has_caps:  # what it may wait for besides
+    if walks.may_wait:  # what it may wait for besides
         return walks.set_visits.head(0)
     clear_ms = pl.col("end_ms_max") + walks.campaign.gap_ms
     return _in_turn(walks.set_visits, clear_ms, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
@@ -732,6 +770,13 @@ def _clock_synchronised(cell: Cell) -> pl.DataFrame:
     return cell.part.vms[cell.place[rows]].select(
         "vm_row", start_ms=pl.Series(cell.start_ms[rows]), effects=pl.Series(cell.event_effects[rows])
     )
+
+
+@_rule("R44", "hosts", over="units", needs="events")
+def _whole_hosts(hosts: Hosts) -> pl.DataFrame:
+    """A host is updated once in an iteration: all VMs on it that are there are hit, and start together."""
+    is_once = (pl.col("visit_count") == 1) & (pl.col("vm_hit_count") == pl.col("expected_count"))
+    return hosts.units.filter(~is_once & ~pl.col("is_excused")).drop("is_excused", "domain", "vm_count")
 
 
 @_rule("R45", "cell", over="left_alone", needs="events")
@@ -824,9 +869,22 @@ def _waves_released(whole: Whole) -> pl.DataFrame:
     return wrong.select(*STAGE, "wave", "asked_ms", "release_ms", problem=pl.lit("is released at another instant"))
 
 
+@_rule("R55", "hosts", over="units", needs="events")
+def _only_forward(hosts: Hosts) -> pl.DataFrame:
+    """Host states only go forward: no VM of a host is hit before its one update, or after it."""
+    return hosts.returns
+
+
+@_rule("R57", "hosts", over="set_visits", needs="events")
+def _steps_legal(hosts: Hosts) -> pl.DataFrame:
+    """A host starts only when each set on it is clear of its other domains, their gap included."""
+    early = _hosts_too_close(hosts, pl.col("end_ms") + hosts.campaign.gap_ms)
+    return early.unique("walk_row", maintain_order=True).select("walk_row", "start_ms", "clear_ms")
+
+
 @_rule("R70", "run", over="capped_units", needs="events")
 def _caps_kept(whole: Whole) -> pl.DataFrame:
-    """Under each cap no more is at work than it allows, but for a single unit that is larger."""
+    """Under each cap no more VMs, or hosts, are at work than it allows, but for a single unit that is larger."""
     return whole.overloads
 
 
@@ -910,16 +968,16 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
     # What of its first wait was drawn, and what was for a cap, only their bounds tell.
     spread_ms_max = pl.min_horizontal(waited_ms, pl.max_horizontal(pl.col("spread_ms"), 1) - 1)
     sound = {
-        "last_spread_ms": pl.when("has_caps")
+        "last_spread_ms": pl.when("may_wait")
         .then(pl.col("last_spread_ms").is_between(0, spread_ms_max))
         .otherwise(pl.col("last_spread_ms") == waited_ms),
         "last_gap_ms": pl.col("last_gap_ms") == (pl.col("domain_count") - 1) * pl.col("gap_ms"),
         "last_domain_count": pl.col("last_domain_count") == pl.col("domain_count"),
         "last_work_ms": (parts_ms == pl.col("end_ms") - pl.col("start_ms"))
-        & (~pl.col("has_caps") | pl.col("last_work_ms").is_between("held_ms", "held_ms_max")),
+        & (~pl.col("may_wait") | pl.col("last_work_ms").is_between("held_ms", "held_ms_max")),
         "last_cap_ms": pl.col("last_cap_ms")
         .fill_null(0)
-        .is_between(0, pl.when("has_caps").then(math.inf).otherwise(0)),
+        .is_between(0, pl.when("may_wait").then(math.inf).otherwise(0)),
     }
     ends_last = pl.col("end_ms").is_between("end_ms_walk", "end_ms_max").fill_null(value=False)
     problem = pl.coalesce(
@@ -951,7 +1009,7 @@ def _outages_swept(whole: Whole) -> pl.DataFrame:
 def _closed_form(walks: Walks) -> pl.DataFrame:
     """With one length for all, a set of k domains takes k lengths and k - 1 gaps from first start."""
     took_ms = pl.col("end_ms") - pl.col("first_start_ms")
-    differs = took_ms < pl.col("expected_ms") if walks.campaign.has_caps else took_ms != pl.col("expected_ms")
+    differs = took_ms < pl.col("expected_ms") if walks.may_wait else took_ms != pl.col("expected_ms")
     wrong = walks.constant_spans.with_columns(took_ms=took_ms).filter(differs)
     return wrong.select("walk_row", "domain_count", "took_ms", "expected_ms")
 

@@ -23,9 +23,10 @@ RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
         *(4, 5, 6, 13, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
-        *(40, 41, 42, 43, 45, 48, 49, 50, 54, 70, 74, 76, 77, 78),
+        *(40, 41, 42, 43, 44, 45, 48, 49, 50, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
+HOST_RULES = ["R44", "R55", "R57"]
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -55,7 +56,8 @@ def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path,
     assert broken(verdict) == []
     assert verdict.ok
     assert [rule.rule for rule in verdict.rules] == RULES
-    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == ["R32", "R33", "R36", "R39", "R45", "R70"]
+    absent = ["R32", "R33", "R36", "R39", *HOST_RULES[:1], "R45", *HOST_RULES[1:], "R70"]
+    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -64,7 +66,7 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     verdict = verdict_of(tmp_path, later(quorum_by))
 
     assert broken(verdict) == []
-    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == []
+    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == HOST_RULES
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -83,7 +85,7 @@ def test_a_tidy_set_is_judged_as_if_it_were_swept(tmp_path: Path, plant: Plant, 
     def figures() -> list[dict[tuple[str, int | None], tuple[float, float]]]:
         listing = testimony.Listing(folder, testimony.read_manifest(folder), {})
         told = testimony.Testimony.read(listing)
-        parts = [Part(told, listing, file) for file in listing.tables["fleet"]]
+        parts = [Part(told, listing, [file]) for file in listing.tables["fleet"]]
         return [cell.figures() for part in parts for cell in part.cells()]
 
     judged, tidy_count = (figures(), broken(verify(folder))), 0
@@ -1141,5 +1143,5 @@ def test_verifier_is_a_stranger() -> None:
     script = "import sys, fleetsim.verifier; print(*sorted(m for m in sys.modules if m.startswith('fleetsim')))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    modules = ["errors", "evidence", "schema", "testimony", "verifier"]
+    modules = ["errors", "evidence", "hosting", "schema", "testimony", "verifier"]
     assert found.stdout.split() == ["fleetsim", *(f"fleetsim.{name}" for name in modules)]
