@@ -8,6 +8,7 @@ use.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -1230,7 +1231,9 @@ class Walks:
         self._is_told = stage is None or stage.is_told
         self._whose = whose  # the part of sets and singles, or the names of clusters; `walk["name"]` counts in it
         self.walk = walk  # first_vm_row, name (a place in the part, or a cluster), is_set
-        self.unit = unit  # walk, domain, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
+        self.unit = (
+            unit  # walk, domain, first_vm_row, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
+        )
         self.loss = loss  # unit, deleted_ms
         self.gain = gain or {"unit": _NOBODY, "created_ms": _NOBODY}  # those that come after the stage's start
         self.visit = visit  # unit, start_ms, impact_end_ms, end_ms, end_ms_max, hit_count
@@ -1260,7 +1263,6 @@ class Walks:
             goes, comes = np.flatnonzero(deleted_ms < NEVER_MS), np.flatnonzero(is_late)
             loss = {"unit": number[goes], "deleted_ms": deleted_ms[goes]}
             gain = {"unit": number[comes], "created_ms": created_ms[comes]}
-            unit_first = _least(np.where(is_late, NEVER_MS, vm_row), starts)
         return cls(
             cell.testimony,
             cell.campaign,
@@ -1274,6 +1276,7 @@ class Walks:
             unit={
                 "walk": np.repeat(np.arange(len(walk_starts)), np.diff(np.append(walk_starts, len(starts)))),
                 "domain": key[starts] % 256,
+                "first_vm_row": unit_first,
                 "vm_count": sizes,
                 "gone_ms": gone_ms,
                 "length_ms_min": _least(low[places], starts),
@@ -1339,6 +1342,7 @@ class Walks:
             unit={
                 "walk": unit_walk,
                 "domain": keys % 256,
+                "first_vm_row": folded("first_vm_row", _least),
                 "vm_count": folded("vm_count", _sum),
                 "gone_ms": folded("gone_ms", _most),
                 "length_ms_min": folded("length_ms_min", _least),
@@ -1619,10 +1623,17 @@ class WalkFacts:
     key: tuple[int, int]
     figures: Figures
     last: tuple[int, ...] | None
+    visits: pl.DataFrame | None  # where walks may wait: unit_row, start_ms, end_ms, end_ms_max
 
     @staticmethod
     def of(walks: Walks) -> "WalkFacts | None":
-        return None if walks.stage is None else WalkFacts(walks.stage.key, walks.figures(), walks.last_walk)
+        if walks.stage is None:
+            return None
+        visits = None
+        if walks.may_wait:
+            when = {name: walks.visit[name] for name in ("start_ms", "end_ms", "end_ms_max")}
+            visits = pl.DataFrame({"unit_row": walks.unit["first_vm_row"][walks.visit["unit"]], **when})
+        return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, visits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1668,6 +1679,12 @@ class InStep:
             yield Walks.joined(shares)
 
 
+_SEEN_TYPES = {
+    **STAGE_TYPES,
+    **dict.fromkeys(("unit_row", "seen_start_ms", "seen_end_ms", "seen_end_ms_max"), pl.Int64),
+}
+
+
 class Whole:
     """The run once its parts went by: aggregates per stage, and what no part accounts for."""
 
@@ -1676,6 +1693,7 @@ class Whole:
         self._listing = listing
         self._figures: dict[tuple[int, int], dict[tuple[str, int | None], tuple[float, float]]] = {}
         self._last_walks: list[tuple[int, ...]] = []
+        self._visits: dict[tuple[int, int], list[pl.DataFrame]] = {}
         self._reach: dict[tuple[int, int], list[_Reach]] = {}
         self._loads: dict[tuple[int, int], list[Loads]] = {}
         self._overloads = [pl.DataFrame(schema=_OVERLOADS)]
@@ -1781,6 +1799,8 @@ class Whole:
         if facts.last is not None:
             campaign, region = facts.key
             self._last_walks.append((campaign, ITERATION, region, *facts.last))
+        if facts.visits is not None:
+            self._visits.setdefault(facts.key, []).append(facts.visits)
 
     def _fold(self, key: tuple[int, int], figures: Figures) -> None:
         """Fold *figures* of a part into those of its stage, the campaign and region *key*."""
@@ -1814,7 +1834,57 @@ class Whole:
         types = {**STAGE_TYPES, **dict.fromkeys(names, pl.Int64), "may_wait": pl.Boolean}
         walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
         told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
-        return told.join(walks, on=STAGE, how="left")
+        return told.join(walks, on=STAGE, how="left").join(self.chains, on=STAGE, how="left")
+
+    @lazily
+    def steps(self) -> pl.DataFrame:
+        """Units that could wait for others, as `steps` and as the events tell them.
+
+        STAGE, unit_row, start_ms, end_ms, waited_for, waited_row, waited_ms, null where `steps` has no such row;
+        seen_start_ms, seen_end_ms, seen_end_ms_max, null where nobody was hit; before_end_ms of the unit waited for.
+        """
+        told = self.testimony.steps(self._listing)
+        seen = [
+            each.with_columns(
+                campaign=pl.lit(campaign, pl.UInt16),
+                iteration=pl.lit(ITERATION, pl.UInt8),
+                region=pl.lit(region, pl.UInt16),
+            ).rename({name: f"seen_{name}" for name in ("start_ms", "end_ms", "end_ms_max")})
+            for (campaign, region), visits in self._visits.items()
+            for each in visits
+        ]
+        key = [*STAGE, "unit_row"]
+        none = pl.DataFrame(schema=_SEEN_TYPES)
+        both = told.join(
+            pl.concat([none, *seen], how="diagonal_relaxed").select(none.columns), on=key, how="full", coalesce=True
+        )
+        ends = told.select(*STAGE, waited_row="unit_row", before_end_ms="end_ms")
+        return both.join(ends, on=[*STAGE, "waited_row"], how="left")
+
+    @lazily
+    def chains(self) -> pl.DataFrame:
+        """The units that led to each stage's end, by `steps`: STAGE, unit_count, gap_count, cap_ms, earliest_ms.
+
+        The first of them might have started from `earliest_ms` on; `cap_ms` is spent until others had room under a cap.
+        """
+        rows = []
+        for stage, steps in self.testimony.steps(self._listing).group_by(STAGE):
+            unit_row, start_ms, end_ms = (steps[name].to_list() for name in ("unit_row", "start_ms", "end_ms"))
+            waited_row, waited_for = steps["waited_row"].to_list(), steps["waited_for"].to_list()
+            place_of = {row: place for place, row in enumerate(unit_row)}
+            last = max(range(len(steps)), key=lambda place: (end_ms[place], -unit_row[place]))
+            chain, met = [last], {last}
+            while (before := place_of.get(waited_row[chain[-1]])) is not None and before not in met:
+                chain.append(before)
+                met.add(before)
+            hops = list(pairwise(chain))
+            cap_ms = sum(start_ms[after] - start_ms[before] for after, before in hops if waited_for[after] == "cap")
+            cap_ms += steps["waited_ms"][chain[-1]]
+            gap_count = sum(waited_for[after] == "gap" for after, _ in hops)
+            first_ms = start_ms[chain[-1]] - steps["waited_ms"][chain[-1]]
+            rows.append((*stage, len(chain), gap_count, cap_ms, first_ms))
+        names = ["unit_count", "gap_count", "cap_ms", "earliest_ms"]
+        return pl.DataFrame(rows, schema={**STAGE_TYPES, **dict.fromkeys(names, pl.Int64)}, orient="row")
 
     def figure(self, name: str) -> pl.DataFrame:
         """One single-valued figure as a column of its name, a row a stage."""

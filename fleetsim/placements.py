@@ -1,5 +1,4 @@
-"""A test of sense, and a lesson: the same VMs on the same hosts, placed and ordered otherwise, with known answers.
-"""
+"""A test of sense, and a lesson: the same VMs on the same hosts, placed and ordered otherwise; answers are known."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -656,6 +656,35 @@ class Testimony:
         # Where nobody was hit nothing ended.
         return self.stage_times.filter(pl.col("end_ms").is_not_null()).join(told, on=STAGE, how="left")
 
+    def steps(self, listing: "Listing") -> pl.DataFrame:
+        """Rows of `steps`: STAGE, unit_row, start_ms, end_ms, waited_for, waited_row, waited_ms."""
+        names = [
+            "campaign",
+            "iteration",
+            "unit_row",
+            "start_at",
+            "duration_ms",
+            "waited_for",
+            "waited_row",
+            "waited_ms",
+        ]
+        frames = [pl.DataFrame(schema=_STEP_TYPES)]
+        for file in listing.tables["steps"]:
+            rows = listing.read(file, names)
+            start_ms = rows["start_at"].dt.epoch("ms") - self.start_epoch_ms
+            frames.append(
+                rows.with_columns(
+                    self.campaign_names.encode(rows["campaign"]),
+                    pl.col("unit_row", "waited_row").cast(pl.Int64),
+                    pl.col("iteration").cast(pl.UInt8),
+                    region=pl.lit(self.region_names.code(file.folder_region), pl.UInt16),
+                    start_ms=start_ms,
+                    end_ms=start_ms + rows["duration_ms"],
+                    waited_for=rows["waited_for"].cast(pl.String),
+                ).select(frames[0].columns)
+            )
+        return pl.concat(frames)
+
     def last_vm_row(self, campaign: int, region: int) -> float | None:
         """First row of the walk the summary says ended last in one stage."""
         return self._last_vm_rows.get((campaign, region))
@@ -684,6 +713,12 @@ class Testimony:
 
 
 STAGE_TYPES = {"campaign": pl.UInt16, "iteration": pl.UInt8, "region": pl.UInt16}
+_STEP_TYPES = {
+    **STAGE_TYPES,
+    **dict.fromkeys(("unit_row", "start_ms", "end_ms"), pl.Int64),
+    "waited_for": pl.String,
+    **dict.fromkeys(("waited_row", "waited_ms"), pl.Int64),
+}
 FIGURE_TYPES = {**STAGE_TYPES, "figure": pl.String, "bin_start_ms": pl.Int64, "value": pl.Float64}
 
 

@@ -7,7 +7,6 @@ part, and of a part one campaign at a time; what outlives them is one small aggr
 File names do not count.
 """
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -963,22 +962,25 @@ def _summary_totals(whole: Whole) -> pl.DataFrame:
 @_rule("R74", "run", over="last_walks", needs="events stages summary")
 def _last_walk(whole: Whole) -> pl.DataFrame:
     """The walk a stage is said to have ended with did end last; its spread, work, gaps and waits for caps add up."""
-    waited_ms = pl.col("first_start_ms") - pl.col("start_ms")
     parts_ms = pl.sum_horizontal("last_spread_ms", "last_work_ms", "last_gap_ms", "last_cap_ms")
-    # What of its first wait was drawn, and what was for a cap, only their bounds tell.
-    spread_ms_max = pl.min_horizontal(waited_ms, pl.max_horizontal(pl.col("spread_ms"), 1) - 1)
-    sound = {
-        "last_spread_ms": pl.when("may_wait")
-        .then(pl.col("last_spread_ms").is_between(0, spread_ms_max))
-        .otherwise(pl.col("last_spread_ms") == waited_ms),
-        "last_gap_ms": pl.col("last_gap_ms") == (pl.col("domain_count") - 1) * pl.col("gap_ms"),
-        "last_domain_count": pl.col("last_domain_count") == pl.col("domain_count"),
-        "last_work_ms": (parts_ms == pl.col("end_ms") - pl.col("start_ms"))
-        & (~pl.col("may_wait") | pl.col("last_work_ms").is_between("held_ms", "held_ms_max")),
-        "last_cap_ms": pl.col("last_cap_ms")
-        .fill_null(0)
-        .is_between(0, pl.when("may_wait").then(math.inf).otherwise(0)),
+    is_drawn = (pl.col("earliest_ms") - pl.col("start_ms")).is_between(0, pl.max_horizontal(pl.col("spread_ms"), 1) - 1)
+    # Where walks may wait for others, they are those of the units that led to its end.
+    expected: dict[str, tuple[pl.Expr, pl.Expr]] = {
+        "last_spread_ms": (pl.col("first_start_ms"), pl.col("earliest_ms")),
+        "last_gap_ms": ((pl.col("domain_count") - 1) * pl.col("gap_ms"), pl.col("gap_count") * pl.col("gap_ms")),
+        "last_domain_count": (pl.col("domain_count"), pl.col("unit_count")),
+        "last_cap_ms": (pl.lit(0), pl.col("cap_ms")),
     }
+    found = {
+        "last_spread_ms": pl.col("last_spread_ms") + pl.col("start_ms"),
+        "last_cap_ms": pl.col("last_cap_ms").fill_null(0),
+    }
+    sound = {
+        name: found.get(name, pl.col(name)) == pl.when("may_wait").then(of_chain).otherwise(of_walk)
+        for name, (of_walk, of_chain) in expected.items()
+    }
+    sound["last_spread_ms"] &= ~pl.col("may_wait") | is_drawn
+    sound["last_work_ms"] = (parts_ms == pl.col("end_ms") - pl.col("start_ms")) & (pl.col("last_work_ms") > 0)
     ends_last = pl.col("end_ms").is_between("end_ms_walk", "end_ms_max").fill_null(value=False)
     problem = pl.coalesce(
         pl.when(~ends_last).then(pl.lit("is no walk that ends last")),
@@ -990,6 +992,31 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
     shown = [*STAGE, "start_ms", "end_ms", *NOT_TOLD_BY_EVENTS]
     return (
         whole.last_walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+    )
+
+
+@_rule("R74", "run", over="steps", needs="events stages summary")
+def _steps_told(whole: Whole) -> pl.DataFrame:
+    """Steps are the units that events show, and each that waited for another started when that let it."""
+    after_ms = pl.when(pl.col("waited_for") == "gap").then("gap_ms").otherwise(0)
+    is_known = pl.col("waited_for").is_in(["claim", "gap", "cap"]).fill_null(value=False)
+    problems = {
+        "no unit that events show": pl.col("seen_start_ms").is_null(),
+        "is left out of steps": pl.col("start_ms").is_null(),
+        "starts at another instant": pl.col("start_ms") != pl.col("seen_start_ms"),
+        "is held for another time": ~pl.col("end_ms").is_between("seen_end_ms", "seen_end_ms_max"),
+        "waited for less than nothing": pl.col("waited_ms") < 0,
+        "waited for what there is not": (pl.col("waited_for").is_null() != pl.col("waited_row").is_null())
+        | (pl.col("waited_for").is_not_null() & ~is_known)
+        | (pl.col("waited_row").is_not_null() & pl.col("before_end_ms").is_null()),
+        "did not start when what it waited for was over": pl.col("before_end_ms") + after_ms != pl.col("start_ms"),
+    }
+    problem = pl.coalesce(
+        *(pl.when(is_wrong.fill_null(value=False)).then(pl.lit(word)) for word, is_wrong in problems.items())
+    )
+    wrong = whole.testimony.of_campaign(whole.steps, "gap_ms").with_columns(problem=problem)
+    return wrong.filter(pl.col("problem").is_not_null()).select(
+        *STAGE, "unit_row", "start_ms", "seen_start_ms", "problem"
     )
 
 

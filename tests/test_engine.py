@@ -61,10 +61,9 @@ HUNTS = {
     "hosts": ("hosts",),
     "hosts and caps": ("hosts", "caps"),
     "hosts and selection": ("hosts", "where", "sizes", "families", "fault_domains"),
-    "hosts and outages": ("hosts", "waves", "horizon", "quorum", "clusters"),
+    "hosts and outages": ("hosts", "waves", "horizon", "quorum"),
     "scale_sets": ("scale_set", "fault_domains"),
-    "hosts": ("hosts",),
-    "hosts and caps": ("hosts", "caps", "where", "sizes", "fault_domains"),
+    "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
     "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
