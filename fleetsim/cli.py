@@ -536,6 +536,7 @@ def verify(
     show_default=True, help="What to print, or to write to --out.",
 )  # fmt: skip
 @click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
+@click.option("--looser", is_flag=True, help="Also run RUN again with each rule a tenth looser: what does it cost?")
 @_json
 def report(
     run_folder: Path,
@@ -544,6 +545,7 @@ def report(
     timeouts: tuple[str, ...],
     format_: str,
     out: Path | None,
+    looser: bool,
     as_json: bool,
 ) -> None:
     """Say how long RUN takes, whom it hits, how hard, and why.
@@ -557,6 +559,9 @@ def report(
         raise click.UsageError("--format parquet needs --out FILE")
     if format_ == "table" and out is not None:
         raise click.UsageError("--out needs --format json, csv, markdown or parquet")
+    if looser and (out is not None or format_ in ("csv", "markdown")):
+        raise click.UsageError("--looser goes with tables and JSON on the terminal only")
+    savings = None
     with _watched() as progress:
         made = call(
             run_folder,
@@ -565,6 +570,10 @@ def report(
             timeouts=timeouts,
             progress=progress,
         )
+        if looser:
+            from fleetsim.looser import looser as run_looser
+
+            savings = run_looser(run_folder, progress=progress)
     if out is not None:
         made.write(out, format_)
         _tell(f"fleetsim: report written to {out}", err=True)
@@ -572,8 +581,12 @@ def report(
             _print_json({"report": str(out)})
     elif format_ in ("csv", "markdown") and not as_json:
         _tell(made.text(format_).removesuffix("\n"))
+    elif as_json or format_ == "json":
+        _print_json(made.to_dict() | ({} if savings is None else {"looser": savings.to_dict()}))
     else:
-        _print(made, as_json or format_ == "json")
+        _render(made)
+        if savings is not None:
+            _render(savings)
 
 
 @cli.command()

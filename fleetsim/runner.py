@@ -310,6 +310,7 @@ class _Writing:
                 "seed": self.scenario.seed,
                 "scenario_digest": self.resolved.scenario_digest,
                 "fleet_digest": self.prepared.fleet_digest,
+                "overrides": list(self.scenario.overrides),
                 "counts": {
                     "vms": self.prepared.vm_count,
                     "sets": self.prepared.set_count,

@@ -10,7 +10,7 @@ import numpy as np
 
 import fleetsim
 from benches.campaign import REGIONS, SEED, START_MS_EPOCH, Given, scenario
-from fleetsim import blocks, engine
+from fleetsim import blocks, course, engine
 from fleetsim.fleet import open_prepared
 from fleetsim.fleet.prepared import PreparedPart
 from fleetsim.scenario import load_scenario
@@ -24,14 +24,14 @@ class _Stage:
     def __init__(self, *, is_random: bool) -> None:
         campaign = load_scenario(scenario(is_random=is_random)).campaigns[0]
         self.scope = blocks.Scope(campaign)
-        self.key = engine.campaign_key(SEED, campaign.name)
+        self.key = course.campaign_key(SEED, campaign.name)
 
     def load(self, part: PreparedPart) -> blocks.Vms:
         return blocks.load([part], self.scope, START_MS_EPOCH)
 
     def advance(self, vms: blocks.Vms, start_ms: int) -> engine.Impacts:
         """Instants are since scenario.start."""
-        return engine.advance(vms, self.scope, engine.Course(start_ms, self.key, origin_ms=0))
+        return engine.advance(vms, self.scope, course.Course(start_ms, self.key, origin_ms=0))
 
 
 def _parts(given: Given) -> list[PreparedPart]:

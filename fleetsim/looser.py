@@ -1,0 +1,177 @@
+"""What each rule costs: a finished run again, with one rule a tenth looser, under the same draws."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from fleetsim import figures
+from fleetsim.errors import InputError
+from fleetsim.figures import RunFiles, duration
+from fleetsim.fleet.preparing import prepare
+from fleetsim.progress import Progress
+from fleetsim.runner import run as run_again
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DOMAINS_MIN = 3
+"""Of sets with fewer domains none is taken away: one that is left promises nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """One campaign with one rule looser. `change` says how; `length_ms` is from its first start to its last end."""
+
+    campaign: str
+    rule: str
+    change: str
+    length_ms: int
+    saved_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looser:
+    """What each rule would save, by campaign in file order, the most first."""
+
+    run: Path
+    length_ms: Mapping[str, int]
+    savings: tuple[Saving, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The savings as plain values, for JSON."""
+        return {"length_ms": dict(self.length_ms), "savings": [asdict(saving) for saving in self.savings]}
+
+    def render(self, console: "Console") -> None:
+        """Print the savings, a rule a row."""
+        from rich.table import Table
+        from rich.text import Text
+
+        console.print(Text("\nwith one rule looser, all else and all draws the same", style="bold"))
+        if not self.savings:
+            console.print("  no campaign has a gap, a cap, a pair, or sets of three domains to loosen")
+            return
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("  campaign", "rule", "change"):
+            table.add_column(name, overflow="fold")
+        for name in ("length", "saved"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for saving in self.savings:
+            sign = "-" if saving.saved_ms < 0 else ""
+            saved = f"{sign}{duration(abs(saving.saved_ms))}" if saving.saved_ms else "nothing"
+            told = [Text(each) for each in (f"  {saving.campaign}", saving.rule, saving.change)]
+            table.add_row(*told, duration(saving.length_ms), saved)
+        console.print(table)
+
+
+def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
+    """Run the finished *run* again for each campaign and rule, that rule a tenth looser; nothing of it is kept.
+
+    gap    `update_domain_gap` a tenth shorter
+    cap    each cap of a campaign a tenth higher
+    pair   `pair_lag` a tenth shorter; and without pairs at all, as excluding one another has no tenth
+    domains  sets of n update (or fault) domains over n - n // 10 of them, at least one fewer, domains renumbered modulo
+
+    Needs the scenario as it was given, so a run of this version. Raises `InputError` where there is none.
+    """
+    files = RunFiles.open(run)
+    if "overrides" not in files.manifest:
+        raise InputError(f"{files.path}: must be a run of this version, which keeps its overrides; run it again")
+    length_ms = _lengths(files)
+    scenario = (files.path / "scenario.toml").read_text("utf-8")
+    savings = []
+    with tempfile.TemporaryDirectory(prefix="fleetsim-looser-") as folder:
+        pairs = files.path / "pairs.csv"
+        prepared = prepare(files.path / "fleet", Path(folder) / "as-it-was", pairs, progress=progress).path
+        fewer: Path | None = None
+        for place, (campaign, rule, change, overrides) in enumerate(_changes(files)):
+            fleet = prepared
+            if rule == "domains":
+                if fewer is None:
+                    fewer = _with_fewer_domains(files, Path(folder) / "fewer.parquet")
+                fleet = fewer
+            out = Path(folder) / f"run-{place}"
+            quiet = ["outputs.events=false", "outputs.outcomes=false"]
+            asked = [*files.manifest["overrides"], *overrides, *quiet]
+            run_again(fleet, scenario, out, pairs=pairs, overrides=asked, progress=progress)
+            took_ms = _lengths(RunFiles.open(out))[campaign]
+            savings.append(Saving(campaign, rule, change, took_ms, length_ms[campaign] - took_ms))
+    order = list(length_ms)
+    savings.sort(key=lambda saving: (order.index(saving.campaign), -saving.saved_ms))
+    return Looser(files.path, length_ms, tuple(savings))
+
+
+def _lengths(files: RunFiles) -> dict[str, int]:
+    rows = figures.campaigns(files, figures.stages(files))
+    return {name: length_ms or 0 for name, length_ms in rows.select("campaign", "length_ms").iter_rows()}
+
+
+def _changes(files: RunFiles) -> Iterator[tuple[str, str, str, list[str]]]:
+    """(campaign, rule, change in words, overrides) of each rule that can be looser."""
+    has_domains = {
+        walk_by: walk_by in files.fleet_schema and _has_many_domains(files, walk_by)
+        for walk_by in ("update_domain", "fault_domain")
+    }
+    for campaign in files.campaigns:
+        name = campaign["name"]
+        key = f"campaign.{name}"
+        if gap_ms := int(campaign["update_domain_gap_ms"]):
+            shorter_ms = gap_ms * 9 // 10
+            told = f"update_domain_gap {duration(gap_ms)} -> {duration(shorter_ms)}"
+            yield name, "gap", told, [f"{key}.update_domain_gap={shorter_ms}ms"]
+        if caps := campaign.get("caps"):
+            higher = [_higher(cap) for cap in caps]
+            yield (
+                name,
+                "cap",
+                ", ".join(told for _, told in higher),
+                [f"{key}.caps=[{', '.join(c for c, _ in higher)}]"],
+            )
+        if name in files.excluding and any(edge <= set(campaign["regions"]) for edge in files.edges):
+            if lag_ms := int(campaign["pair_lag_ms"]):
+                shorter_ms = lag_ms * 9 // 10
+                told = f"pair_lag {duration(lag_ms)} -> {duration(shorter_ms)}"
+                yield name, "pair", told, [f"{key}.pair_lag={shorter_ms}ms"]
+            yield name, "pair", "paired regions may be at work together", [f"{key}.pair_exclusion=reboots"]
+        if has_domains[campaign["walk_by"]]:
+            yield name, "domains", "a tenth fewer domains a set, at least one", []
+
+
+def _higher(cap: Mapping[str, Any]) -> tuple[str, str]:
+    """*cap* a tenth higher: as TOML, and in words."""
+    ((key, most),) = ((key, value) for key, value in cap.items() if key != "per")
+    if key.endswith("_count"):
+        raised: object = math.ceil(most * 11 / 10)
+    else:
+        raised = float(min(Fraction(1), Fraction(str(most)) * 11 / 10).limit_denominator(10**9))
+    return f"{{ per = '{cap['per']}', {key} = {raised} }}", f"{key} of a {cap['per']} {most} -> {raised}"
+
+
+def _has_many_domains(files: RunFiles, walk_by: str) -> bool:
+    if "set" not in files.fleet_schema:
+        return False
+    domains = [
+        pl.scan_parquet(path, hive_partitioning=False).select(pl.col(walk_by).max().alias("most")).collect()
+        for path in files.fleet_paths
+    ]
+    return any((most["most"][0] or 0) + 1 >= _DOMAINS_MIN for most in domains)
+
+
+def _with_fewer_domains(files: RunFiles, out: Path) -> Path:
+    """The fleet of *files* with domains of its sets a tenth fewer, as a file."""
+    paths: Sequence[Path] = files.fleet_paths
+    fewer = []
+    for name in ("update_domain", "fault_domain"):
+        if name in files.fleet_schema:
+            count = pl.col(name).cast(pl.Int64).max().over("region", "set") + 1
+            kept = count - pl.max_horizontal(count // 10, 1)
+            fewer.append(pl.when(count >= _DOMAINS_MIN).then(pl.col(name) % kept).otherwise(name).alias(name))
+    made = ["vm_row", "vm_key", "host_row", "is_update_domain_assigned", "is_fault_domain_assigned"]
+    frame = pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in paths])
+    frame.drop(made, strict=False).with_columns(fewer).collect().write_parquet(out)
+    return out
