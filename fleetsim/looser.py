@@ -75,7 +75,7 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
     gap    `update_domain_gap` a tenth shorter
     cap    each cap of a campaign a tenth higher
     pair   `pair_lag` a tenth shorter; and without pairs at all, as excluding one another has no tenth
-    domains  sets of n update (or fault) domains over n - n // 10 of them, at least one fewer, domains renumbered modulo
+    domains  sets of n update (or fault) domains have a tenth fewer, at least one: of the last the VMs join the first
 
     Needs the scenario as it was given, so a run of this version. Raises `InputError` where there is none.
     """
@@ -155,11 +155,14 @@ def _higher(cap: Mapping[str, Any]) -> tuple[str, str]:
 def _has_many_domains(files: RunFiles, walk_by: str) -> bool:
     if "set" not in files.fleet_schema:
         return False
-    domains = [
-        pl.scan_parquet(path, hive_partitioning=False).select(pl.col(walk_by).max().alias("most")).collect()
+    counts = [
+        pl.scan_parquet(path, hive_partitioning=False)
+        .drop_nulls("set")
+        .group_by("region", "set")
+        .agg(pl.col(walk_by).n_unique())
         for path in files.fleet_paths
     ]
-    return any((most["most"][0] or 0) + 1 >= _DOMAINS_MIN for most in domains)
+    return any((count[walk_by] >= _DOMAINS_MIN).any() for count in pl.collect_all(counts))
 
 
 def _with_fewer_domains(files: RunFiles, out: Path) -> Path:
@@ -168,9 +171,11 @@ def _with_fewer_domains(files: RunFiles, out: Path) -> Path:
     fewer = []
     for name in ("update_domain", "fault_domain"):
         if name in files.fleet_schema:
-            count = pl.col(name).cast(pl.Int64).max().over("region", "set") + 1
+            of_set = ("region", "set")
+            count = pl.col(name).n_unique().over(of_set).cast(pl.Int64)
             kept = count - pl.max_horizontal(count // 10, 1)
-            fewer.append(pl.when(count >= _DOMAINS_MIN).then(pl.col(name) % kept).otherwise(name).alias(name))
+            place = pl.col(name).rank("dense").over(of_set).cast(pl.Int64) - 1
+            fewer.append(pl.when(count >= _DOMAINS_MIN).then(place % kept).otherwise(name).alias(name))
     made = ["vm_row", "vm_key", "host_row", "is_update_domain_assigned", "is_fault_domain_assigned"]
     frame = pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in paths])
     frame.drop(made, strict=False).with_columns(fewer).collect().write_parquet(out)

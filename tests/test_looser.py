@@ -1,0 +1,104 @@
+"""What rules cost, and what placements make of a campaign: answers that can be worked out by hand."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+import fleetsim
+from fleetsim import placements
+from fleetsim.errors import InputError
+from fleetsim.looser import looser
+
+HEAD = 'name = "costs"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "hosts"\nlength = "30s"\n'
+
+
+def run(tmp_path, keys, regions=("westeurope",) * 10, **columns):
+    count = len(regions)
+    fleet = pa.table(
+        {
+            "vm": list(range(count)),
+            "region": list(regions),
+            "set": [f"s-{region}" for region in regions],
+            "update_domain": [i % 10 for i in range(count)],
+            **columns,
+        }
+    )
+    return fleetsim.run(fleet, HEAD + keys, tmp_path / "run").path
+
+
+def savings(found):
+    return {(saving.rule, saving.change): saving.saved_ms for saving in found.savings}
+
+
+def test_a_tenth_less_gap_and_a_domain_less_are_worked_out(tmp_path):
+    found = looser(run(tmp_path, 'update_domain_gap = "10min"'))
+
+    assert found.length_ms == {"hosts": 10 * 30_000 + 9 * 600_000}
+    assert savings(found) == {
+        ("gap", "update_domain_gap 10 min -> 9 min"): 9 * 60_000,
+        ("domains", "a tenth fewer domains a set, at least one"): 630_000,
+    }
+    assert [saving.saved_ms for saving in found.savings] == [630_000, 540_000]
+
+
+def test_a_tenth_more_room_is_rounded_up(tmp_path):
+    hosts = {"host": [f"h{i}" for i in range(10)], "set": pa.nulls(10, pa.string()), "update_domain": pa.nulls(10)}
+    found = looser(run(tmp_path, "caps = [{ per = 'region', hosts_count = 1 }]", **hosts))
+
+    assert savings(found) == {("cap", "hosts_count of a region 1 -> 2"): 150_000}
+
+
+def test_pairs_are_loosened_in_their_lag_and_as_such(tmp_path):
+    regions = ("westeurope",) * 5 + ("northeurope",) * 5
+    found = looser(run(tmp_path, 'pair_lag = "100s"', regions))
+
+    assert savings(found) == {
+        ("pair", "pair_lag 1 min 40 s -> 1 min 30 s"): 10_000,
+        ("pair", "paired regions may be at work together"): 250_000,
+        ("domains", "a tenth fewer domains a set, at least one"): 60_000,
+    }
+
+
+def test_what_was_overridden_stays_so(tmp_path):
+    fleet = pa.table({"vm": [1, 2], "region": ["westeurope"] * 2, "set": ["s"] * 2, "update_domain": [0, 1]})
+    out = fleetsim.run(fleet, HEAD, tmp_path / "run", overrides=["campaign.hosts.update_domain_gap=10s"]).path
+
+    assert savings(looser(out)) == {("gap", "update_domain_gap 10.0 s -> 9.0 s"): 1_000}
+
+
+def test_nothing_to_loosen_is_said(tmp_path, capsys):
+    from rich.console import Console
+
+    fleet = pa.table({"vm": [1], "region": ["westeurope"]})
+    found = looser(fleetsim.run(fleet, HEAD, tmp_path / "run").path)
+
+    assert found.savings == ()
+    found.render(Console(width=80))
+    assert "no campaign has" in capsys.readouterr().out
+
+
+def test_a_run_without_its_overrides_is_refused(tmp_path):
+    out = run(tmp_path, "")
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["overrides"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(InputError, match="which keeps its overrides; run it again"):
+        looser(out)
+
+
+def test_placements_have_the_answers_that_are_known(tmp_path):
+    made = placements.placements(tmp_path / "placements", host_count=1_000)
+    aligned, renamed, in_random_order, at_random = made.cases
+
+    # Five domains of 30 s, and four gaps of 30 min between: no order can be shorter, and this one is not longer.
+    assert aligned.length_ms == aligned.bound_ms == renamed.length_ms == 5 * 30_000 + 4 * 1_800_000
+    assert aligned.one_domain_count == 1_000
+    assert aligned.unit_count == 5
+    assert in_random_order.bound_ms == aligned.bound_ms
+    assert in_random_order.ratio > 4
+    assert at_random.ratio > 4
+    assert at_random.one_domain_count < 1_000
+    assert [case["run"] for case in made.to_dict()["cases"]] == ["run-1", "run-2", "run-3", "run-4"]
+    assert all((tmp_path / "placements" / case.run / "manifest.json").exists() for case in made.cases)
