@@ -116,6 +116,7 @@ class Scope:
         wanted += ["fault_domain"] * self.walks_fault_domains
         wanted += ["cluster"] * self.campaign.sets_in_step
         wanted += ["host_row"] * self.has_hosts
+        wanted += [self.campaign.host_column] if self.has_hosts and self.campaign.host_column else []
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         return list(dict.fromkeys(wanted))
 
@@ -153,6 +154,7 @@ class Vms:
     limits: Limits | None = None  # None: no caps
     host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by id; [hosts] their keys for draws
     host_row: npt.NDArray[np.uint32] | None = None  # [V] row of it in the table of hosts
+    host_rank: Int64s | None = None  # [hosts] by the column that orders them, where one does
 
     def keeps_memory_at(self, instant_ms: int) -> Bools | None:
         """Which VMs can be frozen, None for all: nobody beside one that lives and cannot (semantics.md 9)."""
@@ -283,6 +285,9 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         block,
         host=host,
         host_row=None if host is None else to_numpy(column["host_row"]),
+        host_rank=None
+        if host is None or scope.campaign.host_column is None
+        else _ranks(column[scope.campaign.host_column], *host),
         is_selected=is_selected,
         can_freeze=~_matches(column["size"], sorted(scope.cannot_freeze_sizes)) if scope.cannot_freeze_sizes else None,
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
@@ -412,6 +417,19 @@ def _hosts(host_row: pa.ChunkedArray, path: Path) -> tuple[Int64s, Int64s]:
     """Number of each VM's host in the region, by id, and the keys that draws of hosts are addressed by."""
     hosts = pq.read_table(path, columns=["host_row", "host_key"], partitioning=None)
     return to_numpy(host_row).astype(np.int64) - hosts["host_row"][0].as_py(), to_numpy(hosts["host_key"])
+
+
+def _ranks(column: pa.ChunkedArray, host: Int64s, keys: Int64s) -> Int64s:
+    """Rank of each host by the least value that one of its VMs has in *column*; those without come last."""
+    values = column.combine_chunks()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    known = pc.unique(values.drop_null())
+    known = known.take(pc.sort_indices(known))  # strings by their bytes
+    of_vm = pc.index_in(values, known).fill_null(len(known)).to_numpy().astype(np.int64)
+    ranks = np.full(len(keys), len(known))
+    np.minimum.at(ranks, host, of_vm)
+    return ranks
 
 
 def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int, host: Int64s | None) -> Limits:

@@ -30,6 +30,10 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
     match campaign.host_order:
         case HostOrder.AUTO:
             turns = _aligned(vms, taken, course)
+        case HostOrder.RACK | HostOrder.COLUMN:
+            assert vms.host is not None
+            assert vms.host_rank is not None
+            turns.position[:] = vms.host_rank[vms.host[0][taken.rows[vm_offsets[:-1]]]]
         case HostOrder.MOST_VMS_FIRST:
             turns.position[:] = -np.diff(vm_offsets)
         case HostOrder.FEWEST_CLAIMS_FIRST:

@@ -189,6 +189,13 @@ class Campaign:
     cannot_freeze: str
     caps: tuple[Cap, ...]
     host_order: HostOrder
+    host_column: str | None  # of the fleet, by which hosts are ordered
+
+    @property
+    def host_order_given(self) -> str:
+        """`host_order` as a scenario spells it."""
+        word = self.host_order.name.lower()
+        return f"{word}:{self.host_column}" if self.host_order == HostOrder.COLUMN else word
 
 
 @dataclass(frozen=True)
@@ -308,7 +315,7 @@ class Resolved:
             "pair_lag_ms": campaign.pair_lag_ms,
             "pair_exclusion": campaign.pair_exclusion,
             "caps": [cap.given for cap in campaign.caps],
-            "host_order": campaign.host_order.name.lower(),
+            "host_order": campaign.host_order_given,
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -393,7 +400,8 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 pair_exclusion=campaign.pair_exclusion,
                 cannot_freeze=campaign.cannot_freeze,
                 caps=campaign.caps,
-                host_order=campaign.host_order,
+                host_order=campaign.host_order[0],
+                host_column=campaign.host_order[1],
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -530,6 +538,10 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
                 for column in needed
                 if column not in fleet.columns
             ]
+        if campaign.host_column is not None and campaign.host_column not in fleet.columns:
+            near = nearest(campaign.host_column, fleet.columns)
+            told = f"must be by a column of the fleet, got '{campaign.host_column}'{near}"
+            problems.append(f"{word((*here, 'host_order'))}: {told}")
         for column, values in campaign.where:
             if (dtype := fleet.columns.get(column)) is None:
                 faults = [f"must be a column of the fleet, got '{column}'{nearest(column, fleet.columns)}"]
@@ -918,8 +930,15 @@ def _cap(value: object) -> Cap:
     return Cap(scope, "vms" if key.startswith("vms") else "hosts", most)
 
 
-def _host_order(value: object) -> HostOrder:
-    return HostOrder[_one_of(words(HostOrder), value).upper()]
+def _host_order(value: object) -> tuple[HostOrder, str | None]:
+    if isinstance(value, str) and value.startswith("column:") and len(value) > len("column:"):
+        return HostOrder.COLUMN, value.removeprefix("column:")
+    known = [word for word in words(HostOrder) if word != "column"]
+    try:
+        order = HostOrder[_one_of(known, value).upper()]
+    except ValueError as error:
+        raise ValueError(f"{error}; or a column, as 'column:vcpus'") from None
+    return order, "rack" if order == HostOrder.RACK else None
 
 
 def _campaign_name(value: object) -> str:
@@ -1320,9 +1339,16 @@ class _CampaignKeys(_Keys):
         Field(description="how much may be worked on at once; all of them hold"),
     ]
     host_order: Annotated[
-        HostOrder,
+        tuple[HostOrder, str | None],
         PlainValidator(_host_order),
-        WithJsonSchema({"enum": words(HostOrder)}),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"enum": [word for word in words(HostOrder) if word != "column"]},
+                    {"type": "string", "pattern": "^column:.+$"},
+                ]
+            }
+        ),
         Field(description="the order in which hosts are tried, where the fleet has hosts"),
     ]
 

@@ -158,6 +158,8 @@ class HostOrder(IntEnum):
     RANDOM = 1
     MOST_VMS_FIRST = 2
     FEWEST_CLAIMS_FIRST = 3
+    RACK = 4  # rack by rack
+    COLUMN = 5  # by a column of the fleet
 
 
 class WaitedFor(IntEnum):

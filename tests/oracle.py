@@ -46,6 +46,7 @@ class Vm:
     set_kind: str | None = None
     cluster: str | None = None
     zone: str | None = None
+    rack: str | None = None
     host: Identity | None = None
     size: str | None = None
     application: str | None = None
@@ -323,6 +324,11 @@ def integer_below(limit: int, draw: int) -> int:
 def rank(identity: Identity) -> int | bytes:
     """How identities of one kind sort: integers by value, strings by UTF-8 bytes."""
     return identity if isinstance(identity, int) else identity.encode("utf-8")
+
+
+def by_value(value: object) -> object:
+    """How values of a column sort: strings by UTF-8 bytes, all others as they are."""
+    return value.encode("utf-8") if isinstance(value, str) else value
 
 
 def as_prepared(vms: Iterable[Vm]) -> list[Vm]:
@@ -853,6 +859,14 @@ class _Simulation:
             return {host: -len(vms) for host, vms in on_host.items()}
         if campaign.host_order == "fewest_claims_first":
             return {host: len({vm.set for vm in vms} - {None}) for host, vms in on_host.items()}
+        if campaign.host_order == "rack" or campaign.host_order.startswith("column:"):
+            name = campaign.host_order.removeprefix("column:")
+            values = {host: [vm.column(name) for vm in self.vms if vm.host == host] for host in on_host}
+            known = sorted({value for of_host in values.values() for value in of_host} - {None}, key=by_value)
+            return {
+                host: min((known.index(value) for value in of_host if value is not None), default=len(known))
+                for host, of_host in values.items()
+            }
         positions = dict.fromkeys(on_host, 0)
         if campaign.host_order == "random":
             return positions

@@ -361,7 +361,11 @@ def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm], *, has_hosts_everywhere: bool)
         placed.append(vm if mode == "none" else replace(vm, host=number if has_numbers else f"host-{number}"))
     # All VMs of a host are where the first of them is.
     first = {vm.host: vm for vm in reversed(placed) if vm.host is not None}
-    stands = {host: {"zone": vm.zone or "1", "cluster": vm.cluster or "a"} for host, vm in first.items()}
+    racks = draw(st.sampled_from([("r",), ("r2", "r10", "é"), ("r", None)]))
+    stands = {
+        host: {"zone": vm.zone or "1", "cluster": vm.cluster or "a", "rack": draw(st.sampled_from(racks))}
+        for host, vm in first.items()
+    }
     return [vm if vm.host is None else replace(vm, **stands[vm.host]) for vm in placed]
 
 
@@ -371,7 +375,7 @@ def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
         "fault_domains": ("fault_domain",),
         "clusters": ("cluster",),
         "caps": ("zone", "cluster"),
-        "hosts": ("host",),
+        "hosts": ("host", "rack"),
         "sizes": ("size",),
         "families": ("size",),
         "applications": ("application",),
@@ -439,7 +443,9 @@ def requests(
         keys["caps"] = f"[{', '.join(spelt_caps)}]"
         meant = replace(meant, caps=tuple(Cap(per, CAPS[spelt], of == "hosts") for per, spelt in caps))
     if may_have("hosts"):
-        order = draw(st.sampled_from(["auto", "auto", "random", "most_vms_first", "fewest_claims_first"]))
+        orders = ["auto", "auto", "random", "most_vms_first", "fewest_claims_first", "rack", "column:region"]
+        orders += [f"column:{name}" for name in TYPES if "where" in features]
+        order = draw(st.sampled_from(orders))
         keys["host_order"], meant = json.dumps(order), replace(meant, host_order=order)
     if may_have("reboots"):
         exclusion = draw(st.sampled_from(["all", "reboots", "reboots"]))

@@ -178,7 +178,7 @@ def vm_of(scene: Scene, row: dict[str, object]) -> Vm:
         row.get("fault_domain"),
         ms_since(scene, row.get("created")),
         ms_since(scene, row.get("deleted")),
-        **{name: row.get(name) for name in ("set_kind", "cluster", "zone", "host", "size", "application")},
+        **{name: row.get(name) for name in ("set_kind", "cluster", "zone", "rack", "host", "size", "application")},
         attributes={name: row[name] for name in TYPES if name in row},
     )
 
