@@ -1,10 +1,11 @@
 """Small sound runs made without the engine, in plain Python, for faults to be planted in.
 
 `sound` is made by hand: freezes of everybody, whose tables are derived from the events. `later` is what the oracle
-says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages. `hosted` is
-what it says of one with hosts. Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's start until they are written. A fault
-changes events before the other tables are derived from them, or a table afterwards; the manifest is written last, so
-digests always fit and only the planted rule and what follows from it is broken.
+says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages; `hosted` what
+it says of one with hosts. Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's
+start until they are written. A fault changes events before the other tables are derived from them, or a table
+afterwards; the manifest is written last, so digests always fit and only the planted rule and what follows from it is
+broken.
 """
 
 import hashlib
