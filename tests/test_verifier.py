@@ -91,6 +91,19 @@ def test_sound_run_over_hosts_is_kept_and_every_rule_of_hosts_looks_at_rows(tmp_
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
+def grown() -> Plant:
+    """The world with hosts, in which VM 17 comes to its host while that waits for `roll`."""
+    plant = hosted()
+    of_fleet(17, created=100_000)(plant)
+    plant.figure("roll", "east", "pending_vm_ms")["value"] -= 100_000
+    plant.figure("roll", "east", "single_count")["value"] -= 1
+    return plant
+
+
+def test_vm_that_comes_to_a_host_that_waits_is_updated_with_it(tmp_path: Path) -> None:
+    assert broken(verdict_of(tmp_path, grown())) == []
+
+
 def nothing(plant: Plant) -> None:
     pass
 
@@ -731,6 +744,15 @@ HOSTED_FAULTS = {
     ),
     "VM of a host before the others": Fault(
         "R55", ROLL | {"host": 17}, also="R44 R74", to_tables=move("roll", [16], -1)
+    ),
+    "VM that came to a host that waits left out": Fault(
+        "R44", ROLL | {"host": 17, "vm_hit_count": 1}, also="R74", to_tables=leave_out("roll", 17), plant=grown
+    ),
+    "VM that came to a host that waits told as spared": Fault(
+        "R5", ROLL | {"vm": 17}, to_tables=ends("roll", 17, "already_updated"), plant=grown
+    ),
+    "VM that came after its host": Fault(
+        "R4", ROLL | {"vm": 17}, also="R5 R44 R74", to_tables=of_fleet(17, created=644_530), plant=grown
     ),
     "VM of a host left alone": Fault("R45", ROLL | {"vm": 19}, also="R74", to_tables=freeze_all_the_same),
     "more hosts than the cap": Fault(
