@@ -588,14 +588,14 @@ class Cell:
         return told.filter(pl.Series(self.selected))
 
     @lazily
-    def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bools]:
-        """How each VM must end: outcome, reason, and whether it may as well be `deleted`, for it went later on."""
+    def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
+        """How each VM must end: outcome, reason, and a bit for each outcome that will do as well, as nothing tells."""
         vm_count = len(self.part.vms)
         outcome = np.full(vm_count, Outcome.UPDATED, np.uint8)
         reason = np.full(vm_count, Reason.NONE, np.uint8)
-        may_be_deleted = np.zeros(vm_count, np.bool_)
+        or_else = np.zeros(vm_count, np.uint16)
         if self.stage is None:
-            return outcome, reason, may_be_deleted
+            return outcome, reason, or_else
         is_overdue, judged_ms = self._judged
         if is_overdue:
             outcome[:], reason[:] = Outcome.OVERDUE, Reason.NO_ROOM_IN_CALENDAR
@@ -607,19 +607,35 @@ class Cell:
             outcome[left_alone], reason[left_alone] = Outcome.UNAFFECTED, Reason.CANNOT_FREEZE
         if self.part.lifetimes is not None:
             created_ms, deleted_ms = self.part.lifetimes
+            goes, has_events = self.reachable & (deleted_ms < NEVER_MS), "events" in self.part.listing.readable
             if not is_overdue:
-                outcome[created_ms > judged_ms] = Outcome.ALREADY_UPDATED
-                reason[created_ms > judged_ms] = Reason.NONE
+                open_until_ms = self._open_until_ms(judged_ms)
+                came_late = created_ms > open_until_ms
+                outcome[came_late], reason[came_late] = Outcome.ALREADY_UPDATED, Reason.NONE
+                # When a host was done that nobody was left on, or whose update no event tells, is not known.
+                is_unsure = came_late & self.reachable & (open_until_ms == judged_ms) & (self.part.host is not None)
+                or_else[is_unsure & goes] |= np.uint16(1 << Outcome.DELETED)
+                or_else[is_unsure & (not has_events)] |= np.uint16(1 << Outcome.UPDATED)
+                goes &= ~came_late
             is_gone = deleted_ms <= judged_ms
             outcome[is_gone], reason[is_gone] = Outcome.DELETED, Reason.NONE
-            goes = self.hittable & (deleted_ms < NEVER_MS)
-            if "events" in self.part.listing.readable:
+            if has_events:
                 is_left = self.event_count == 0
                 is_left[self.place[self.is_cut]] = True
                 outcome[goes & is_left] = Outcome.DELETED
             else:
-                may_be_deleted = goes
-        return outcome, reason, may_be_deleted
+                or_else[goes] |= np.uint16(1 << Outcome.DELETED)
+        return outcome, reason, or_else
+
+    def _open_until_ms(self, judged_ms: int) -> Ints:
+        """Until when each VM may come and have part in the stage: its start, or on a host the update of that."""
+        until_ms = np.full(len(self.part.vms), judged_ms)
+        if self.part.host is not None and "events" in self.part.listing.readable:
+            updated_ms = np.full(len(self.part.vms), NEVER_MS)  # of hosts
+            np.minimum.at(updated_ms, self.part.host[self.place], self.start_ms)
+            of_vm = updated_ms[self.part.host]
+            until_ms = np.where(of_vm < NEVER_MS, of_vm, until_ms)
+        return until_ms
 
     @lazily
     def _judged(self) -> tuple[bool, int]:

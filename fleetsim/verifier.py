@@ -496,17 +496,17 @@ def _stray_events(whole: Whole) -> pl.DataFrame:
 def _one_outcome(cell: Cell) -> pl.DataFrame:
     """Every VM selected ends an iteration in exactly one outcome: the one its dates, its size and its event tell."""
     outcomes, place = cell.outcomes, cell.outcomes["place"].to_numpy()
-    outcome, reason, may_be_deleted = cell.expected_outcomes
+    outcome, reason, or_else = cell.expected_outcomes
     code, reason_code = outcomes["outcome_code"].to_numpy(), outcomes["reason_code"].to_numpy()
     known = place >= 0
     found = np.bincount(place[known], minlength=len(cell.part.vms))
-    is_deleted = may_be_deleted[place] & (code == Outcome.DELETED) & (reason_code == Reason.NONE)
+    does_as_well = (or_else[place] >> np.minimum(code, len(Outcome)) & 1 > 0) & (reason_code == Reason.NONE)
     problems = {
         "is of no VM of the fleet": ~known,
         "is of another iteration": (outcomes["iteration"] != ITERATION).to_numpy(),
         "is of no VM the campaign selects": known & ~cell.selected[place],
         "is one of several": known & (found[place] > 1),
-        "is another than expected": ((code != outcome[place]) | (reason_code != reason[place])) & ~is_deleted,
+        "is another than expected": ((code != outcome[place]) | (reason_code != reason[place])) & ~does_as_well,
     }
     missing = np.flatnonzero(cell.selected & (found == 0))
     if not len(missing) and not any(mask.any() for mask in problems.values()):

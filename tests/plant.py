@@ -1,10 +1,11 @@
 """Small sound runs made without the engine, in plain Python, for faults to be planted in.
 
 `sound` is made by hand: freezes of everybody, whose tables are derived from the events. `later` is what the oracle
-says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages. Rows are
-dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's start until they are written. A fault
-changes events before the other tables are derived from them, or a table afterwards; the manifest is written last, so
-digests always fit and only the planted rule and what follows from it is broken.
+says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages; `hosted` what
+it says of one with hosts. Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's
+start until they are written. A fault changes events before the other tables are derived from them, or a table
+afterwards; the manifest is written last, so digests always fit and only the planted rule and what follows from it is
+broken.
 """
 
 import hashlib
@@ -600,6 +601,78 @@ def _later_vms() -> tuple[list[oracle.Vm], dict[int, tuple[str, int]]]:
     return filled, places
 
 
+# ---- A world with hosts, as the oracle tells it
+
+HOSTED_HORIZON_MS = 12 * HOUR_MS
+HOSTED = {  # (region, part, set): (domain, host) of each VM; hosts carry VMs of several sets, from several parts
+    ("east", 0, 1): [(0, 10), (0, 11), (1, 12), (2, 13)],
+    ("east", 0, 2): [(0, 10), (1, 12), (1, 12)],
+    ("east", 0, 3): [(0, 14), (1, 14), (0, 15), (2, 16)],  # one host has two of its domains
+    ("east", 1, 4): [(0, 16), (1, 16)],  # one host has all of it
+    ("east", 1, None): [(None, 10), (None, 13), (None, 17), (None, 17), (None, 18), (None, 18)],
+    ("north", 0, 8): [(0, 20), (0, 20)],
+    ("north", 0, 9): [(0, 20), (1, 21)],
+    ("north", 0, None): [(None, 21), (None, 22)],
+    ("south", 0, 7): [(0, None), (1, None)],  # a region without hosts
+    ("south", 0, None): [(None, None)],
+}
+"""VMs are numbered as they come, from 1 on."""
+HOSTED_MAIL = (4, 11, 14)  # on hosts 13, 16 and 10
+HOSTED_UNFROZEN = 18  # on host 18
+
+
+def hosted() -> Plant:
+    """A world with hosts in two of three regions, and sets on them in aligned and in other ways."""
+    vms, places = [], {}
+    for (region, part, set_), of in HOSTED.items():
+        for domain, host in of:
+            vm = len(vms) + 1
+            places[vm] = region, part
+            size = "Standard_L8s_v2" if vm == HOSTED_UNFROZEN else "Standard_D2s_v3"
+            application = "mail" if vm in HOSTED_MAIL else "shop"
+            cluster = "c1" if vm % 3 else None
+            more = {"host": host, "size": size, "application": application, "cluster": cluster}
+            vms.append(oracle.Vm(vm, region, set_, domain, **more))
+    spread = PLAIN | {"cannot_freeze_sizes": ["Standard_L8s_v2"], "spread_ms": HOUR_MS}
+    roll = spread | {"name": "roll", "update_domain_gap_ms": 10 * MINUTE_MS, "length": length(1_000, 9_000)}
+    mail = PLAIN | {
+        "name": "mail",
+        "regions": ["east"],
+        "waves": [["east"]],
+        "start_ms": 4 * HOUR_MS,
+        "where": {"application": ["mail"]},
+        "work_ms": 20_000,
+        "update_domain_gap_ms": MINUTE_MS,
+        "length": length(10_000, 10_000),
+    }
+    capped = PLAIN | {
+        "name": "capped",
+        "regions": ["east", "north"],
+        "waves": [["east", "north"]],
+        "start_ms": 6 * HOUR_MS,
+        "caps": [{"per": "region", "hosts_ratio": 0.34}, {"per": "cluster", "vms_count": 4}],
+        "length": length(1_000, 9_000),
+    }
+    late = PLAIN | {
+        "name": "late",
+        "start_ms": HOSTED_HORIZON_MS - HOUR_MS,
+        "update_domain_gap_ms": 25 * MINUTE_MS,
+        "pair_order": ["south", "north"],
+        "pair_lag_ms": 15 * MINUTE_MS,
+        "length": length(1_000, 1_000),
+    }
+    caps = oracle.Cap("region", "0.34", counts_hosts=True), oracle.Cap("cluster", 4)
+    meant = [
+        _meant(roll, uniform(1_000, 9_000), waves=None, cannot_freeze=frozenset(["Standard_L8s_v2"])),
+        _meant(mail, constant(10_000), waves=None, where={"application": ("mail",)}),
+        _meant(capped, uniform(1_000, 9_000), regions=("east", "north"), caps=caps),
+        _meant(late, constant(1_000), waves=None, pair_order=("south", "north")),
+    ]
+    edges = [(region, pair) for region, pair in PAIRS.items() if pair]
+    log = oracle.simulate(vms, meant, edges, 7, horizon_ms=HOSTED_HORIZON_MS)
+    return _told(log, vms, places, [roll, mail, capped, late], {"horizon_ms": HOSTED_HORIZON_MS})
+
+
 def _meant(campaign: Row, lengths: Sequence[int], **more: Any) -> oracle.Campaign:
     """What *campaign* says, for the oracle."""
     names = ("name", "kind", "start_ms", "work_ms", "update_domain_gap_ms", "update_domain_order", "spread_ms")
@@ -627,6 +700,7 @@ def _told(
                 "is_update_domain_assigned": vm.set == 5,
                 "is_fault_domain_assigned": vm.set == 5,
                 "cluster": vm.cluster,
+                "host": vm.host,
                 "size": vm.size,
                 "application": vm.application,
                 "created": vm.created_ms,

@@ -632,7 +632,7 @@ def test_the_engine_equals_the_oracle_in_every_feature(data, hunt: str):
     assert_equals_the_oracle(scene, found(scene))
 
 
-@pytest.mark.parametrize("hunt", ["plain", "walks", "everything"])
+@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "everything"])
 @fewer
 @given(data=st.data())
 def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):

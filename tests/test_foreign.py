@@ -148,6 +148,7 @@ def first_of(where: pl.Expr) -> pl.Expr:
 
 AGENT, HYPERVISOR = of_campaign("agent"), of_campaign("hypervisor")
 IN_SET = pl.col("vm").is_in(["vm-00", "vm-01", "vm-02", "vm-03"])
+IN_WEST = pl.col("vm").is_in([f"vm-{row:02}" for row in (*range(8), 16)])
 LAST = HYPERVISOR & IN_SET & (pl.col("start_at") == pl.col("start_at").filter(HYPERVISOR & IN_SET).max())
 BEFORE = pl.lit("2026-12-01T21:00:00Z").str.to_datetime(time_unit="ms", time_zone="UTC")
 LONGER = pl.when(AGENT).then(10_001).otherwise("duration_ms")
@@ -172,6 +173,35 @@ def test_a_fault_in_a_log_is_found(run: Path, name: str) -> None:
 
     assert rule in statuses(verdict, "broken")
     assert not verdict.ok
+
+
+ON_HOSTS = ONE_CAMPAIGN.replace('spread = "2h"', 'caps = [{ per = "region", hosts_count = 2 }]')
+
+
+def on_hosts() -> pl.DataFrame:
+    """The fleet with every other VM on the next of eight hosts, in each of which there are several domains."""
+    return fleet().with_columns(host=pl.col("region") + "-" + (pl.int_range(pl.len()) % 4).cast(pl.String))
+
+
+HOST = pl.col("vm").is_in(["vm-00", "vm-04", "vm-16"])  # of westeurope
+HOSTED_FAULTS: dict[str, tuple[str, Callable[[pl.DataFrame], pl.DataFrame]]] = {
+    "a VM left out": ("R44", lambda log: log.filter(pl.col("vm") != "vm-04")),
+    "a host left out": ("R44", lambda log: log.filter(~HOST)),
+    "a region left out": ("R44", lambda log: log.filter(pl.col("vm") >= "vm-08", pl.col("vm") != "vm-16")),
+    "a VM on its own": ("R55", later(pl.col("vm") == "vm-04", 1)),
+    "all hosts at once": ("R57", all_at(IN_WEST, first_of(IN_WEST))),
+    "more hosts than the cap": ("R70", all_at(IN_WEST, first_of(IN_WEST))),
+    "before the gap is over": ("R28", later(pl.col("start_at") == pl.col("start_at").filter(IN_WEST).max(), -600_000)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTED_FAULTS)
+def test_a_fault_in_a_log_of_hosts_is_found(tmp_path: Path, name: str) -> None:
+    rule, fault = HOSTED_FAULTS[name]
+    log = log_of(fleetsim.run(on_hosts(), ON_HOSTS, tmp_path / "run", threads=1).path)
+
+    assert fleetsim.verify_events(log, on_hosts(), ON_HOSTS).ok
+    assert rule in statuses(fleetsim.verify_events(fault(log), on_hosts(), ON_HOSTS), "broken")
 
 
 def test_effects_and_words_are_checked_where_a_log_has_them(run: Path) -> None:

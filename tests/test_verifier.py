@@ -17,7 +17,20 @@ from fleetsim.errors import InputError
 from fleetsim.evidence import Cell, Part
 from fleetsim.schema import SCHEMA_VERSION, SUMMARY
 from fleetsim.verifier import OFFENDERS_SHOWN, Verdict, verify
-from tests.plant import CAMPAIGNS, HOUR_MS, Plant, Row, derive, later, length, sound, write, write_manifest, write_table
+from tests.plant import (
+    CAMPAIGNS,
+    HOUR_MS,
+    Plant,
+    Row,
+    derive,
+    hosted,
+    later,
+    length,
+    sound,
+    write,
+    write_manifest,
+    write_table,
+)
 
 RULES = ["files", "fleet"] + [
     f"R{number}"
@@ -68,6 +81,27 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     assert broken(verdict) == []
     assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == HOST_RULES
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def test_sound_run_over_hosts_is_kept_and_every_rule_of_hosts_looks_at_rows(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, hosted())
+
+    assert broken(verdict) == []
+    assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*HOST_RULES, "R26", "R28", "R70"}
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def grown() -> Plant:
+    """The world with hosts, in which VM 17 comes to its host while that waits for `roll`."""
+    plant = hosted()
+    of_fleet(17, created=100_000)(plant)
+    plant.figure("roll", "east", "pending_vm_ms")["value"] -= 100_000
+    plant.figure("roll", "east", "single_count")["value"] -= 1
+    return plant
+
+
+def test_vm_that_comes_to_a_host_that_waits_is_updated_with_it(tmp_path: Path) -> None:
+    assert broken(verdict_of(tmp_path, grown())) == []
 
 
 def nothing(plant: Plant) -> None:
@@ -470,7 +504,62 @@ def scale_set(vm_count: int) -> Plant:
     return plant
 
 
+def on_host(plant: Plant, campaign: str, host: int) -> list[Row]:
+    """The events of one host."""
+    rows = {vm["vm_row"] for vm in plant.vms() if vm["host"] == host}
+    return [event for event in plant.all_events() if event["campaign"] == campaign and event["vm_row"] in rows]
+
+
+def move_host(campaign: str, host: int, ms: int) -> Callable[[Plant], None]:
+    return lambda plant: shift(on_host(plant, campaign, host), ms)
+
+
+def with_host(campaign: str, host: int, other: int, ms: int = 0) -> Callable[[Plant], None]:
+    """A host starts when another does, or *ms* later."""
+
+    def change(plant: Plant) -> None:
+        one, start_ms = on_host(plant, campaign, host), on_host(plant, campaign, other)[0]["start_at"]
+        shift(one, start_ms + ms - one[0]["start_at"])
+
+    return change
+
+
+def update_again(plant: Plant) -> None:
+    """Host 17 is updated a second time, an hour later."""
+    rows = plant.events[0, "east", 1]
+    rows += [event | {"start_at": event["start_at"] + HOUR_MS} for event in on_host(plant, "roll", 17)]
+
+
+def freeze_all_the_same(plant: Plant) -> None:
+    """VM 19, which could keep its memory, is frozen though its host is left alone."""
+    later_event(19, "roll", (0, "east", 1), HOUR_MS)(plant)
+
+
+def forget(campaign: str, vm: int) -> Callable[[Plant], None]:
+    """One VM has no outcome, and is counted in none."""
+
+    def change(plant: Plant) -> None:
+        row = plant.outcome_of(campaign, vm)
+        next(rows for rows in plant.outcomes.values() if row in rows).remove(row)
+        region = next(each["region"] for each in plant.vms() if each["vm"] == vm)
+        plant.stage(campaign, region)[f"{row['outcome']}_count"] -= 1
+        plant.counts["outcomes"] -= 1
+
+    return change
+
+
+def last_of_roll(**changes: float) -> Callable[[Plant], None]:
+    """Figures of the host that ends last of `roll` in east: host 12, which waits for others."""
+
+    def change(plant: Plant) -> None:
+        for name, value in changes.items():
+            plant.figure("roll", "east", f"last_{name}")["value"] += value
+
+    return change
+
+
 TIMES = ("start_ms", "end_ms", "free_ms", "first_start_ms")
+ROLL = {"campaign": "roll", "iteration": 1, "region": "east"}
 WALK = {"campaign": "walk", "iteration": 1}
 STEP = {"campaign": "step", "iteration": 1}
 CAP_OF_ONE = [{"per": "region", "vms_count": 1}]
@@ -598,9 +687,112 @@ LATER_FAULTS = {
     ),
     "cluster late": Fault("R77", STEP | {"cluster": "c1"}, also="R40 R74", to_tables=move("step", [4, 10], 1)),
 }
-for name, fault in LATER_FAULTS.items():
-    if fault.plant is sound:
-        LATER_FAULTS[name] = replace(fault, plant=later)
+HOSTED_FAULTS = {
+    "host without sets after its spread": Fault(
+        "R4", ROLL | {"host": 17}, also="R74", to_tables=move_host("roll", 17, HOUR_MS)
+    ),
+    "VM on a host in scope without outcome": Fault(
+        "R5", {"campaign": "mail", "vm": 15, "problem": "has no outcome"}, to_tables=forget("mail", 15)
+    ),
+    "VM on a host left alone updated": Fault("R5", {"vm": 19}, to_tables=ends("roll", 19, "updated")),
+    "host is overdue though it fits": Fault(
+        "R13", {"region": "north", "problem": "would have fitted"}, to_tables=asked(horizon_ms=24 * HOUR_MS)
+    ),
+    "two domains at once on two hosts": Fault(
+        "R26", ROLL | {"set": 1, "host": 12}, also="R28 R34 R35 R57 R74 R76", to_tables=with_host("roll", 12, 10)
+    ),
+    "two domains of a set at once": Fault(
+        "R57", ROLL | {"host": 12}, also="R26 R28 R34 R35 R74 R76", to_tables=with_host("roll", 12, 10)
+    ),
+    "host with several domains is not alone": Fault(
+        "R26", ROLL | {"set": 3, "update_domain": None}, also="R28 R35 R57 R74", to_tables=with_host("roll", 14, 15, 1)
+    ),
+    "not alone when a host with several domains is there": Fault(
+        "R57", ROLL | {"host": 15}, also="R26 R28 R35 R74", to_tables=with_host("roll", 15, 14, 1)
+    ),
+    "gap after a host too short": Fault(
+        "R28", ROLL | {"set": 1, "host": 12}, also="R57 R74", to_tables=move_host("roll", 12, -600_000)
+    ),
+    "all of a set down on two hosts": Fault(
+        "R34",
+        {"campaign": "roll", "region": "north", "set": 9},
+        also="R4 R26 R28 R35 R57 R74 R76",
+        to_tables=with_host("roll", 21, 20),
+    ),
+    "two domains down on two hosts": Fault(
+        "R35", ROLL | {"set": 1, "down": 2}, also="R26 R28 R34 R57 R74 R76", to_tables=with_host("roll", 12, 10)
+    ),
+    "set on a shared host not listed": Fault(
+        "R38", {"set": 3, "reason": "shared_host"}, to_tables=no_guarantee(lambda rows: rows.pop(0))
+    ),
+    "set on a shared host listed for another reason": Fault(
+        "R38",
+        {"set": 4, "reason": "one_domain"},
+        to_tables=no_guarantee(lambda rows: rows[1].update(reason="one_domain")),
+    ),
+    "VM of a host starts later": Fault(
+        "R44", ROLL | {"host": 13, "visit_count": 2}, also="R55 R74", to_tables=move("roll", [15], 1)
+    ),
+    "VM of a host left out": Fault(
+        "R44", ROLL | {"host": 10, "vm_hit_count": 2}, also="R74", to_tables=leave_out("roll", 14)
+    ),
+    "VM of a host left out that `where` did not select": Fault(
+        "R44", {"campaign": "mail", "host": 13, "vm_hit_count": 1}, also="R74", to_tables=leave_out("mail", 15)
+    ),
+    "host updated twice": Fault(
+        "R44", ROLL | {"host": 17, "visit_count": 2}, also="R4 R6 R55 R74", to_tables=update_again
+    ),
+    "VM of a host before the others": Fault(
+        "R55", ROLL | {"host": 17}, also="R44 R74", to_tables=move("roll", [16], -1)
+    ),
+    "VM that came to a host that waits left out": Fault(
+        "R44", ROLL | {"host": 17, "vm_hit_count": 1}, also="R74", to_tables=leave_out("roll", 17), plant=grown
+    ),
+    "VM that came to a host that waits told as spared": Fault(
+        "R5", ROLL | {"vm": 17}, to_tables=ends("roll", 17, "already_updated"), plant=grown
+    ),
+    "VM that came after its host": Fault(
+        "R4", ROLL | {"vm": 17}, also="R5 R44 R74", to_tables=of_fleet(17, created=644_530), plant=grown
+    ),
+    "VM of a host left alone": Fault("R45", ROLL | {"vm": 19}, also="R74", to_tables=freeze_all_the_same),
+    "more hosts than the cap": Fault(
+        "R70",
+        {"campaign": "capped", "region": "east", "per": "region", "count": 3, "limit": 2},
+        also="R74 R78",
+        to_tables=asked(2, caps=[{"per": "region", "hosts_ratio": 0.33}]),
+    ),
+    "more VMs on hosts than the cap": Fault(
+        "R70",
+        {"campaign": "capped", "region": "east", "per": "cluster", "count": 3, "limit": 2},
+        also="R74 R78",
+        to_tables=asked(2, caps=[{"per": "cluster", "vms_count": 2}]),
+    ),
+    "last host is another": Fault("R74", ROLL | {"problem": NO_LAST}, to_tables=last_of_roll(vm_row=1)),
+    "last host with a gap": Fault("R74", ROLL | {"last_gap_ms": 1}, to_tables=last_of_roll(gap_ms=1, cap_ms=-1)),
+    "last host of two domains": Fault("R74", ROLL | {"last_domain_count": 2}, to_tables=last_of_roll(domain_count=1)),
+    "last host at work for longer": Fault(
+        "R74", ROLL | {"last_work_ms": 4_787}, to_tables=last_of_roll(work_ms=1, cap_ms=-1)
+    ),
+    "last host waits for spread beyond it": Fault(
+        "R74", ROLL | {"last_gap_ms": 0}, to_tables=last_of_roll(spread_ms=2_600_000, cap_ms=-2_600_000)
+    ),
+    "least a set takes on hosts differs": Fault(
+        "R74", ROLL | {"figure": "longest_ms"}, to_tables=figure("roll", "east", "longest_ms", value=9_000)
+    ),
+    "share out of a set on a shared host": Fault(
+        "R76", {"figure": "set_down_ratio_max"}, to_tables=figure("roll", "east", "set_down_ratio_max", value=1)
+    ),
+    "shorter than a set takes on hosts": Fault(
+        "R78",
+        {"campaign": "mail", "bound_ms": 100_000},
+        also="R74",
+        to_tables=figure("mail", "east", "end_ms", value=14_499_999),
+    ),
+}
+for faults, world in ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted)):
+    for name, fault in faults.items():
+        if fault.plant is sound:
+            faults[name] = replace(fault, plant=world)
 FAULTS = {
     "part in another folder": Fault("fleet", {"folder_region": "east"}, to_tables=part_in_other_folder),
     "set divided over parts": Fault("fleet", {"region": "north", "set": 2}, "R4 R30 R38 R74 R76", to_events=divide_set),
@@ -755,6 +947,7 @@ FAULTS = {
         to_events=lambda plant: shift(last_domain(plant, "agent", "north", 2), 1),
     ),
     **LATER_FAULTS,
+    **HOSTED_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
