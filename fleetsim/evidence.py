@@ -1697,7 +1697,7 @@ class InStep:
 
 _SEEN_TYPES = {
     **STAGE_TYPES,
-    **dict.fromkeys(("unit_row", "seen_start_ms", "seen_end_ms", "seen_end_ms_max"), pl.Int64),
+    **dict.fromkeys(("unit_row", "start_ms", "seen_end_ms", "seen_end_ms_max"), pl.Int64),
 }
 
 
@@ -1856,8 +1856,8 @@ class Whole:
     def steps(self) -> pl.DataFrame:
         """Units that could wait for others, as `steps` and as the events tell them.
 
-        STAGE, unit_row, start_ms, end_ms, waited_for, waited_row, waited_ms, null where `steps` has no such row;
-        seen_start_ms, seen_end_ms, seen_end_ms_max, null where nobody was hit; before_end_ms of the unit waited for.
+        STAGE, unit_row, start_ms; end_ms, waited_for, waited_row, waited_ms, null where `steps` has no such row;
+        seen_end_ms, seen_end_ms_max, null where nobody was hit then; before_end_ms of the unit waited for.
         """
         told = self.testimony.steps(self._listing)
         seen = [
@@ -1865,11 +1865,11 @@ class Whole:
                 campaign=pl.lit(campaign, pl.UInt16),
                 iteration=pl.lit(ITERATION, pl.UInt8),
                 region=pl.lit(region, pl.UInt16),
-            ).rename({name: f"seen_{name}" for name in ("start_ms", "end_ms", "end_ms_max")})
+            ).rename({name: f"seen_{name}" for name in ("end_ms", "end_ms_max")})
             for (campaign, region), visits in self._visits.items()
             for each in visits
         ]
-        key = [*STAGE, "unit_row"]
+        key = [*STAGE, "unit_row", "start_ms"]
         none = pl.DataFrame(schema=_SEEN_TYPES)
         both = told.join(
             pl.concat([none, *seen], how="diagonal_relaxed").select(none.columns), on=key, how="full", coalesce=True

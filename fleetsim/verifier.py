@@ -980,7 +980,9 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
         for name, (of_walk, of_chain) in expected.items()
     }
     sound["last_spread_ms"] &= ~pl.col("may_wait") | is_drawn
-    sound["last_work_ms"] = (parts_ms == pl.col("end_ms") - pl.col("start_ms")) & (pl.col("last_work_ms") > 0)
+    sound["last_work_ms"] = (parts_ms == pl.col("end_ms") - pl.col("start_ms")) & (
+        ~pl.col("may_wait") | (pl.col("last_work_ms") > 0)
+    )
     ends_last = pl.col("end_ms").is_between("end_ms_walk", "end_ms_max").fill_null(value=False)
     problem = pl.coalesce(
         pl.when(~ends_last).then(pl.lit("is no walk that ends last")),
@@ -1001,9 +1003,8 @@ def _steps_told(whole: Whole) -> pl.DataFrame:
     after_ms = pl.when(pl.col("waited_for") == "gap").then("gap_ms").otherwise(0)
     is_known = pl.col("waited_for").is_in(["claim", "gap", "cap"]).fill_null(value=False)
     problems = {
-        "no unit that events show": pl.col("seen_start_ms").is_null(),
-        "is left out of steps": pl.col("start_ms").is_null(),
-        "starts at another instant": pl.col("start_ms") != pl.col("seen_start_ms"),
+        "no unit that events show": pl.col("seen_end_ms").is_null(),
+        "is left out of steps": pl.col("end_ms").is_null(),
         "is held for another time": ~pl.col("end_ms").is_between("seen_end_ms", "seen_end_ms_max"),
         "waited for less than nothing": pl.col("waited_ms") < 0,
         "waited for what there is not": (pl.col("waited_for").is_null() != pl.col("waited_row").is_null())
@@ -1015,9 +1016,7 @@ def _steps_told(whole: Whole) -> pl.DataFrame:
         *(pl.when(is_wrong.fill_null(value=False)).then(pl.lit(word)) for word, is_wrong in problems.items())
     )
     wrong = whole.testimony.of_campaign(whole.steps, "gap_ms").with_columns(problem=problem)
-    return wrong.filter(pl.col("problem").is_not_null()).select(
-        *STAGE, "unit_row", "start_ms", "seen_start_ms", "problem"
-    )
+    return wrong.filter(pl.col("problem").is_not_null()).select(*STAGE, "unit_row", "start_ms", "problem")
 
 
 @_rule("R74", "run", over="counts", needs="events stages summary")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -31,6 +31,7 @@ from fleetsim.schema import (
     PREPARED,
     SCHEMA_VERSION,
     STAGES,
+    STEPS,
     SUMMARY,
     Column,
     Outcome,
@@ -118,6 +119,19 @@ CAMPAIGNS: tuple[Row, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Unit:
+    """A unit that may have to wait for others: its VMs, when its stage starts, and as it went how long it was held."""
+
+    place: int
+    region: str
+    vm_rows: tuple[int, ...]
+    stage_start_ms: int
+    work_ms: int
+    events: frozenset[tuple[int, int, int]]  # vm_row, start_ms, duration_ms
+    held_ms: int
+
+
 @dataclass
 class Plant:
     """The tables of a run as rows, by file where a table has several."""
@@ -133,6 +147,8 @@ class Plant:
     counts: Row = field(default_factory=dict)
     resolved: Row = field(default_factory=dict)  # what the scenario says besides its campaigns
     outputs: Row = field(default_factory=lambda: {"events": True, "outcomes": True})
+    units: list["Unit"] = field(default_factory=list)  # of stages that have steps
+    edit_steps: Callable[[list[Row]], object] = lambda rows: None  # all of them, by campaign, region and unit_row
 
     def vms(self) -> list[Row]:
         return [vm for part in self.fleet.values() for vm in part]
@@ -407,6 +423,8 @@ def write(plant: Plant, folder: Path) -> Path:
         for (place, region, part), rows in files.items() if plant.outputs[name] else ():
             path = f"{name}/region={region}/part-c{place:03}-i001-{part:05}.parquet"
             tables[path] = (declared.columns, sorted(rows, key=lambda row: int(row["vm_row"])))
+    for (place, region), rows in _steps(plant).items():
+        tables[f"steps/region={region}/part-c{place:03}-i001-00000.parquet"] = (STEPS.columns, rows)
     is_text = isinstance(plant.vms()[0]["vm"], str)
     resolved = {"name": "plant", "start": START, "seed": 7, "preset": "azure-2017", "outputs": plant.outputs}
     resolved |= plant.resolved | {"campaign": plant.campaigns}
@@ -430,6 +448,39 @@ def write(plant: Plant, folder: Path) -> Path:
     (folder / "resolved.toml").write_text(tomli_w.dumps(resolved | {"provenance": provenance}))
     write_manifest(folder, counts=plant.counts, **digests)
     return folder
+
+
+def _steps(plant: Plant) -> dict[tuple[int, str], list[Row]]:
+    """Steps as the events tell them, by campaign and region; none says what it waited for, which none has to."""
+    found: dict[tuple[int, str], list[Row]] = {}
+    events: dict[tuple[int, int], list[Row]] = defaultdict(list)
+    for (place, _, _), rows in plant.events.items():
+        for row in rows:
+            events[place, row["vm_row"]].append(row)
+    for unit in plant.units:
+        steps = found.setdefault((unit.place, unit.region), [])
+        happened = [
+            (row["vm_row"], row["start_at"], row["duration_ms"])
+            for vm_row in unit.vm_rows
+            for row in events[unit.place, vm_row]
+        ]
+        for start_ms in sorted({start for _, start, _ in happened}):
+            longest_ms = max(length for _, start, length in happened if start == start_ms)
+            as_it_went = frozenset(happened) == unit.events
+            steps.append(
+                {
+                    "campaign": plant.campaigns[unit.place]["name"],
+                    "iteration": 1,
+                    "unit_row": min(unit.vm_rows),
+                    "state": "work",
+                    "start_at": start_ms,
+                    "duration_ms": unit.held_ms if as_it_went else max(unit.work_ms, longest_ms),
+                    "waited_ms": start_ms - unit.stage_start_ms,
+                }
+            )
+    found = {key: sorted(steps, key=lambda row: (row["unit_row"], row["start_at"])) for key, steps in found.items()}
+    plant.edit_steps([row for key in sorted(found) for row in found[key]])
+    return {key: [row for row in steps if row["campaign"]] for key, steps in found.items()}
 
 
 def _sha256(text: str) -> str:
@@ -717,6 +768,25 @@ def _told(
         row = {name: getattr(outcome, name) for name in OUTCOMES.names() if name != "vm_row"}
         row["vm_row"] = rows[outcome.vm]
         plant.outcomes.setdefault((place_of[outcome.campaign], *places[outcome.vm]), []).append(row)
+    capped = {campaign["name"] for campaign in campaigns if campaign["caps"]}
+    on_hosts = {vm.region for vm in vms if vm.host is not None}
+    spans = {(span.campaign, span.region): span for span in log.stages}
+    events = {(event.campaign, event.vm): event for event in log.events}
+    for step in log.steps:
+        if step.campaign not in capped and step.region not in on_hosts:
+            continue
+        hits = [events[step.campaign, vm.vm] for vm in step.vms if (step.campaign, vm.vm) in events]
+        plant.units.append(
+            Unit(
+                place_of[step.campaign],
+                step.region,
+                tuple(rows[vm.vm] for vm in step.vms),
+                spans[step.campaign, step.region].start_ms or 0,
+                campaigns[place_of[step.campaign]]["work_ms"],
+                frozenset((rows[hit.vm], hit.start_ms, hit.duration_ms) for hit in hits),
+                step.end_ms - step.start_ms,
+            )
+        )
     for span in log.stages:
         stage = {"campaign": span.campaign, "iteration": 1, "region": span.region}
         counts = {f"{word}_count": span.counts.get(word, 0) for word in words(Outcome)}
@@ -724,7 +794,9 @@ def _told(
         plant.stages.append(stage | dict.fromkeys(STAGES.names()[3:]) | counts | times | {"wave": span.wave})
         plant.summary += [
             stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
-            for (figure, bin_start_ms), value in _told_figures(log, span, rows).items()
+            for (figure, bin_start_ms), value in _told_figures(
+                log, span, rows, may_wait=span.campaign in capped or span.region in on_hosts
+            ).items()
         ]
     plant.summary += [
         {"campaign": campaign, "iteration": 1, "region": "*", "figure": figure, "bin_start_ms": None}
@@ -738,7 +810,9 @@ def _told(
     return plant
 
 
-def _told_figures(log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int]) -> dict[tuple[str, int | None], float]:
+def _told_figures(
+    log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int], *, may_wait: bool
+) -> dict[tuple[str, int | None], float]:
     figures: dict[tuple[str, int | None], float] = defaultdict(int)
     figures |= {(name, None): float(value) for name, value in log.figures[span.campaign, span.region].items()}
     times = {
@@ -752,11 +826,17 @@ def _told_figures(log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int])
     walks = [walk for walk in log.walks if (walk.campaign, walk.region) == (span.campaign, span.region)]
     if walks:
         last = max(walks, key=lambda walk: (walk.end_ms, -min(rows[vm.vm] for vm in walk.vms)))
-        cap_ms = last.end_ms - span.start_ms - last.wait_ms - last.held_ms - last.gap_ms
         figures["last_vm_row", None] = min(rows[vm.vm] for vm in last.vms)
         figures["last_spread_ms", None], figures["last_work_ms", None] = last.wait_ms, last.held_ms
         figures["last_gap_ms", None], figures["last_domain_count", None] = last.gap_ms, last.unit_count
-        figures["last_cap_ms", None] = cap_ms
+        figures["last_cap_ms", None] = 0
+        if may_wait:  # as steps have it: the last unit alone, which waited for we do not say whom
+            of = [step for step in log.steps if (step.campaign, step.region) == (span.campaign, span.region)]
+            unit = max(of, key=lambda step: (step.end_ms, -min(rows[vm.vm] for vm in step.vms)))
+            figures["last_work_ms", None] = unit.end_ms - unit.start_ms
+            figures["last_cap_ms", None] = unit.start_ms - span.start_ms
+            figures["last_domain_count", None] = 1
+            figures["last_spread_ms", None] = figures["last_gap_ms", None] = 0
     regions = {vm.vm: vm.region for walk in walks for vm in walk.vms}
     for event in log.events:
         if event.campaign != span.campaign or regions.get(event.vm) != span.region:

@@ -176,6 +176,15 @@ def event(campaign: str, region: str, set_: int | None, domain: int | None, **ch
     return change
 
 
+def step(**changes: Any) -> Callable[[Plant], None]:
+    """Change a step that is not the last of its stage; with an empty campaign it is left out."""
+
+    def change(plant: Plant) -> None:
+        plant.edit_steps = lambda rows: rows[0].update(changes)
+
+    return change
+
+
 def part_in_other_folder(plant: Plant) -> None:
     plant.fleet["east", 1] = plant.fleet.pop(("north", 1))
 
@@ -559,6 +568,7 @@ def last_of_roll(**changes: float) -> Callable[[Plant], None]:
 
 
 TIMES = ("start_ms", "end_ms", "free_ms", "first_start_ms")
+FIRST_STEP = {"campaign": "roll", "region": "east", "unit_row": 0}
 ROLL = {"campaign": "roll", "iteration": 1, "region": "east"}
 WALK = {"campaign": "walk", "iteration": 1}
 STEP = {"campaign": "step", "iteration": 1}
@@ -778,6 +788,44 @@ HOSTED_FAULTS = {
     ),
     "least a set takes on hosts differs": Fault(
         "R74", ROLL | {"figure": "longest_ms"}, to_tables=figure("roll", "east", "longest_ms", value=9_000)
+    ),
+    "step at another instant": Fault(
+        "R74", FIRST_STEP | {"problem": "no unit that events show"}, to_tables=step(start_at=1)
+    ),
+    "step left out": Fault("R74", FIRST_STEP | {"problem": "is left out of steps"}, to_tables=step(campaign="")),
+    "step held too long": Fault(
+        "R74", FIRST_STEP | {"problem": "is held for another time"}, to_tables=step(duration_ms=10_000_000)
+    ),
+    "step that did not wait long": Fault(
+        "R74", FIRST_STEP | {"problem": "waited for less than nothing"}, to_tables=step(waited_ms=-1)
+    ),
+    "step that waited for nobody": Fault(
+        "R74", FIRST_STEP | {"problem": "waited for what there is not"}, to_tables=step(waited_for="gap")
+    ),
+    "step that waited for a stranger": Fault(
+        "R74",
+        FIRST_STEP | {"problem": "waited for what there is not"},
+        to_tables=step(waited_for="gap", waited_row=999),
+    ),
+    "step that waited for health": Fault(
+        "R74",
+        FIRST_STEP | {"problem": "waited for what there is not"},
+        to_tables=step(waited_for="health", waited_row=0),
+    ),
+    "step that waited for one of another time": Fault(
+        "R74",
+        FIRST_STEP | {"problem": "did not start when what it waited for was over"},
+        to_tables=step(waited_for="cap", waited_row=0),
+    ),
+    "gaps of a chain differ": Fault(
+        "R74",
+        ROLL | {"problem": "last_gap_ms is not that of the walk"},
+        to_tables=figure("roll", "east", "last_gap_ms", value=60_000),
+    ),
+    "waits for caps of a chain differ": Fault(
+        "R74",
+        ROLL | {"problem": "last_cap_ms is not that of the walk"},
+        to_tables=figure("roll", "east", "last_cap_ms", value=60_001),
     ),
     "share out of a set on a shared host": Fault(
         "R76", {"figure": "set_down_ratio_max"}, to_tables=figure("roll", "east", "set_down_ratio_max", value=1)
