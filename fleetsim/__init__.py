@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fleetsim.first_run import demo as demo
     from fleetsim.first_run import warmup as warmup
     from fleetsim.foreign import verify_events as verify_events
+    from fleetsim.lesson import placements as placements
+    from fleetsim.loosening import looser as looser
     from fleetsim.reporting import report as report
     from fleetsim.runner import run as run
     from fleetsim.scenario import load_scenario as load_scenario
@@ -31,6 +33,8 @@ _HOMES = {
     "RunError": "errors",
     "demo": "first_run",
     "load_scenario": "scenario",
+    "looser": "loosening",
+    "placements": "lesson",
     "presets": "scenario",
     "read_events": "figures",
     "report": "reporting",

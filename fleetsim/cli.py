@@ -86,7 +86,7 @@ def demo(out: Path, placements: bool, as_json: bool) -> None:
     The trace is imported, the campaign run, verified and reported on: a minute in all.
     """
     if placements:
-        from fleetsim.placements import placements as compare
+        from fleetsim.lesson import placements as compare
 
         with _interruptible(f"if {out} is there, it is unfinished: remove it"), _watched() as progress:
             compared = compare(out, progress=progress)
@@ -571,7 +571,7 @@ def report(
             progress=progress,
         )
         if looser:
-            from fleetsim.looser import looser as run_looser
+            from fleetsim.loosening import looser as run_looser
 
             savings = run_looser(run_folder, progress=progress)
     if out is not None:

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 import fleetsim
-from fleetsim import placements
+from fleetsim import lesson
 from fleetsim.errors import InputError
-from fleetsim.looser import looser
+from fleetsim.loosening import looser
 
 HEAD = 'name = "costs"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "hosts"\nlength = "30s"\n'
 
@@ -89,7 +89,7 @@ def test_a_run_without_its_overrides_is_refused(tmp_path):
 
 
 def test_placements_have_the_answers_that_are_known(tmp_path):
-    made = placements.placements(tmp_path / "placements", host_count=1_000)
+    made = lesson.placements(tmp_path / "placements", host_count=1_000)
     aligned, renamed, in_random_order, at_random = made.cases
 
     # Five domains of 30 s, and four gaps of 30 min between: no order can be shorter, and this one is not longer.
