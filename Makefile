@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test deep lint bench lock clean
 
-demo: $(READY)  ## import the shipped trace, run, verify and report into ./fleetsim-demo
+demo: $(READY)  ## place a million VMs on hosts, run, verify and report into ./fleetsim-demo
 	rm -rf fleetsim-demo
 	$(BIN)/fleetsim demo -o fleetsim-demo
 

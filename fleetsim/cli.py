@@ -81,9 +81,9 @@ def cli() -> None:
 @click.option("--placements", is_flag=True, help="Instead: how much it matters who shares a host, and which go first.")
 @_json
 def demo(out: Path, placements: bool, as_json: bool) -> None:
-    """Run a freeze campaign over the shipped Azure trace.
+    """Freeze a million VMs, host by host, over the world.
 
-    The trace is imported, the campaign run, verified and reported on: a minute in all.
+    A fleet as measured at Azure is placed on hosts, the campaign run, verified and reported on: a minute in all.
     """
     if placements:
         from fleetsim.lesson import placements as compare
@@ -99,7 +99,8 @@ def demo(out: Path, placements: bool, as_json: bool) -> None:
     if as_json:
         _print_json(
             {
-                "imported": done.imported.to_dict(),
+                "fleet": done.fleet.to_dict(),
+                "placed": done.placed.to_dict(),
                 "run": done.run.to_dict(),
                 "verify": done.verdict.to_dict(),
                 "report": done.report.to_dict(),

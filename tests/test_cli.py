@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from fleetsim import cli, first_run
-from fleetsim.fleet import import_trace
 from fleetsim.scenario import json_schema
 from fleetsim.schema import SCHEMA_VERSION, TABLES
 
@@ -387,7 +386,7 @@ BAD_SCENARIOS = {
             "8: campaign.hypervisor.spread: must be from 0s to 3650d, got '-1s'",
             "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, waves, bake, where,"
             " start, length, work, update_domain_gap, update_domain_order, walk_by, sets_in_step, spread, pair_order,"
-            " pair_lag, pair_exclusion, cannot_freeze, caps",
+            " pair_lag, pair_exclusion, cannot_freeze, caps, host_order",
         ],
     ),
 }
@@ -611,9 +610,9 @@ def tiny_trace(path):
 
 @pytest.fixture
 def tiny_demo(here, monkeypatch):
-    """The demo, but of six VMs."""
-    trace = tiny_trace(here / "trace.parquet")
-    monkeypatch.setattr(first_run, "import_trace", lambda out, progress: import_trace(out, trace, progress=progress))
+    """The demo, but of 60 VMs."""
+    tiny_trace(here / "trace.parquet")
+    monkeypatch.setattr(first_run, "DEMO_VM_COUNT", 60)
 
 
 JSON_COMMANDS = [
