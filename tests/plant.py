@@ -663,13 +663,14 @@ HOSTED = {  # (region, part, set): (domain, host) of each VM; hosts carry VMs of
     ("east", 1, None): [(None, 10), (None, 13), (None, 17), (None, 17), (None, 18), (None, 18)],
     ("north", 0, 8): [(0, 20), (0, 20)],
     ("north", 0, 9): [(0, 20), (1, 21)],
+    ("north", 0, 10): [(0, 23), (1, 23), (0, 24), (1, 24), (0, 25), (1, 25)],  # each of its hosts has all domains
     ("north", 0, None): [(None, 21), (None, 22)],
     ("south", 0, 7): [(0, None), (1, None)],  # a region without hosts
     ("south", 0, None): [(None, None)],
 }
 """VMs are numbered as they come, from 1 on."""
 HOSTED_MAIL = (4, 11, 14)  # on hosts 13, 16 and 10
-HOSTED_UNFROZEN = 18  # on host 18
+HOSTED_SIZES = {18: "Standard_L8s_v2", 21: "Standard_M64s"}
 
 
 def hosted() -> Plant:
@@ -679,7 +680,7 @@ def hosted() -> Plant:
         for domain, host in of:
             vm = len(vms) + 1
             places[vm] = region, part
-            size = "Standard_L8s_v2" if vm == HOSTED_UNFROZEN else "Standard_D2s_v3"
+            size = HOSTED_SIZES.get(vm, "Standard_D2s_v3")
             application = "mail" if vm in HOSTED_MAIL else "shop"
             cluster = "c1" if vm % 3 else None
             more = {"host": host, "size": size, "application": application, "cluster": cluster}
@@ -701,8 +702,8 @@ def hosted() -> Plant:
         "regions": ["east", "north"],
         "waves": [["east", "north"]],
         "start_ms": 6 * HOUR_MS,
-        "caps": [{"per": "region", "hosts_ratio": 0.34}, {"per": "cluster", "vms_count": 4}],
-        "length": length(1_000, 9_000),
+        "caps": [{"per": "region", "hosts_ratio": 0.34}, {"per": "cluster", "vms_count": 3}],
+        "length": length(1_000, 9_000, M=(["Standard_M64s"], 20_000, 20_000)),  # on a VM without cluster
     }
     late = PLAIN | {
         "name": "late",
@@ -712,11 +713,17 @@ def hosted() -> Plant:
         "pair_lag_ms": 15 * MINUTE_MS,
         "length": length(1_000, 1_000),
     }
-    caps = oracle.Cap("region", "0.34", counts_hosts=True), oracle.Cap("cluster", 4)
+    caps = oracle.Cap("region", "0.34", counts_hosts=True), oracle.Cap("cluster", 3)
     meant = [
         _meant(roll, uniform(1_000, 9_000), waves=None, cannot_freeze=frozenset(["Standard_L8s_v2"])),
         _meant(mail, constant(10_000), waves=None, where={"application": ("mail",)}),
-        _meant(capped, uniform(1_000, 9_000), regions=("east", "north"), caps=caps),
+        _meant(
+            capped,
+            uniform(1_000, 9_000),
+            regions=("east", "north"),
+            caps=caps,
+            family_lengths={"Standard_M64s": constant(20_000)},
+        ),
         _meant(late, constant(1_000), waves=None, pair_order=("south", "north")),
     ]
     edges = [(region, pair) for region, pair in PAIRS.items() if pair]

@@ -720,6 +720,9 @@ HOSTED_FAULTS = {
     "not alone when a host with several domains is there": Fault(
         "R57", ROLL | {"host": 15}, also="R26 R28 R35 R74", to_tables=with_host("roll", 15, 14, 1)
     ),
+    "two hosts with several domains at once": Fault(
+        "R57", ROLL | {"region": "north", "host": 24}, also="R26 R28 R35 R74", to_tables=with_host("roll", 24, 25, 1)
+    ),
     "gap after a host too short": Fault(
         "R28", ROLL | {"set": 1, "host": 12}, also="R57 R74", to_tables=move_host("roll", 12, -600_000)
     ),
