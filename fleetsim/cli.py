@@ -409,14 +409,19 @@ def prepare(fleet: Path, out: Path, pairs: Path | None, as_json: bool) -> None:
 
 @fleet.command()
 @_fleet
+@click.option("--hosts", type=_PATH, help="An inventory: do the VMs fit on the hosts that FLEET puts them on?")
+@click.option("--slots", is_flag=True, help="With --hosts: each VM takes one vCPU and no memory.")
 @_pairs
 @_json
-def check(fleet: Path, pairs: Path | None, as_json: bool) -> None:
+def check(fleet: Path, hosts: Path | None, slots: bool, pairs: Path | None, as_json: bool) -> None:
     """Check FLEET and say what is in it; nothing is written."""
     from fleetsim.fleet import check as call
+    from fleetsim.fleet import fits
 
     with _watched() as progress:
         found = call(fleet, pairs, progress=progress)
+        if hosts is not None:
+            fits(fleet, hosts, slots=slots, pairs=pairs, progress=progress)
     _print(found, as_json)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -19,6 +20,7 @@ from fleetsim import fleet
 from fleetsim.cli import answer, cli
 from fleetsim.errors import InputError
 from fleetsim.fleet.draws import fleet_key
+from fleetsim.fleet.fitting import fits
 from fleetsim.fleet.hosting import NO_LIMIT
 from fleetsim.fleet.placing import POLICIES
 from fleetsim.fleet.realistic import measured
@@ -730,3 +732,37 @@ def test_a_command_that_finds_no_room_exits_with_2(tmp_path, monkeypatch, capsys
     assert answer(["fleet", "place", "f.parquet", "--hosts", "h.csv", "-o", "p.parquet"]) == 2
     assert "fleetsim: h.csv: must have room for all VMs, got none for 10 of 30" in capsys.readouterr().err
     assert not Path("p.parquet").exists()
+
+
+ROOM = {"host": ["h1", "h2"], "region": ["westus", "eastus"], "vcpus": [4.0, None], "memory_gib": [None, 8.0]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"host": ["h1", "h1", "h2"]}, []),
+        (
+            {"host": ["h1", "h1", "h2"], "vcpus": [3.0, 1.5, 99.0]},
+            ["the VMs of a host must fit on it, got 2 that take 4.5 vCPUs on host 'h1', which pyarrow.Table gives 4"],
+        ),
+        (
+            {"host": ["h1", "h1", "h2"], "memory_gib": [99.0, 0.0, 8.5]},
+            ["got 1 that take 8.5 GiB on host 'h2', which pyarrow.Table gives 8"],
+        ),
+        ({"host": ["h1", "H2", "h2"]}, ["must be of the hosts in pyarrow.Table, got 'H2'; did you mean 'h2'?"]),
+        ({"host": ["h1", "h2", "h2"]}, ["a host must be in one region, got 'h2' in 'westus', and in 'eastus' in"]),
+        ({"host": [1, 1, 2]}, ["column 'host' must be as in pyarrow.Table, large_string, got int64"]),
+        ({}, ["column 'host' must be there to be compared with pyarrow.Table, got none"]),
+    ],
+)
+def test_vms_that_do_not_fit_on_their_hosts_are_told(columns, expected):
+    fleet = pa.table({"vm": [1, 2, 3], "region": ["westus", "westus", "eastus"], **columns})
+    try:
+        fits(fleet, pa.table(ROOM))
+        problems = []
+    except InputError as error:
+        problems = error.problems
+
+    assert len(problems) == len(expected), problems
+    for fragment, problem in zip(expected, problems, strict=True):
+        assert fragment in problem

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fleetsim.fleet.describing import describe as describe
     from fleetsim.fleet.embedding import Embedded as Embedded
     from fleetsim.fleet.embedding import embed as embed
+    from fleetsim.fleet.fitting import fits as fits
     from fleetsim.fleet.generating import Generated as Generated
     from fleetsim.fleet.generating import generate as generate
     from fleetsim.fleet.hosting import Hosted as Hosted
@@ -37,6 +38,7 @@ _HOMES = {
     "check": "preparing",
     "embed": "embedding",
     "describe": "describing",
+    "fits": "fitting",
     "generate": "generating",
     "hosts": "hosting",
     "import_inventory": "azure_inventory",

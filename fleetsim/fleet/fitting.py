@@ -1,0 +1,87 @@
+"""Whether VMs that have hosts fit on them: an inventory, asked about a fleet."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetsim.errors import InputError, nearest
+from fleetsim.fleet.hosting import MILLION, RESOURCES, Inventory, find_unusable, needs_of, read_inventory
+from fleetsim.fleet.order import Ints
+from fleetsim.fleet.preparing import one_chunk
+from fleetsim.fleet.read import Findings, open_fleet
+from fleetsim.progress import Progress
+from fleetsim.regions import load_relation
+from fleetsim.schema import NO_ROW
+
+_UNITS = {"vcpus": "vCPUs", "memory_gib": "GiB"}
+
+
+def fits(
+    fleet: object,
+    hosts: object,
+    *,
+    slots: bool = False,
+    host_vcpus: float | None = None,
+    host_memory_gib: float | None = None,
+    pairs: object = None,
+    progress: Progress | None = None,
+) -> None:
+    """Raise `InputError` unless each VM of *fleet* that has a host is on one of *hosts* that has room for all of its.
+
+    fleet  a path or an Arrow table of any library, as for `prepare`; hosts: an inventory, see `schema.HOSTS`
+    slots  each VM takes one vCPU and no memory; host_vcpus, host_memory_gib: of hosts that do not say
+
+    What VMs take is as for `place`. All of them count, whatever their dates.
+    """
+    relation = load_relation(pairs)  # type: ignore[arg-type]
+    source = open_fleet(fleet, relation)
+    inventory = read_inventory(hosts, relation, host_vcpus, host_memory_gib)
+    if "host" not in source.schema.names:
+        raise InputError(f"{source.name}: column 'host' must be there to be compared with {inventory.name}, got none")
+    findings = Findings()
+    taken, vm_count = np.zeros((len(inventory.host), 2), np.int64), np.zeros(len(inventory.host), np.int64)
+    row_start = 0
+    for batch in source.batches(findings):
+        if not slots:
+            find_unusable(findings, source.name, batch, row_start, may_be_zero="memory_gib")
+        host = _places(findings, source.name, inventory, batch)
+        on_host = np.flatnonzero(host >= 0)
+        need, _ = needs_of(batch, slots=slots)
+        np.add.at(taken, host[on_host], need[on_host])
+        np.add.at(vm_count, host[on_host], 1)
+        row_start += batch.num_rows
+        if progress is not None:
+            progress("read", row_start, max(row_start, source.row_count))
+    for resource, column in enumerate(RESOURCES):
+        room = inventory.room[:, resource]
+        for of_host in np.flatnonzero(taken[:, resource] > room).tolist():
+            findings.add(
+                f"too little {column}",
+                of_host,
+                f"{source.name}: the VMs of a host must fit on it, got {vm_count[of_host]:,} that take"
+                f" {taken[of_host, resource] / MILLION:g} {_UNITS[column]} on host '{inventory.host[of_host]}', which"
+                f" {inventory.name} gives {room[of_host] / MILLION:g}",
+            )
+    findings.raise_any()
+
+
+def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.RecordBatch) -> Ints:
+    """The host of each VM of *batch* in the *inventory*, -1 for none; those that are elsewhere are found."""
+    hosts = one_chunk(pa.chunked_array([batch.column("host")]))
+    if hosts.type != inventory.host.type:
+        raise InputError(
+            f"{name}: column 'host' must be as in {inventory.name}, {inventory.host.type}, got {hosts.type}"
+        )
+    place: Ints = pc.index_in(hosts, inventory.host).fill_null(NO_ROW).to_numpy().astype(np.int64)
+    is_unknown = (place == NO_ROW) & hosts.is_valid().to_numpy(zero_copy_only=False)
+    for word in pc.unique(hosts.filter(pa.array(is_unknown))).to_pylist():
+        near = nearest(word, inventory.host.to_pylist()) if isinstance(word, str) else ""
+        told = f"{name}: column 'host' must be of the hosts in {inventory.name}, got '{word}'{near}"
+        findings.add("no such host", word, told)
+    place[place == NO_ROW] = -1
+    region = np.array(batch.column("region").cast(pa.string()).to_pylist(), object)
+    for row in np.flatnonzero((place >= 0) & (region != inventory.region[place])).tolist():
+        of_host = int(place[row])
+        told = f"{name}: a host must be in one region, got '{hosts[row]}' in '{region[row]}'"
+        findings.add("two regions", of_host, f"{told}, and in '{inventory.region[of_host]}' in {inventory.name}")
+    return place
