@@ -467,15 +467,14 @@ def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False, ne
 
     if not scope.has_impact:
         settle(np.ones(vm_count, np.bool_), Outcome.UNAFFECTED, Reason.NO_IMPACT)
-    elif vms.can_freeze is not None:
-        keeps = vms.keeps_memory_at(start_ms)
-        assert keeps is not None
-        shares_fate = np.bool_(vms.host is not None and not never_starts)  # of a host, whoever comes later too
-        settle(~keeps & (vms.lives_at(start_ms) | shares_fate), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
+    keeps = vms.keeps_memory_at(start_ms) if scope.has_impact else None
+    if keeps is not None:
+        settle(~keeps & vms.lives_at(start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
     if vms.created_ms is not None and vms.deleted_ms is not None:
         if not is_overdue:
-            comes_later = (vms.created_ms > start_ms) & (outcome != Outcome.UNAFFECTED)
-            settle(comes_later, Outcome.ALREADY_UPDATED)
+            settle(vms.created_ms > start_ms, Outcome.ALREADY_UPDATED)
+            if keeps is not None and vms.host is not None and not never_starts:  # a host that is left alone stays so
+                settle(~keeps & (vms.created_ms > start_ms), Outcome.UNAFFECTED, Reason.CANNOT_FREEZE)
         settle(vms.deleted_ms <= start_ms, Outcome.DELETED)
     if vms.is_selected is not None:
         outcome[~vms.is_selected] = NOT_SELECTED

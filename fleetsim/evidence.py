@@ -442,10 +442,10 @@ class Cell:
         return ~self.part.matches("size", self.campaign.cannot_freeze_sizes)
 
     def _can_freeze_at(self, at_ms: int) -> Bools:
-        """VMs that a stage which starts at *at_ms* can freeze: of a host all or none, by those that live then."""
+        """VMs that a stage which starts at *at_ms* can freeze: nobody beside one that lives then and cannot be."""
         if self.part.host is None or not self.campaign.cannot_freeze_sizes:
             return self._keeps_memory
-        return ~self.part.of_hosts(~self._keeps_memory & self.part.lives(at_ms))
+        return self._keeps_memory & ~self.part.of_hosts(~self._keeps_memory & self.part.lives(at_ms))
 
     @lazily
     def can_freeze(self) -> Bools:
@@ -612,6 +612,9 @@ class Cell:
                 open_until_ms = self._open_until_ms(judged_ms)
                 came_late = created_ms > open_until_ms
                 outcome[came_late], reason[came_late] = Outcome.ALREADY_UPDATED, Reason.NONE
+                if self.part.host is not None and self.hittable.any():  # a host that is left alone stays so
+                    beside = came_late & ~self.can_freeze
+                    outcome[beside], reason[beside] = Outcome.UNAFFECTED, Reason.CANNOT_FREEZE
                 # When a host was done that nobody was left on, or whose update no event tells, is not known.
                 is_unsure = came_late & self.reachable & (open_until_ms == judged_ms) & (self.part.host is not None)
                 or_else[is_unsure & goes] |= np.uint16(1 << Outcome.DELETED)

@@ -165,8 +165,8 @@ MUTANTS = (
     Mutant(
         "already updated a tick too soon",
         BLOCKS,
-        "comes_later = (vms.created_ms > start_ms)",
-        "comes_later = (vms.created_ms >= start_ms)",
+        "settle(vms.created_ms > start_ms",
+        "settle(vms.created_ms >= start_ms",
     ),
     Mutant("deleted a tick too late", BLOCKS, "settle(vms.deleted_ms <= start_ms", "settle(vms.deleted_ms < start_ms"),
     Mutant(
@@ -197,7 +197,7 @@ MUTANTS = (
         "can = vms.lives_at(instant_ms)\n    for mask in (vms.is_selected, vms.keeps_memory_at(instant_ms))",
         "can = vms.lives_at(instant_ms)\n    for mask in (vms.is_selected,)",
     ),
-    Mutant("not there and unaffected", BLOCKS, "~keeps & (vms.lives_at(start_ms) | shares_fate)", "~keeps"),
+    Mutant("not there and unaffected", BLOCKS, "~keeps & vms.lives_at(start_ms)", "~keeps"),
     Mutant("no family differs", BLOCKS, "*(profile_of_size.get(word, 0)", "*(0"),
     Mutant(
         "without a size in a family", BLOCKS, "for word in words.to_pylist()), 0]", "for word in words.to_pylist()), 1]"

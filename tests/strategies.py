@@ -543,8 +543,6 @@ def scenes(
         features = draw(st.sampled_from([(), (), ("lifetimes",), FEATURES, FEATURES]))
         features = [feature for feature in features if draw(st.sampled_from([True, False, False]))]
     features = [feature for feature in features if feature not in without]
-    if "lifetimes" in features:  # VMs that come to a host that waits are not decided on yet
-        features = [feature for feature in features if feature != "hosts"]
     has_own_pairs = regions is None and draw(st.sampled_from([False, False, True]))
     neighbourhoods = [
         ("eastus", "westus", "westus3"),

@@ -72,7 +72,7 @@ def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.Recor
         raise InputError(
             f"{name}: column 'host' must be as in {inventory.name}, {inventory.host.type}, got {hosts.type}"
         )
-    place: Ints = pc.index_in(hosts, inventory.host).fill_null(NO_ROW).to_numpy().astype(np.int64)
+    place: Ints = pc.index_in(hosts, inventory.host).cast(pa.int64()).fill_null(NO_ROW).to_numpy().copy()
     is_unknown = (place == NO_ROW) & hosts.is_valid().to_numpy(zero_copy_only=False)
     for word in pc.unique(hosts.filter(pa.array(is_unknown))).to_pylist():
         near = nearest(word, inventory.host.to_pylist()) if isinstance(word, str) else ""
