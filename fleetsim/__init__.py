@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fleetsim.foreign import verify_events as verify_events
     from fleetsim.lesson import placements as placements
     from fleetsim.loosening import looser as looser
+    from fleetsim.policies import policy as policy
     from fleetsim.reporting import report as report
     from fleetsim.runner import run as run
     from fleetsim.scenario import load_scenario as load_scenario
@@ -35,6 +36,7 @@ _HOMES = {
     "load_scenario": "scenario",
     "looser": "loosening",
     "placements": "lesson",
+    "policy": "policies",
     "presets": "scenario",
     "read_events": "figures",
     "report": "reporting",

@@ -8,11 +8,11 @@ settled here, before the kernels: `cut` picks the rows that can be hit and puts 
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,12 @@ class Scope:
         return self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts
 
     @property
+    def _told_to_policy(self) -> Mapping[str, tuple[str, str]]:
+        """What a policy for hosts is told of fleet columns: parameter -> column, and how it is folded."""
+        policy = self.campaign.host_policy
+        return policy.columns() if self.has_hosts and policy is not None else {}
+
+    @property
     def columns(self) -> list[str]:
         """Fleet columns that decide about a VM."""
         wanted = [name for name, _ in self.campaign.where]
@@ -117,6 +123,7 @@ class Scope:
         wanted += ["cluster"] * self.campaign.sets_in_step
         wanted += ["host_row"] * self.has_hosts
         wanted += [self.campaign.host_column] if self.has_hosts and self.campaign.host_column else []
+        wanted += [column for column, _ in self._told_to_policy.values()]
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         return list(dict.fromkeys(wanted))
 
@@ -155,6 +162,7 @@ class Vms:
     host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by id; [hosts] their keys for draws
     host_row: npt.NDArray[np.uint32] | None = None  # [V] row of it in the table of hosts
     host_rank: Int64s | None = None  # [hosts] by the column that orders them, where one does
+    told: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # [hosts] each, to the policy that orders them
 
     def keeps_memory_at(self, instant_ms: int) -> Bools | None:
         """Which VMs can be frozen, None for all: nobody beside one that lives and cannot (semantics.md 9)."""
@@ -288,6 +296,9 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         host_rank=None
         if host is None or scope.campaign.host_column is None
         else _ranks(column[scope.campaign.host_column], *host),
+        told={}
+        if host is None
+        else {name: _folded(column[of], fold, *host) for name, (of, fold) in scope._told_to_policy.items()},
         is_selected=is_selected,
         can_freeze=~_matches(column["size"], sorted(scope.cannot_freeze_sizes)) if scope.cannot_freeze_sizes else None,
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
@@ -430,6 +441,24 @@ def _ranks(column: pa.ChunkedArray, host: Int64s, keys: Int64s) -> Int64s:
     ranks = np.full(len(keys), len(known))
     np.minimum.at(ranks, host, of_vm)
     return ranks
+
+
+def _folded(column: pa.ChunkedArray, fold: str, host: Int64s, keys: Int64s) -> npt.NDArray[Any]:
+    """The sum or the maximum of *column* over the VMs of each host; nulls are left out."""
+    values = column.combine_chunks()
+    given = values.is_valid().to_numpy(zero_copy_only=False)
+    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+    numbers = numbers.astype(np.float64 if np.issubdtype(numbers.dtype, np.floating) else np.int64)
+    if fold == "sum":
+        folded = np.zeros(len(keys), numbers.dtype)
+        np.add.at(folded, host[given], numbers[given])
+        return folded
+    is_met = np.zeros(len(keys), np.bool_)
+    is_met[host[given]] = True
+    lowest = -np.inf if numbers.dtype == np.float64 else np.iinfo(np.int64).min
+    folded = np.full(len(keys), lowest, numbers.dtype)
+    np.maximum.at(folded, host[given], numbers[given])
+    return np.where(is_met, folded, 0)
 
 
 def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count: int, host: Int64s | None) -> Limits:

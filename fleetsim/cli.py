@@ -449,6 +449,7 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
 @click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in OUT.")
+@click.option("--policies", type=_PATH, help="Python file with functions for host_order, marked with fleetsim.policy.")
 @_json
 def run(
     fleet: Path,
@@ -458,10 +459,16 @@ def run(
     threads: int | None,
     overrides: tuple[str, ...],
     resume: bool,
+    policies: Path | None,
     as_json: bool,
 ) -> None:
     """Run SCENARIO.toml over FLEET into a run folder."""
     from fleetsim.runner import run as call
+
+    if policies is not None:
+        from fleetsim.policies import register_file
+
+        register_file(policies)
 
     with _interruptible("finished parts stay, --resume goes on"), _watched() as progress:
         finished = call(

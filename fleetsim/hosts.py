@@ -34,11 +34,12 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
             assert vms.host is not None
             assert vms.host_rank is not None
             turns.position[:] = vms.host_rank[vms.host[0][taken.rows[vm_offsets[:-1]]]]
+        case HostOrder.POLICY:
+            turns.position[:] = _by_policy(vms, taken, campaign, unit_of_row)
         case HostOrder.MOST_VMS_FIRST:
             turns.position[:] = -np.diff(vm_offsets)
         case HostOrder.FEWEST_CLAIMS_FIRST:
-            is_new = (np.diff(set_row, prepend=-2) != 0) | (np.diff(unit_of_row, prepend=-1) != 0)
-            turns.position[:] = np.bincount(unit_of_row[is_new & (set_row >= 0)], minlength=host_count)
+            turns.position[:] = _claim_counts(taken, unit_of_row)
     turns.position[:] -= turns.position.min(initial=0)
 
     # Places of a set are numbered in the order of their turns, those populated only.
@@ -62,6 +63,31 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
         domain_counts=rank[:, -1],
         is_ordered=turns.is_ordered,
     )
+
+
+def _claim_counts(taken: Cut, unit_of_row: Int64s) -> Int64s:
+    """How many sets each host has VMs of: int64[H]."""
+    is_new = (np.diff(taken.set_row, prepend=-2) != 0) | (np.diff(unit_of_row, prepend=-1) != 0)
+    return np.bincount(unit_of_row[is_new & (taken.set_row >= 0)], minlength=len(taken.block.set_key))
+
+
+def _by_policy(vms: Vms, taken: Cut, campaign: Campaign, unit_of_row: Int64s) -> Int64s:
+    """The rank of each host by the user's policy: int64[H]."""
+    assert vms.host is not None
+    assert campaign.host_policy is not None
+    host_count = len(taken.block.set_key)
+    in_set = np.flatnonzero(taken.set_row >= 0)
+    lowest, highest = np.full((2, host_count), hosts.NONE)
+    hosts.find_domains(unit_of_row[in_set], taken.domain[taken.rows[in_set]].astype(np.int64), lowest, highest)
+    host = vms.host[0][taken.rows[taken.block.unit_offsets[:-1]]]
+    told = {
+        "vm_count": np.diff(taken.block.unit_offsets),
+        "claim_count": _claim_counts(taken, unit_of_row),
+        "domain": lowest,
+        **{name: values[host] for name, values in vms.told.items()},
+    }
+    _, rank = np.unique(campaign.host_policy.priorities(told), return_inverse=True)
+    return rank.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
+from fleetsim.policies import COUNTS, Policy, registered
 from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
 from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, DomainOrder, HostOrder, Kind, Walk, words
@@ -110,6 +111,7 @@ _OTHER_UNITS = {
 }
 _COUNT_MAX = 2**32 - 1
 _RATIO_STEPS = 10**9  # of a ratio: times any number of VMs, it is far within 63 bits
+_HOST_ORDERS = [word for word in words(HostOrder) if word not in ("column", "policy")]
 _CAP_LIMITS = ("vms_ratio", "vms_count", "hosts_ratio", "hosts_count")
 _CAP_EXAMPLE = '[{ per = "cluster", vms_ratio = 0.05 }]'
 _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
@@ -190,11 +192,14 @@ class Campaign:
     caps: tuple[Cap, ...]
     host_order: HostOrder
     host_column: str | None  # of the fleet, by which hosts are ordered
+    host_policy: Policy | None
 
     @property
     def host_order_given(self) -> str:
         """`host_order` as a scenario spells it."""
         word = self.host_order.name.lower()
+        if self.host_policy is not None:
+            return f"{word}:{self.host_policy.name}"
         return f"{word}:{self.host_column}" if self.host_order == HostOrder.COLUMN else word
 
 
@@ -316,6 +321,7 @@ class Resolved:
             "pair_exclusion": campaign.pair_exclusion,
             "caps": [cap.given for cap in campaign.caps],
             "host_order": campaign.host_order_given,
+            **({} if campaign.host_policy is None else {"host_policy_sha256": campaign.host_policy.sha256}),
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -402,6 +408,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 caps=campaign.caps,
                 host_order=campaign.host_order[0],
                 host_column=campaign.host_order[1],
+                host_policy=campaign.host_order[2],
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -542,6 +549,9 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
             near = nearest(campaign.host_column, fleet.columns)
             told = f"must be by a column of the fleet, got '{campaign.host_column}'{near}"
             problems.append(f"{word((*here, 'host_order'))}: {told}")
+        if campaign.host_policy is not None:
+            where = word((*here, "host_order"))
+            problems += [f"{where}: {fault}" for fault in _unlike_policy(campaign.host_policy, fleet)]
         for column, values in campaign.where:
             if (dtype := fleet.columns.get(column)) is None:
                 faults = [f"must be a column of the fleet, got '{column}'{nearest(column, fleet.columns)}"]
@@ -555,6 +565,20 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
             if family not in known_families
         ]
     return problems
+
+
+def _unlike_policy(policy: Policy, fleet: FleetFacts) -> Iterator[str]:
+    """What *policy* asks for and cannot be told of *fleet*."""
+    from pyarrow import types
+
+    asked = policy.columns()
+    for parameter in policy.parameters:
+        column, _ = asked.get(parameter, (parameter, ""))
+        dtype = fleet.columns.get(column) if parameter in asked else None
+        if parameter in COUNTS or (dtype is not None and (types.is_integer(dtype) or types.is_floating(dtype))):
+            continue
+        told = f"{', '.join(COUNTS)}, or COLUMN_sum or COLUMN_max of a column of numbers"
+        yield f"policy '{policy.name}' may ask for {told}, got '{parameter}'"
 
 
 def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str], fleet: FleetFacts) -> Iterator[str]:
@@ -930,15 +954,20 @@ def _cap(value: object) -> Cap:
     return Cap(scope, "vms" if key.startswith("vms") else "hosts", most)
 
 
-def _host_order(value: object) -> tuple[HostOrder, str | None]:
+def _host_order(value: object) -> tuple[HostOrder, str | None, Policy | None]:
     if isinstance(value, str) and value.startswith("column:") and len(value) > len("column:"):
-        return HostOrder.COLUMN, value.removeprefix("column:")
-    known = [word for word in words(HostOrder) if word != "column"]
+        return HostOrder.COLUMN, value.removeprefix("column:"), None
+    if isinstance(value, str) and value.startswith("policy:"):
+        known = registered()
+        if (policy := known.get(name := value.removeprefix("policy:"))) is None:
+            told = f"; known: {', '.join(known)}" if known else "; register one with fleetsim.policy"
+            raise ValueError(f"must name a registered policy, got '{name}'{nearest(name, known) or told}")
+        return HostOrder.POLICY, None, policy
     try:
-        order = HostOrder[_one_of(known, value).upper()]
+        order = HostOrder[_one_of(_HOST_ORDERS, value).upper()]
     except ValueError as error:
-        raise ValueError(f"{error}; or a column, as 'column:vcpus'") from None
-    return order, "rack" if order == HostOrder.RACK else None
+        raise ValueError(f"{error}; or a column, as 'column:vcpus', or a policy") from None
+    return order, "rack" if order == HostOrder.RACK else None, None
 
 
 def _campaign_name(value: object) -> str:
@@ -1339,13 +1368,13 @@ class _CampaignKeys(_Keys):
         Field(description="how much may be worked on at once; all of them hold"),
     ]
     host_order: Annotated[
-        tuple[HostOrder, str | None],
+        tuple[HostOrder, str | None, Policy | None],
         PlainValidator(_host_order),
         WithJsonSchema(
             {
                 "anyOf": [
-                    {"enum": [word for word in words(HostOrder) if word != "column"]},
-                    {"type": "string", "pattern": "^column:.+$"},
+                    {"enum": _HOST_ORDERS},
+                    {"type": "string", "pattern": "^(column|policy):.+$"},
                 ]
             }
         ),

@@ -160,6 +160,7 @@ class HostOrder(IntEnum):
     FEWEST_CLAIMS_FIRST = 3
     RACK = 4  # rack by rack
     COLUMN = 5  # by a column of the fleet
+    POLICY = 6  # by a function of the user's
 
 
 class WaitedFor(IntEnum):
