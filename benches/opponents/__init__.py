@@ -103,6 +103,8 @@ OPPONENTS = (
     Opponent("load", "read the prepared fleet", ("kernel",), "ours:load", is_reader=True),
     Opponent("walk", "walk, constant lengths", ("kernel",), "ours:walk_constant", role="fleetsim", is_reader=True),
     Opponent("walk-random", "walk, random lengths", ("kernel",), "ours:walk_random", is_reader=True),
+    Opponent("gate-caps", "gate, a cap of 5 % of a region", ("kernel",), "ours:gate_caps", is_reader=True),
+    Opponent("gate-hosts", "gate, hosts of 20 VMs", ("kernel",), "ours:gate_hosts", is_reader=True),
 
     Opponent("fleetsim", "fleetsim", _MEMORY, "ours:in_memory", role="fleetsim", threads=0, is_reader=True),
     Opponent("fleetsim-1", "fleetsim, one thread", _MEMORY, "ours:in_memory_on_one_thread", is_reader=True),

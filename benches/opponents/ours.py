@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import fleetsim
-from benches.campaign import REGIONS, SEED, START_MS_EPOCH, Given, scenario
+from benches.campaign import DOMAIN_COUNT, REGIONS, SEED, SET_SIZE, START_MS_EPOCH, Given, scenario
 from fleetsim import blocks, course, engine
-from fleetsim.fleet import open_prepared
+from fleetsim.fleet import open_prepared, prepare
 from fleetsim.fleet.prepared import PreparedPart
 from fleetsim.scenario import load_scenario
+from fleetsim.schema import DomainOrder
 
 Impacts = tuple[np.ndarray, np.ndarray]
 
@@ -21,13 +23,15 @@ Impacts = tuple[np.ndarray, np.ndarray]
 class _Stage:
     """A campaign over parts of a fleet. The one place here that knows how the engine is called."""
 
-    def __init__(self, *, is_random: bool) -> None:
-        campaign = load_scenario(scenario(is_random=is_random)).campaigns[0]
-        self.scope = blocks.Scope(campaign)
+    def __init__(self, *, is_random: bool, keys: str = "", has_hosts: bool = False) -> None:
+        campaign = load_scenario(scenario(is_random=is_random) + keys).campaigns[0]
+        if has_hosts:  # which a scenario over a fleet with hosts must not say
+            campaign = replace(campaign, update_domain_order=DomainOrder.RANDOM)
+        self.scope = blocks.Scope(campaign, has_hosts=has_hosts)
         self.key = course.campaign_key(SEED, campaign.name)
 
-    def load(self, part: PreparedPart) -> blocks.Vms:
-        return blocks.load([part], self.scope, START_MS_EPOCH)
+    def load(self, *parts: PreparedPart) -> blocks.Vms:
+        return blocks.load(parts, self.scope, START_MS_EPOCH)
 
     def advance(self, vms: blocks.Vms, start_ms: int) -> engine.Impacts:
         """Instants are since scenario.start."""
@@ -61,6 +65,37 @@ def walk_random(given: Given) -> Callable[[], None]:
 
 def _walk(given: Given, stage: _Stage) -> Callable[[], None]:
     loaded = [stage.load(part) for part in _parts(given)]
+
+    def task() -> None:
+        for vms in loaded:
+            stage.advance(vms, 0)
+
+    return task
+
+
+def gate_caps(given: Given) -> Callable[[], None]:
+    """Units of four VMs under a cap of a twentieth of each region, which is one cell."""
+    return _gate(_Stage(is_random=False, keys='caps = [{ per = "region", vms_ratio = 0.05 }]\n'), given.prepared)
+
+
+def gate_hosts(given: Given) -> Callable[[], None]:
+    """Hosts of twenty VMs, one domain number each; twenty sets share twenty of them."""
+    placed = given.new_folder()
+    vms, region_vms = np.arange(given.vms), given.vms // len(REGIONS)
+    set_, domain = vms // SET_SIZE, vms % SET_SIZE % DOMAIN_COUNT
+    group = vms // region_vms * -(-region_vms // (SET_SIZE * 20)) + vms % region_vms // (SET_SIZE * 20)
+    table = {
+        "vm": vms,
+        "region": np.repeat(REGIONS, region_vms),
+        "set": set_,
+        "update_domain": domain,
+        "host": (group * DOMAIN_COUNT + domain) * 4 + set_ % 4,
+    }
+    return _gate(_Stage(is_random=False, has_hosts=True), prepare(pa.table(table), placed).path)
+
+
+def _gate(stage: _Stage, prepared: Path) -> Callable[[], None]:
+    loaded = [stage.load(*region.parts) for region in open_prepared(prepared).regions]
 
     def task() -> None:
         for vms in loaded:
