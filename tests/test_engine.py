@@ -413,6 +413,43 @@ CASES = {
             unfrozen("b", "Standard_M64s", where={"vm": (1, 2)}),
         ),
     ),
+    # Nothing starves, and nothing waits in a circle: who waits holds nothing.
+    "hosts that wait in a circle": scene_of(
+        tuple(
+            Vm(f"{host}{set_}{domain}", "italynorth", set_, domain, host=host)
+            for host, carried in {
+                "a": (("s", 0), ("t", 1)),
+                "b": (("t", 0), ("u", 1)),
+                "c": (("u", 0), ("s", 1)),
+            }.items()
+            for set_, domain in carried
+        ),
+        (
+            asked("a", update_domain_gap_ms=20_000),
+            asked("b", caps=(Cap("region", 1, counts_hosts=True),)),
+            asked("c", spread_ms=1_000),
+        ),
+    ),
+    "one set of 20 domains over all hosts, and all of it on one more": scene_of(
+        tuple(Vm(i, "italynorth", "s", i % 20, host=f"h{i}" if i < 40 else "all") for i in range(60)),
+        (
+            asked("a"),
+            asked("b", host_order="random", update_domain_gap_ms=1),
+            asked("c", host_order="most_vms_first", caps=(Cap("region", 2),)),
+        ),
+    ),
+    "one host for everything": scene_of(
+        tuple(Vm(i, "italynorth", i % 4 if i < 20 else None, i % 5 if i < 20 else None, host="h") for i in range(24)),
+        (asked("a"), asked("b", caps=(Cap("region", 1), Cap("region", 1, counts_hosts=True)), update_domain_gap_ms=5)),
+    ),
+    "every host has a domain of every set": scene_of(
+        tuple(
+            Vm(10 * host + set_, "italynorth", set_, (host + set_) % 5, host=host)
+            for host in range(5)
+            for set_ in range(5)
+        ),
+        (asked("a"), asked("b", host_order="fewest_claims_first", update_domain_gap_ms=30_000, spread_ms=60_000)),
+    ),
     # The third comes while its host waits for the gap, and claims for it a set that nobody of the host was in.
     "who comes while its host waits is hit with it": scene_of(
         (*HOSTS, Vm(4, "italynorth", "t", 0, host="a", created_ms=40_000), Vm(5, "italynorth", "t", 1, host="b")),
