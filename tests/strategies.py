@@ -363,7 +363,8 @@ def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm], *, has_hosts_everywhere: bool)
     first = {vm.host: vm for vm in reversed(placed) if vm.host is not None}
     racks = draw(st.sampled_from([("r",), ("r2", "r10", "é"), ("r", None)]))
     stands = {
-        host: {"zone": vm.zone or "1", "cluster": vm.cluster or "a", "rack": draw(st.sampled_from(racks))}
+        host: {"zone": vm.zone, "cluster": vm.cluster, "rack": draw(st.sampled_from(racks))}
+        | ({"zone": vm.zone or "1", "cluster": vm.cluster or "a"} if has_hosts_everywhere else {})  # caps need them
         for host, vm in first.items()
     }
     return [vm if vm.host is None else replace(vm, **stands[vm.host]) for vm in placed]

@@ -845,7 +845,7 @@ def test_a_region_more_without_a_pair_changes_nothing_for_others(scene: Scene):
 @given(scenes(campaign_count_max=2, without=("waves", "horizon")), st.data())
 def test_a_campaign_more_in_an_unrelated_region_leaves_others_alone(scene: Scene, data):
     wider = with_unrelated_region(scene)
-    elsewhere = data.draw(requests("inserted", [UNRELATED_REGION], ["names"]))
+    elsewhere = data.draw(requests("inserted", [UNRELATED_REGION], ["names"], vms=wider.vms))
     place = data.draw(st.sampled_from(range(len(scene.requests) + 1)))
     inserted = replace(wider, requests=(*scene.requests[:place], elsewhere, *scene.requests[place:]))
     before, after = found(wider), found(inserted)
