@@ -126,12 +126,8 @@ def _changes(files: RunFiles) -> Iterator[tuple[str, str, str, list[str]]]:
             yield name, "gap", told, [f"{key}.update_domain_gap={shorter_ms}ms"]
         if caps := campaign.get("caps"):
             higher = [_higher(cap) for cap in caps]
-            yield (
-                name,
-                "cap",
-                ", ".join(told for _, told in higher),
-                [f"{key}.caps=[{', '.join(c for c, _ in higher)}]"],
-            )
+            if told := ", ".join(told for _, told in higher if told):
+                yield name, "cap", told, [f"{key}.caps=[{', '.join(cap for cap, _ in higher)}]"]
         if name in files.excluding and any(edge <= set(campaign["regions"]) for edge in files.edges):
             if lag_ms := int(campaign["pair_lag_ms"]):
                 shorter_ms = lag_ms * 9 // 10
@@ -143,13 +139,16 @@ def _changes(files: RunFiles) -> Iterator[tuple[str, str, str, list[str]]]:
 
 
 def _higher(cap: Mapping[str, Any]) -> tuple[str, str]:
-    """*cap* a tenth higher: as TOML, and in words."""
+    """*cap* a tenth higher: as TOML, and in words, of which there are none where it is all already."""
     ((key, most),) = ((key, value) for key, value in cap.items() if key != "per")
-    if key.endswith("_count"):
-        raised: object = math.ceil(most * 11 / 10)
-    else:
-        raised = float(min(Fraction(1), Fraction(str(most)) * 11 / 10).limit_denominator(10**9))
-    return f"{{ per = '{cap['per']}', {key} = {raised} }}", f"{key} of a {cap['per']} {most} -> {raised}"
+    raised = math.ceil(Fraction(str(most)) * 11 / 10)
+    spelt = str(raised)
+    if key.endswith("_ratio"):  # to nine decimals, as scenarios have it
+        raised = min(10**9, math.floor(Fraction(str(most)) * 11 * 10**8))
+        spelt = f"{raised // 10**9}.{raised % 10**9:09}".rstrip("0").removesuffix(".")
+    is_all = key.endswith("_ratio") and most == 1
+    told = "" if is_all else f"{key} of a {cap['per']} {most} -> {spelt}"
+    return f"{{ per = '{cap['per']}', {key} = {spelt} }}", told
 
 
 def _has_many_domains(files: RunFiles, walk_by: str) -> bool:

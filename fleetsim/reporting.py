@@ -120,7 +120,9 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
         bounds={each["name"]: figures.bound(files, stage_rows, each) for each in files.campaigns},
         chains={each["name"]: figures.chain(files, stage_rows, each["name"]) for each in files.campaigns},
         hosts={
-            each["name"]: figures.hosts_of(files, stage_rows.filter(campaign=each["name"])["region"].to_list())
+            each["name"]: figures.hosts_of(
+                files, stage_rows.filter(campaign=each["name"])["region"].to_list(), each["walk_by"]
+            )
             for each in files.campaigns
         },
         no_guarantee=files.scan("no_guarantee").collect(),
@@ -483,7 +485,8 @@ class Report:
         if not any(link.units for link in links):
             return []
         length_ms = self.campaign_rows.row(by_predicate=pl.col("campaign") == campaign, named=True)["length_ms"]
-        return figures.explained(links, self.bounds[campaign], length_ms, self.hosts[campaign])
+        asked = next(each for each in self.files.campaigns if each["name"] == campaign)
+        return figures.explained(links, self.bounds[campaign], length_ms, asked, self.hosts[campaign])
 
     def _chain_blocks(self, campaign: str) -> "Iterator[Block]":
         """The units that led to the end of *campaign*, where units could wait for one another."""

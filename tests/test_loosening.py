@@ -49,6 +49,22 @@ def test_a_tenth_more_room_is_rounded_up(tmp_path):
     assert savings(found) == {("cap", "hosts_count of a region 1 -> 2"): 150_000}
 
 
+@pytest.mark.parametrize(
+    ("asked", "change"),
+    [
+        ("0.333333333", "0.333333333 -> 0.366666666"),
+        ("0.95", "0.95 -> 1"),
+        ("1e-9", "1e-09 -> 0.000000001"),
+        ("1", None),
+    ],
+)
+def test_a_share_that_is_higher_is_one_that_can_be_asked_for(tmp_path, asked, change):
+    found = looser(run(tmp_path, f"caps = [{{ per = 'region', vms_ratio = {asked} }}]"))
+
+    told = [saving.change for saving in found.savings if saving.rule == "cap"]
+    assert told == ([f"vms_ratio of a region {change}"] if change else [])
+
+
 def test_pairs_are_loosened_in_their_lag_and_as_such(tmp_path):
     regions = ("westeurope",) * 5 + ("northeurope",) * 5
     found = looser(run(tmp_path, 'pair_lag = "100s"', regions))

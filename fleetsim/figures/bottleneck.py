@@ -138,59 +138,70 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
     return links[::-1]
 
 
-def explained(links: list[Link], best: Bound | None, length_ms: int, hosts: Hosts | None) -> list[str]:
-    """What a chain says, in a paragraph: what most of the time went into, what is possible, and what would help."""
+def explained(
+    links: list[Link], best: Bound | None, length_ms: int, campaign: dict[str, Any], hosts: Hosts | None
+) -> list[str]:
+    """What the chain of *campaign* says, in a paragraph: where its time went, what is possible, what would help.
+
+    Shares are of all the time on the chain, waits between stages included; what stages of other campaigns take is
+    theirs.
+    """
     told: dict[str, int] = {}
     for link in links:
-        for cause, value_ms in (
-            (link.cause or "", link.waited_ms if link is links[0] else 0),
-            ("spread", link.spread_ms),
-            ("work", link.work_ms),
-            ("gap", link.gap_ms),
-            ("cap", link.cap_ms),
-        ):
+        spent = {"spread": link.spread_ms, "work": link.work_ms, "gap": link.gap_ms, "cap": link.cap_ms}
+        if link.campaign != campaign["name"]:
+            spent = {"campaign": sum(spent.values())}
+        between = {"pair_lag": link.pair_lag_ms, "bake": link.bake_ms}
+        if link is links[0] and link.waited_ms:
+            between["earlier"] = link.waited_ms
+        for cause, value_ms in (*spent.items(), *between.items()):
             told[cause] = told.get(cause, 0) + value_ms
     cause, most_ms = max(told.items(), key=lambda each: each[1])
-    total_ms = max(1, sum(told.values()))
-    unit_count = sum(len(link.units) for link in links)
-    kind = "hosts" if hosts else "units"
-    in_turn = f": {unit_count:,} {kind} had to go one after the other" if unit_count > len(links) else ""
+    own = [link.units for link in links if link.campaign == campaign["name"]]
+    kind = "hosts" if all(unit.host is not None for units in own for unit in units) else "units"
+    unit_count = sum(map(len, own))
+    where = "" if len(own) == 1 else f" in {len(own)} regions"
+    in_turn = f", of {unit_count:,} {kind} one after the other{where}" if unit_count > len(own) else ""
     because = {
-        "gap": f"gaps between update domains{in_turn and f'{in_turn}, each with a set in common with the one before'}",
+        "gap": f"gaps between update domains{in_turn}",
         "cap": f"waiting for room under caps{in_turn}",
         "work": f"the work itself{in_turn}",
         "spread": "`spread`, within which sets, singles and hosts start at random",
-        "pair": "waiting for a paired region",
-        "campaign": "waiting for another campaign",
-        "wave": "waiting for the waves before",
+        "pair_lag": "`pair_lag` between paired regions",
+        "bake": "`bake` between waves",
+        "campaign": "taken by other campaigns",
+        "earlier": "waiting before the first of its stages",
     }
-    sentences = [f"{most_ms / total_ms:.0%} of that time is {because.get(cause, 'waiting')}."]
+    sentences = [f"{most_ms / max(1, sum(told.values())):.0%} of the time on this chain is {because[cause]}."]
     if best is not None and best.bound_ms:
         ratio = length_ms / best.bound_ms
         took = f"it took {ratio:.1f} times that" if ratio >= 1.05 else "that is what it took"
         sentences.append(f"{best.sentence()[0].upper()}{best.sentence()[1:]}; {took}.")
         if hosts is not None:
-            sentences.append(_told_of_hosts(hosts, ratio))
+            can_help = ratio >= 1.5 and cause in ("gap", "work")
+            sentences.append(_told_of_hosts(hosts, campaign, can_help=can_help))
     return sentences
 
 
-def _told_of_hosts(hosts: Hosts, ratio: float) -> str:
-    """How hosts are shared by sets, and where it would help to share them otherwise."""
+def _told_of_hosts(hosts: Hosts, campaign: dict[str, Any], *, can_help: bool) -> str:
+    """How sets share the hosts of the regions of *campaign* and, if that *can_help*, how to share them otherwise."""
     mean = hosts.claim_count / hosts.host_count
+    domain = campaign["walk_by"].replace("_", " ")
     told = (
-        f"{hosts.one_domain_count:,} of {hosts.host_count:,} hosts carry one update domain number; a host has VMs of"
+        f"{hosts.one_domain_count:,} of {hosts.host_count:,} hosts there carry one {domain} number; a host has VMs of"
         f" {mean:.1f} domains of sets, {hosts.claim_count_max:,} at most"
     )
     if hosts.shared_count:
-        told += f", and {hosts.shared_count:,} have two of one set, for which they wait until all of it is free"
-    if ratio < 1.5:
-        return f"{told}."
-    if hosts.one_domain_count < hosts.host_count:
+        told += f", and {hosts.shared_count:,} have two of one set, and need all of it to be free"
+    if can_help and hosts.one_domain_count < hosts.host_count:
+        by = "" if campaign["walk_by"] == "update_domain" else f" --by {campaign['walk_by']}"
         return (
             f"{told}. A host may start only when all sets on it let it: were each to carry one number, as"
-            " `fleet place --policy aligned` puts VMs, hosts of one number could go together."
+            f" `fleet place --policy aligned{by}` puts VMs, hosts of one number could go together."
         )
-    return f'{told}. With host_order = "auto" hosts of one number go together.'
+    if can_help and campaign.get("host_order", "auto") != "auto":
+        return f'{told}. With host_order = "auto" hosts of one number go together.'
+    return f"{told}."
 
 
 def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]) -> _Release:

@@ -100,9 +100,9 @@ def _named(files: RunFiles, stage: dict[str, Any], steps: pl.DataFrame) -> pl.Da
 class Hosts:
     """How the VMs in sets of a region sit on its hosts, as the fleet has it, whatever the dates of VMs.
 
-    claim_count        (set, update domain) on a host, summed over hosts
-    one_domain_count   hosts whose VMs in sets have one update domain number
-    shared_count       hosts with two update domains of one set: they wait for the whole of it
+    claim_count        (set, domain) on a host, summed over hosts
+    one_domain_count   hosts whose VMs in sets have one domain number
+    shared_count       hosts with two domains of one set: they wait for the whole of it
     """
 
     host_count: int
@@ -112,12 +112,12 @@ class Hosts:
     shared_count: int
 
 
-def hosts_of(files: RunFiles, regions: list[str]) -> Hosts | None:
-    """The hosts of *regions*; None where they have none."""
-    if "host_row" not in files.fleet_schema or "set" not in files.fleet_schema:
+def hosts_of(files: RunFiles, regions: list[str], walk_by: str = "update_domain") -> Hosts | None:
+    """The hosts of *regions*, by the domains that *walk_by* names; None where they have none."""
+    if not {"host_row", "set", walk_by} <= set(files.fleet_schema):
         return None
     frames = [
-        scanned(path).select("host_row", "set", "update_domain").drop_nulls().unique()
+        scanned(path).select("host_row", "set", domain=walk_by).drop_nulls().unique()
         for region in regions
         for path in sorted((files.path / "fleet" / f"region={region}").glob("*.parquet"))
     ]
@@ -125,7 +125,7 @@ def hosts_of(files: RunFiles, regions: list[str]) -> Hosts | None:
     if claims.is_empty():
         return None
     of_hosts = claims.group_by("host_row").agg(
-        claim_count=pl.len(), domain_count=pl.col("update_domain").n_unique(), set_count=pl.col("set").n_unique()
+        claim_count=pl.len(), domain_count=pl.col("domain").n_unique(), set_count=pl.col("set").n_unique()
     )
     return Hosts(
         host_count=len(of_hosts),

@@ -68,6 +68,8 @@ def fits(
 def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.RecordBatch) -> Ints:
     """The host of each VM of *batch* in the *inventory*, -1 for none; those that are elsewhere are found."""
     hosts = one_chunk(pa.chunked_array([batch.column("host")]))
+    if hosts.null_count == len(hosts):
+        return np.full(len(hosts), -1)
     if hosts.type != inventory.host.type:
         raise InputError(
             f"{name}: column 'host' must be as in {inventory.name}, {inventory.host.type}, got {hosts.type}"
