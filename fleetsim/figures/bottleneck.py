@@ -64,7 +64,7 @@ class Link:
             last = self.units[-1].name
             what = f"{len(self.units):,} {kind} one after the other, {last} the last" if len(self.units) > 1 else last
         waiting_ms = self.free_ms - self.end_ms
-        emptied = f", then {duration(waiting_ms)} until the last VM it waited for was deleted" if waiting_ms else ""
+        emptied = f", then {duration(waiting_ms)} until its last unit, left without VMs, was done" if waiting_ms else ""
         return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
 
     def _cause(self) -> str:
