@@ -121,7 +121,9 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
         chains={each["name"]: figures.chain(files, stage_rows, each["name"]) for each in files.campaigns},
         hosts={
             each["name"]: figures.hosts_of(
-                files, stage_rows.filter(campaign=each["name"])["region"].to_list(), each["walk_by"]
+                files,
+                stage_rows.filter(campaign=each["name"])["region"].to_list(),
+                each.get("walk_by", "update_domain"),
             )
             for each in files.campaigns
         },

@@ -1414,7 +1414,8 @@ def test_a_pair_waits_until_the_region_is_free(tmp_path):
     first, second = report(run).chains["hypervisor"]
 
     assert (second.after, second.pair_lag_ms) == (("hypervisor", "north"), 60_000)
-    assert first.sentence("hypervisor").endswith("(2 domains), then 30.0 s until its last unit, left without VMs, was done")
+    told = "(2 domains), then 30.0 s until its last unit, left without VMs, was done"
+    assert first.sentence("hypervisor").endswith(told)
 
 
 def test_freezes_that_do_not_exclude_pairs_neither_wait_nor_bind(tmp_path):

@@ -186,7 +186,8 @@ def explained(
 def _told_of_hosts(hosts: Hosts, campaign: dict[str, Any], *, can_help: bool) -> str:
     """How sets share the hosts of the regions of *campaign* and, if that *can_help*, how to share them otherwise."""
     mean = hosts.claim_count / hosts.host_count
-    domain = campaign["walk_by"].replace("_", " ")
+    walk_by = campaign.get("walk_by", "update_domain")
+    domain = walk_by.replace("_", " ")
     told = (
         f"{hosts.one_domain_count:,} of {hosts.host_count:,} hosts there carry one {domain} number; a host has VMs of"
         f" {mean:.1f} domains of sets, {hosts.claim_count_max:,} at most"
@@ -194,7 +195,7 @@ def _told_of_hosts(hosts: Hosts, campaign: dict[str, Any], *, can_help: bool) ->
     if hosts.shared_count:
         told += f", and {hosts.shared_count:,} have two of one set, and need all of it to be free"
     if can_help and hosts.one_domain_count < hosts.host_count:
-        by = "" if campaign["walk_by"] == "update_domain" else f" --by {campaign['walk_by']}"
+        by = "" if walk_by == "update_domain" else f" --by {walk_by}"
         return (
             f"{told}. A host may start only when all sets on it let it: were each to carry one number, as"
             f" `fleet place --policy aligned{by}` puts VMs, hosts of one number could go together."
