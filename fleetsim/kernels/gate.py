@@ -385,11 +385,10 @@ def _change(
 
 
 @kernel
-def _is_open(place, set_, place_offsets, front, claimed):
-    """Whether a unit may claim *place* of a set."""
-    is_its_turn = front[set_] == NONE or front[set_] == place
+def _is_open(place, set_, place_offsets, claimed):
+    """Whether a unit whose turn has come may claim *place* of a set."""
     is_joined = claimed[set_] == place and place != place_offsets[set_]
-    return is_its_turn and (claimed[set_] == NONE or is_joined)
+    return claimed[set_] == NONE or is_joined
 
 
 @kernel
@@ -612,7 +611,7 @@ def run_gate(
                     is_tried = True
                 elif resource < set_count:
                     # Where VMs come and go it may wait for the turn only.
-                    is_tried = is_changing or _is_open(place, resource, place_offsets, front, claimed)
+                    is_tried = is_changing or _is_open(place, resource, place_offsets, claimed)
                 else:
                     needed = place - place_offsets[resource] + 1
                     is_tried = used[resource] == 0 or used[resource] + needed <= limit[resource]
@@ -634,7 +633,7 @@ def run_gate(
                             wanted = claim_place[claim] if is_first else place_offsets[set_]
                             entry = claim_entry[claim] if is_first else whole_entry[first]
                         claim += 1
-                    if closed == NONE and wanted != NONE and not _is_open(wanted, set_, place_offsets, front, claimed):
+                    if closed == NONE and wanted != NONE and not _is_open(wanted, set_, place_offsets, claimed):
                         closed, closed_entry = wanted, entry
                 for need in range(need_offsets[unit], need_offsets[unit + 1]):
                     group = need_group[need]
