@@ -69,6 +69,7 @@ _GUIDE: dict[str, Any] = {
     "host_order": "auto",
 }
 """What azure-2017 says of a campaign."""
+_ROWS = {"vm_row", "host_row"}
 _NOT_WITH_HOSTS = {
     "update_domain_order": "in the order of host_order",
     "sets_in_step": "updated one by one",
@@ -545,8 +546,9 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
                 for column in needed
                 if column not in fleet.columns
             ]
-        if campaign.host_column is not None and campaign.host_column not in fleet.columns:
-            near = nearest(campaign.host_column, fleet.columns)
+        # Not by rows: these are of how the fleet was prepared.
+        if campaign.host_column is not None and campaign.host_column not in fleet.columns.keys() - _ROWS:
+            near = nearest(campaign.host_column, fleet.columns.keys() - _ROWS)
             told = f"must be by a column of the fleet, got '{campaign.host_column}'{near}"
             problems.append(f"{word((*here, 'host_order'))}: {told}")
         if campaign.host_policy is not None:

@@ -734,7 +734,14 @@ def test_a_command_that_finds_no_room_exits_with_2(tmp_path, monkeypatch, capsys
     assert not Path("p.parquet").exists()
 
 
-ROOM = {"host": ["h1", "h2"], "region": ["westus", "eastus"], "vcpus": [4.0, None], "memory_gib": [None, 8.0]}
+ROOM = {
+    "host": ["h1", "h2"],
+    "region": ["westus", "eastus"],
+    "vcpus": [4.0, None],
+    "memory_gib": [None, 8.0],
+    "cluster": [None, "b"],
+    "rack": ["q", "s"],
+}
 
 
 @pytest.mark.parametrize(
@@ -751,7 +758,11 @@ ROOM = {"host": ["h1", "h2"], "region": ["westus", "eastus"], "vcpus": [4.0, Non
         ),
         ({"host": ["h1", "H2", "h2"]}, ["must be of the hosts in pyarrow.Table, got 'H2'; did you mean 'h2'?"]),
         ({"host": ["h1", "h2", "h2"]}, ["a host must be in one region, got 'h2' in 'westus', and in 'eastus' in"]),
-        ({"host": [1, 1, 2]}, ["column 'host' must be as in pyarrow.Table, large_string, got int64"]),
+        (
+            {"host": ["h1", "h1", "h2"], "cluster": ["a", "a", "x"], "rack": ["q", None, "s"]},
+            ["a host must be in one cluster, got 'h2' in 'x', and in 'b' in pyarrow.Table"],
+        ),
+        ({"host": [1, 1, 2]}, ["column 'host' must be as in pyarrow.Table, text, got whole numbers"]),
         ({}, ["column 'host' must be there to be compared with pyarrow.Table, got none"]),
     ],
 )

@@ -119,6 +119,7 @@ def test_unusable_policies_are_told(function, expected):
         ("policy:heaviest", {}, "must name a registered policy, got 'heaviest'; did you mean 'heaviest_first'?"),
         ("policy:heaviest_first", {"weight": ["x"] * 6}, "got 'weight_sum'"),
         ("policies", {}, "or a column, as 'column:vcpus', or a policy"),
+        ("column:vm_row", {}, "must be by a column of the fleet, got 'vm_row'"),
         ("column:wait", {}, "must be by a column of the fleet, got 'wait'"),
     ],
 )

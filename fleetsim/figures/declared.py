@@ -58,9 +58,9 @@ FIGURES = {
         Figure(
             "length_bound_ratio",
             "ratio",
-            "length_ms over the best lower bound: the longest set or single or, of a campaign, those of two"
-            " paired regions one after the other, pair_lag between them, and of waves one after the other, bake"
-            " between them",
+            "length_ms over the best lower bound: the longest set or single, the work over a cap, or hosts of which no"
+            " two may be at work at once; of a campaign also those of two paired regions one after the other, pair_lag"
+            " between them, and of waves one after the other, bake between them",
             _OF_STAGES,
         ),
         Figure(

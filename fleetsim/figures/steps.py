@@ -36,7 +36,7 @@ def chain_of_units(files: RunFiles, stage: dict[str, Any]) -> tuple[Hop, ...]:
 
     Of several that ended last the first in the fleet is followed; so is the first of several that let one start.
     """
-    steps = _steps(files, stage)
+    steps = steps_of(files, stage)
     if steps is None or steps.is_empty():
         return ()
     unit_row, waited_row = steps["unit_row"].to_numpy(), steps["waited_row"].fill_null(-1).cast(pl.Int64).to_numpy()
@@ -50,7 +50,8 @@ def chain_of_units(files: RunFiles, stage: dict[str, Any]) -> tuple[Hop, ...]:
     return tuple(Hop(**row) for row in _named(files, stage, steps[chain[::-1]]).iter_rows(named=True))
 
 
-def _steps(files: RunFiles, stage: dict[str, Any]) -> pl.DataFrame | None:
+def steps_of(files: RunFiles, stage: dict[str, Any]) -> pl.DataFrame | None:
+    """The units of *stage* by `unit_row`, with `start_ms` since scenario start; None where the run has no steps."""
     frames = [
         scanned(path)
         .filter(pl.col("campaign").cast(pl.String) == stage["campaign"], pl.col("iteration") == stage["iteration"])

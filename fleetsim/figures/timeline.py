@@ -9,6 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from fleetsim import schema
+from fleetsim.figures.cliques import clique_of
 from fleetsim.figures.declared import HOUR_MS, OUTCOME_COUNTS, STAGE, duration
 from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, stage_columns
 
@@ -38,7 +39,7 @@ def stages(files: RunFiles) -> pl.DataFrame:
     scope = files.scan("stages").select(*STAGE, "wave", "bottleneck", counts)
     # Before runs counted them by stage, they were known by region alone.
     no_guarantee = files.scan("no_guarantee").group_by("region").agg(in_region_count=pl.len().cast(pl.Int64))
-    return (
+    told = (
         scope.join(singles, on=STAGE, how="left")
         .join(no_guarantee, on="region", how="left")
         .with_columns(
@@ -48,19 +49,23 @@ def stages(files: RunFiles) -> pl.DataFrame:
             length_ms=pl.col("end_ms") - pl.col("first_start_ms"),
             last_end_ms=pl.col("end_ms"),
         )
-        .with_columns(bound_ms=pl.max_horizontal("longest_ms", "cap_bound_ms"))
-        .with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"))
         .drop("in_region_count", "application_out_ms")
         .sort("start_ms", *STAGE, nulls_last=True)
         .collect()
     )
+    cliques = [clique_of(files, stage) for stage in told.select(STAGE).iter_rows(named=True)]
+    clique_ms = pl.Series("clique_bound_ms", [clique and clique.bound_ms for clique in cliques], pl.Int64)
+    return told.with_columns(
+        clique_ms, bound_ms=pl.max_horizontal("longest_ms", "cap_bound_ms", clique_ms)
+    ).with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"))
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """The best lower bound of a campaign's length: of a region, of a pair in turn, or of waves.
 
-    Of a region it is the longest set or, if that is longer, the work over a cap: such regions are `capped`.
+    Of a region it is the longest set or, if that is longer, the work over a cap, or hosts of which no two may be at
+    work at once: such regions are `capped` or `exclusive`.
     """
 
     bound_ms: int
@@ -70,6 +75,7 @@ class Bound:
     """Where waves bind: each that hits somebody, by number, and its own bound."""
     bake_ms: int = 0
     capped: tuple[str, ...] = ()
+    exclusive: tuple[str, ...] = ()
     is_as_it_went: bool = False
     """Where VMs are deleted: in another order others would have been left."""
 
@@ -85,9 +91,14 @@ class Bound:
         else:
             later = f", {duration(self.pair_lag_ms)} later," if self.pair_lag_ms else ""
             then = "".join(f", then{later} in its pair {region}" for region in self.regions[1:])
-            of_caps = "the longest set, or the work under the caps," if self.capped else "the longest set or single"
-            of_caps = "the work under the caps" if self.capped == self.regions else of_caps
-            what = f"{of_caps} in {self.regions[0]}{then}"
+            kinds = {
+                "the longest set or single": set(self.regions) - {*self.capped, *self.exclusive},
+                "the work under the caps": self.capped,
+                "hosts that sets keep from one another": self.exclusive,
+            }
+            listed = [kind for kind, regions in kinds.items() if regions]
+            comma = "," if len(listed) > 1 else ""
+            what = f"{', or '.join(listed)}{comma} in {self.regions[0]}{then}"
         claim = "as VMs were deleted, it took at least" if self.is_as_it_went else "no order takes less than"
         return f"{claim} {duration(self.bound_ms)}: {what}"
 
@@ -99,12 +110,12 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
     each other; so do waves, with `bake` after each.
     """
     rows = stage_rows.filter(pl.col("campaign") == campaign["name"]).drop_nulls("bound_ms")
-    longest_ms: dict[int, dict[str, int]] = defaultdict(dict)
+    bounds_ms: dict[int, dict[str, int]] = defaultdict(dict)
     for wave, region, value_ms in sorted(rows.select("wave", "region", "bound_ms").iter_rows()):
-        of_wave = longest_ms[wave]
+        of_wave = bounds_ms[wave]
         of_wave[region] = max(of_wave.get(region, 0), value_ms)
-    waves = [(wave, _bound_of(files, campaign, of_wave)) for wave, of_wave in sorted(longest_ms.items())]
-    everywhere = {region: value_ms for of_wave in longest_ms.values() for region, value_ms in of_wave.items()}
+    waves = [(wave, _bound_of(files, campaign, of_wave)) for wave, of_wave in sorted(bounds_ms.items())]
+    everywhere = {region: value_ms for of_wave in bounds_ms.values() for region, value_ms in of_wave.items()}
     bounds = [_bound_of(files, campaign, everywhere)] if everywhere else []
     if len(waves) > 1:
         bake_ms = int(campaign.get("bake_ms", 0))
@@ -113,18 +124,25 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
     best = max(bounds, key=lambda bound: bound.bound_ms, default=None)
     if best is None:
         return None
-    capped = set(rows.filter(pl.col("cap_bound_ms") > pl.col("longest_ms"))["region"])
-    best = replace(best, capped=tuple(region for region in best.regions if region in capped))
-    return replace(best, is_as_it_went="deleted" in files.fleet_schema)
+    longest_ms = pl.col("longest_ms")
+    is_capped = (pl.col("cap_bound_ms") > longest_ms) & (pl.col("cap_bound_ms") == pl.col("bound_ms"))
+    is_exclusive = ~is_capped.fill_null(value=False) & (pl.col("bound_ms") > longest_ms)
+    capped, exclusive = (set(rows.filter(binds)["region"]) for binds in (is_capped, is_exclusive))
+    return replace(
+        best,
+        capped=tuple(region for region in best.regions if region in capped),
+        exclusive=tuple(region for region in best.regions if region in exclusive),
+        is_as_it_went="deleted" in files.fleet_schema,
+    )
 
 
-def _bound_of(files: RunFiles, campaign: dict[str, Any], longest_ms: dict[str, int]) -> Bound:
-    """The bound of stages that may all be at work at once, but for pairs: *longest_ms* by region."""
-    bounds = [Bound(value_ms, (region,)) for region, value_ms in longest_ms.items()]
+def _bound_of(files: RunFiles, campaign: dict[str, Any], bounds_ms: dict[str, int]) -> Bound:
+    """The bound of stages that may all be at work at once, but for pairs: of each region by *bounds_ms*."""
+    bounds = [Bound(value_ms, (region,)) for region, value_ms in bounds_ms.items()]
     if campaign["name"] in files.excluding:
-        for edge in sorted(sorted(edge) for edge in files.edges if edge <= longest_ms.keys()):
+        for edge in sorted(sorted(edge) for edge in files.edges if edge <= bounds_ms.keys()):
             lag_ms = int(campaign["pair_lag_ms"])
-            bounds.append(Bound(sum(longest_ms[region] for region in edge) + lag_ms, tuple(edge), lag_ms))
+            bounds.append(Bound(sum(bounds_ms[region] for region in edge) + lag_ms, tuple(edge), lag_ms))
     return max(bounds, key=lambda bound: bound.bound_ms)
 
 

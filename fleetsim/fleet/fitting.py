@@ -71,9 +71,10 @@ def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.Recor
     if hosts.null_count == len(hosts):
         return np.full(len(hosts), -1)
     if hosts.type != inventory.host.type:
-        raise InputError(
-            f"{name}: column 'host' must be as in {inventory.name}, {inventory.host.type}, got {hosts.type}"
+        wanted, given = (
+            "whole numbers" if pa.types.is_integer(each.type) else "text" for each in (inventory.host, hosts)
         )
+        raise InputError(f"{name}: column 'host' must be as in {inventory.name}, {wanted}, got {given}")
     place: Ints = pc.index_in(hosts, inventory.host).cast(pa.int64()).fill_null(NO_ROW).to_numpy().copy()
     is_unknown = (place == NO_ROW) & hosts.is_valid().to_numpy(zero_copy_only=False)
     for word in pc.unique(hosts.filter(pa.array(is_unknown))).to_pylist():
@@ -81,9 +82,17 @@ def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.Recor
         told = f"{name}: column 'host' must be of the hosts in {inventory.name}, got '{word}'{near}"
         findings.add("no such host", word, told)
     place[place == NO_ROW] = -1
-    region = np.array(batch.column("region").cast(pa.string()).to_pylist(), object)
-    for row in np.flatnonzero((place >= 0) & (region != inventory.region[place])).tolist():
-        of_host = int(place[row])
-        told = f"{name}: a host must be in one region, got '{hosts[row]}' in '{region[row]}'"
-        findings.add("two regions", of_host, f"{told}, and in '{inventory.region[of_host]}' in {inventory.name}")
+    for column, words in (("region", inventory.region), *((name, inventory.spelt(name)) for name in inventory.places)):
+        if column not in batch.schema.names:
+            continue
+        own, others = batch.column(column).cast(pa.string()), pa.array(words[place], pa.string())
+        # Where one of the two says nothing of a zone, cluster or rack, nothing is wrong.
+        is_elsewhere = pc.not_equal(own, others).fill_null(False).to_numpy(zero_copy_only=False) & (place >= 0)
+        for row in np.flatnonzero(is_elsewhere).tolist():
+            findings.add(
+                f"two {column}s",
+                int(place[row]),
+                f"{name}: a host must be in one {column}, got '{hosts[row]}' in '{own[row]}', and in '{others[row]}' in"
+                f" {inventory.name}",
+            )
     return place

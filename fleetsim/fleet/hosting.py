@@ -84,6 +84,10 @@ class Inventory:
         """Codes of *column*, all none where it says nothing."""
         return self.places.get(column, np.full(len(self.host), -1, np.int32))
 
+    def spelt(self, column: str) -> npt.NDArray[Any]:
+        """The words of *column*, one of `places`, None for none."""
+        return np.array([*self.words[column].to_pylist(), None], object)[self.places[column]]
+
 
 def read_inventory(
     hosts: object, relation: Relation, vcpus: float | None = None, memory_gib: float | None = None
