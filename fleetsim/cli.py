@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -419,10 +420,18 @@ def check(fleet: Path, hosts: Path | None, slots: bool, pairs: Path | None, as_j
     from fleetsim.fleet import fits
 
     with _watched() as progress:
+        if slots and hosts is None:
+            raise click.UsageError("--slots goes with --hosts")
         found = call(fleet, pairs, progress=progress)
+        fitting = None
         if hosts is not None:
-            fits(fleet, hosts, slots=slots, pairs=pairs, progress=progress)
+            fitting = fits(fleet, hosts, slots=slots, pairs=pairs, progress=progress)
+    if as_json:
+        _print_json(found.to_dict() | ({} if fitting is None else {"hosts": asdict(fitting)}))
+        return
     _print(found, as_json)
+    if fitting is not None:
+        _tell(str(fitting))
 
 
 @fleet.command()
@@ -550,6 +559,7 @@ def verify(
 )  # fmt: skip
 @click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
 @click.option("--looser", is_flag=True, help="Also run RUN again with each rule a tenth looser: what does it cost?")
+@click.option("--policies", type=_PATH, help="With --looser: the file that RUN took its policies from.")
 @_json
 def report(
     run_folder: Path,
@@ -559,6 +569,7 @@ def report(
     format_: str,
     out: Path | None,
     looser: bool,
+    policies: Path | None,
     as_json: bool,
 ) -> None:
     """Say how long RUN takes, whom it hits, how hard, and why.
@@ -574,6 +585,12 @@ def report(
         raise click.UsageError("--out needs --format json, csv, markdown or parquet")
     if looser and (out is not None or format_ in ("csv", "markdown")):
         raise click.UsageError("--looser goes with tables and JSON on the terminal only")
+    if policies is not None:
+        if not looser:
+            raise click.UsageError("--policies goes with --looser")
+        from fleetsim.policies import register_file
+
+        register_file(policies)
     savings = None
     with _watched() as progress:
         made = call(
@@ -781,8 +798,14 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     status = answer()
-    gc.freeze()
-    sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # who reads it may be gone, or its disk is full
+            status = status or EXIT_FAILED
+    # Not by way of the interpreter's end: now and then a thread of Arrow's, still at work, does not survive that.
+    os._exit(status)
 
 
 def answer(arguments: Sequence[str] | None = None) -> int:

@@ -612,8 +612,9 @@ class Cell:
                 open_until_ms = self._open_until_ms(judged_ms)
                 came_late = created_ms > open_until_ms
                 outcome[came_late], reason[came_late] = Outcome.ALREADY_UPDATED, Reason.NONE
-                if self.part.host is not None and self.hittable.any():  # a host that is left alone stays so
-                    beside = came_late & ~self.can_freeze
+                if self.part.host is not None and self.hittable.any():
+                    # A host that is left alone stays so; and who cannot be frozen is left alone wherever it comes.
+                    beside = (created_ms > judged_ms) & ~self.can_freeze
                     outcome[beside], reason[beside] = Outcome.UNAFFECTED, Reason.CANNOT_FREEZE
                 # When a host was done that nobody was left on, or whose update no event tells, is not known.
                 is_unsure = came_late & self.reachable & (open_until_ms == judged_ms) & (self.part.host is not None)

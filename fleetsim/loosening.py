@@ -26,13 +26,18 @@ _DOMAINS_MIN = 3
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """One campaign with one rule looser. `change` says how; `length_ms` is from its first start to its last end."""
+    """One campaign with one rule looser. `change` says how; `length_ms` is from its first start to its last end.
+
+    `updated_count` are the VMs hit. Where a horizon leaves others than before without room, lengths do not compare:
+    `saved_ms` is None.
+    """
 
     campaign: str
     rule: str
     change: str
     length_ms: int
-    saved_ms: int
+    saved_ms: int | None
+    updated_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,13 @@ class Looser:
 
     run: Path
     length_ms: Mapping[str, int]
+    updated_count: Mapping[str, int]
     savings: tuple[Saving, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The savings as plain values, for JSON."""
-        return {"length_ms": dict(self.length_ms), "savings": [asdict(saving) for saving in self.savings]}
+        before = {"length_ms": dict(self.length_ms), "updated_count": dict(self.updated_count)}
+        return {**before, "savings": [asdict(saving) for saving in self.savings]}
 
     def render(self, console: "Console") -> None:
         """Print the savings, a rule a row."""
@@ -62,11 +69,21 @@ class Looser:
         for name in ("length", "saved"):
             table.add_column(name, justify="right", no_wrap=True)
         for saving in self.savings:
-            sign = "-" if saving.saved_ms < 0 else ""
-            saved = f"{sign}{duration(abs(saving.saved_ms))}" if saving.saved_ms else "nothing"
+            if saving.saved_ms is None:
+                more = saving.updated_count - self.updated_count[saving.campaign]
+                saved = f"{abs(more):,} VMs {'more' if more > 0 else 'fewer'}"
+            else:
+                sign = "-" if saving.saved_ms < 0 else ""
+                saved = f"{sign}{duration(abs(saving.saved_ms))}" if saving.saved_ms else "nothing"
             told = [Text(each) for each in (f"  {saving.campaign}", saving.rule, saving.change)]
             table.add_row(*told, duration(saving.length_ms), saved)
         console.print(table)
+        if any((saving.saved_ms or 0) < 0 for saving in self.savings):
+            why = "a looser rule may cost time: units then meet others, in another order, and wait for those"
+            console.print(Text(f"  {why}", style="dim"))
+        if any(saving.saved_ms is None for saving in self.savings):
+            why = "where the horizon leaves room for more or fewer VMs, that is told instead of the time saved"
+            console.print(Text(f"  {why}", style="dim"))
 
 
 def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
@@ -82,7 +99,7 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
     files = RunFiles.open(run)
     if "overrides" not in files.manifest:
         raise InputError(f"{files.path}: must be a run of this version, which keeps its overrides; run it again")
-    length_ms = _lengths(files)
+    before = _lengths(files)
     scenario = (files.path / "scenario.toml").read_text("utf-8")
     savings = []
     with tempfile.TemporaryDirectory(prefix="fleetsim-looser-") as folder:
@@ -99,16 +116,27 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
             quiet = ["outputs.events=false", "outputs.outcomes=false"]
             asked = [*files.manifest["overrides"], *overrides, *quiet]
             run_again(fleet, scenario, out, pairs=pairs, overrides=asked, progress=progress)
-            took_ms = _lengths(RunFiles.open(out))[campaign]
-            savings.append(Saving(campaign, rule, change, took_ms, length_ms[campaign] - took_ms))
-    order = list(length_ms)
-    savings.sort(key=lambda saving: (order.index(saving.campaign), -saving.saved_ms))
-    return Looser(files.path, length_ms, tuple(savings))
+            took_ms, count = _lengths(RunFiles.open(out))[campaign]
+            was_ms, was_count = before[campaign]
+            saved_ms = was_ms - took_ms if count == was_count else None
+            savings.append(Saving(campaign, rule, change, took_ms, saved_ms, count))
+    order = list(before)
+    # Those that update more go first, those that update fewer last.
+    savings.sort(
+        key=lambda saving: (
+            order.index(saving.campaign),
+            before[saving.campaign][1] - saving.updated_count,
+            -(saving.saved_ms or 0),
+        )
+    )
+    lengths_ms, counts = ({name: found[place] for name, found in before.items()} for place in (0, 1))
+    return Looser(files.path, lengths_ms, counts, tuple(savings))
 
 
-def _lengths(files: RunFiles) -> dict[str, int]:
-    rows = figures.campaigns(files, figures.stages(files))
-    return {name: length_ms or 0 for name, length_ms in rows.select("campaign", "length_ms").iter_rows()}
+def _lengths(files: RunFiles) -> dict[str, tuple[int, int]]:
+    """Of each campaign its length, ms, and the VMs hit."""
+    rows = figures.campaigns(files, figures.stages(files)).select("campaign", "length_ms", "vm_hit_count")
+    return {name: (length_ms or 0, hit_count or 0) for name, length_ms, hit_count in rows.iter_rows()}
 
 
 def _changes(files: RunFiles) -> Iterator[tuple[str, str, str, list[str]]]:

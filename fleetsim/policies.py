@@ -7,8 +7,9 @@ least domain of these, -1 for none), and of any column of numbers `COLUMN_sum` a
 
 import hashlib
 import inspect
+import itertools
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A registered policy. `parameters` are the names it is called with, `sha256` the digest of its source, in hex."""
+    """A registered policy. `parameters` are the names it is called with.
+
+    sha256  hex digest of its source, of the values it takes from around it, and of the functions it calls
+    """
 
     name: str
     parameters: tuple[str, ...]
@@ -46,8 +50,20 @@ class Policy:
 
     def priorities(self, told: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
         """The priority of each host, int64[H], from arrays [H] of what it asks for."""
-        rows = zip(*(told[name].tolist() for name in self.parameters), strict=True)
-        return np.fromiter((self.function(*row) for row in rows), np.int64, len(told["vm_count"]))
+        rows = list(zip(*(told[name].tolist() for name in self.parameters), strict=True))
+
+        def asked() -> npt.NDArray[np.int64]:
+            return np.fromiter(itertools.starmap(self.function, rows), np.int64, len(rows))
+
+        try:
+            found = asked()
+            if not np.array_equal(found, asked()):
+                raise InputError(f"policy '{self.name}': must give a host the same number again, got another")
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"policy '{self.name}': must not fail, got {type(error).__name__}: {error}") from error
+        return found
 
 
 _registered: dict[str, Policy] = {}
@@ -56,31 +72,57 @@ _registered: dict[str, Policy] = {}
 def policy(function: _Function) -> _Function:
     """Register the function, compiled with `numba.njit`, as `host_order = "policy:NAME"` by its own name.
 
-    It must return an int64. Raises `InputError` where it is not compiled, returns anything else, or has no source or
-    parameters. A later function of the same name takes its place.
+    It must return an int64. Raises `InputError` where it is not compiled, returns anything else, has no source, or no
+    parameters, or ones with defaults. A later function of the same name takes its place.
     """
     plain = getattr(function, "py_func", None)
     name = getattr(plain or function, "__name__", "policy")
     if plain is None or not hasattr(function, "nopython_signatures"):
         raise InputError(f"policy '{name}': must be compiled with numba.njit, got {type(function).__name__}")
-    parameters = tuple(inspect.signature(plain).parameters)
+    asked = inspect.signature(plain).parameters
+    parameters = tuple(asked)
     if not parameters:
         raise InputError(f"policy '{name}': must be told something of a host, such as vm_count, got no parameters")
+    for parameter in asked.values():
+        if parameter.kind != parameter.POSITIONAL_OR_KEYWORD or parameter.default is not parameter.empty:
+            raise InputError(f"policy '{name}': must have plain parameters without defaults, got '{parameter}'")
     for kind in (0, 0.0):  # a column may be of integers or of floats
         sample = [0 if parameter in COUNTS else kind for parameter in parameters]
         try:
             returned = function(*sample)
         except Exception as error:
-            told = str(error).strip().splitlines()[0]
+            told = _cause(error)
             raise InputError(f"policy '{name}': must take numbers and not fail, got {told}") from error
         if isinstance(returned, bool) or not isinstance(returned, int):
-            raise InputError(f"policy '{name}': must return an int64, got {type(returned).__name__}")
+            raise InputError(f"policy '{name}': must return a whole number, an int64, got {type(returned).__name__}")
     try:
-        source = inspect.getsource(plain)
+        text = "\n".join(_text(plain, set()))
     except OSError as error:
         raise InputError(f"policy '{name}': its source must be in a file, for the digest of the run") from error
-    _registered[name] = Policy(name, parameters, hashlib.sha256(source.encode()).hexdigest(), function)
+    _registered[name] = Policy(name, parameters, hashlib.sha256(text.encode()).hexdigest(), function)
     return function
+
+
+def _cause(error: Exception) -> str:
+    """What Numba says is wrong: it stands below what Numba tells of its own stages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = ("Failed in", "During:", "File ", "This error", "No implementation")
+    return next((line for line in lines if not line.startswith(own)), type(error).__name__)
+
+
+def _text(function: Callable[..., Any], met: set[str]) -> Iterator[str]:
+    """The source of *function* and, by name, the values and functions from outside that it uses."""
+    yield inspect.getsource(function)
+    outside = inspect.getclosurevars(function)
+    for name, value in sorted({**outside.globals, **outside.nonlocals}.items()):
+        plain = getattr(value, "py_func", value)
+        if inspect.isfunction(plain) and name not in met:
+            met.add(name)
+            yield from _text(plain, met)
+        elif isinstance(value, np.ndarray):
+            yield f"{name} = {value.dtype} {value.shape} {value.tobytes().hex()}"
+        elif not inspect.ismodule(value) and not callable(value):
+            yield f"{name} = {value!r}"
 
 
 def registered() -> dict[str, Policy]:

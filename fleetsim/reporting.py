@@ -122,7 +122,7 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
         hosts={
             each["name"]: figures.hosts_of(
                 files,
-                stage_rows.filter(campaign=each["name"])["region"].to_list(),
+                stage_rows.filter(pl.col("end_ms").is_not_null(), campaign=each["name"])["region"].to_list(),
                 each.get("walk_by", "update_domain"),
             )
             for each in files.campaigns

@@ -116,6 +116,10 @@ def run(
             manifest = writing.finish(
                 resolved_text, {"prepare_s": prepared_s - started_s, "stages_s": finished_s - prepared_s}
             )
+        except InputError:  # only now could it be seen, as a policy that fails
+            if not resume:
+                shutil.rmtree(out, ignore_errors=True)
+            raise
         except OSError as error:
             raise RunError(
                 f"{out}: could not be written: {error.strerror or error}; finished parts stay, --resume goes on"

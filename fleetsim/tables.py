@@ -146,8 +146,13 @@ def splits(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_timestamp(data_type))
 
 
+_OTHER_FORMATS = (".csv", ".json", ".arrow", ".feather", ".ipc")
+
+
 def check_new(path: Path) -> None:
-    """Raise `InputError` where *path* is there already."""
+    """Raise `InputError` where *path*, of a fleet or its hosts, is there already, or is named as another format."""
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise InputError(f"{path}: must end in .parquet, or be a folder, as it is written as Parquet")
     if path.exists() or path.is_symlink():
         raise InputError(f"{path}: must not be there yet, got an existing {'folder' if path.is_dir() else 'file'}")
 

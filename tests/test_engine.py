@@ -482,6 +482,15 @@ CASES = {
         (*HOSTS, Vm(4, "italynorth", "s", 0, host="a", created_ms=100_000), Vm(5, "italynorth", host="c")),
         (asked("a", update_domain_gap_ms=20_000),),
     ),
+    "who comes while its host waits, and cannot be frozen, is left alone": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, host="a"),
+            Vm(2, "italynorth", "s", 1, host="b"),
+            Vm(3, "italynorth", host="b", size="Standard_M64s", created_ms=20_000),
+            Vm(4, "italynorth", host="a", size="Standard_M64s", created_ms=20_000),
+        ),
+        (unfrozen("a", "Standard_M64s", update_domain_gap_ms=20_000),),
+    ),
     "a host with two domains of a set is alone on it": scene_of(
         (*HOSTS, Vm(4, "italynorth", "s", 2, host="b"), Vm(5, "italynorth", "s", 1, host="c")), (asked("a"),)
     ),

@@ -76,6 +76,20 @@ def test_pairs_are_loosened_in_their_lag_and_as_such(tmp_path):
     }
 
 
+def test_under_a_horizon_those_left_out_are_told_and_no_time(tmp_path, capsys):
+    from rich.console import Console
+
+    # One after the other, the second of the pair has no room before the horizon.
+    fleet = pa.table({"vm": range(10), "region": ["westeurope"] * 5 + ["northeurope"] * 5})
+    found = looser(fleetsim.run(fleet, HEAD, tmp_path / "run", overrides=["horizon=40s"]).path)
+
+    assert found.updated_count == {"hosts": 5}
+    (saving,) = found.savings
+    assert (saving.rule, saving.saved_ms, saving.updated_count) == ("pair", None, 10)
+    found.render(Console(width=100))
+    assert "5 VMs more" in capsys.readouterr().out
+
+
 def test_what_was_overridden_stays_so(tmp_path):
     fleet = pa.table({"vm": [1, 2], "region": ["westeurope"] * 2, "set": ["s"] * 2, "update_domain": [0, 1]})
     out = fleetsim.run(fleet, HEAD, tmp_path / "run", overrides=["campaign.hosts.update_domain_gap=10s"]).path

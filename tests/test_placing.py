@@ -735,12 +735,13 @@ def test_a_command_that_finds_no_room_exits_with_2(tmp_path, monkeypatch, capsys
 
 
 ROOM = {
-    "host": ["h1", "h2"],
-    "region": ["westus", "eastus"],
-    "vcpus": [4.0, None],
-    "memory_gib": [None, 8.0],
-    "cluster": [None, "b"],
-    "rack": ["q", "s"],
+    "host": ["h1", "h2", "h3"],
+    "region": ["westus", "eastus", "westus"],
+    "vcpus": [4.0, None, 9.0],
+    "memory_gib": [None, 8.0, 9.0],
+    "cluster": [None, "b", None],
+    "rack": ["q", "s", None],
+    "is_spare": [False, False, True],
 }
 
 
@@ -748,6 +749,7 @@ ROOM = {
     ("columns", "expected"),
     [
         ({"host": ["h1", "h1", "h2"]}, []),
+        ({"host": ["h1", None, None]}, []),
         (
             {"host": ["h1", "h1", "h2"], "vcpus": [3.0, 1.5, 99.0]},
             ["the VMs of a host must fit on it, got 2 that take 4.5 vCPUs on host 'h1', which pyarrow.Table gives 4"],
@@ -763,6 +765,8 @@ ROOM = {
             ["a host must be in one cluster, got 'h2' in 'x', and in 'b' in pyarrow.Table"],
         ),
         ({"host": [1, 1, 2]}, ["column 'host' must be as in pyarrow.Table, text, got whole numbers"]),
+        ({"host": ["h3", None, "h2"]}, ["a spare host must have no VM, got 1 on host 'h3'"]),
+        ({"host": pa.nulls(3, pa.string())}, ["column 'host' must name hosts of pyarrow.Table, got none"]),
         ({}, ["column 'host' must be there to be compared with pyarrow.Table, got none"]),
     ],
 )
@@ -777,3 +781,12 @@ def test_vms_that_do_not_fit_on_their_hosts_are_told(columns, expected):
     assert len(problems) == len(expected), problems
     for fragment, problem in zip(expected, problems, strict=True):
         assert fragment in problem
+
+
+@pytest.mark.parametrize("make", ["place", "hosts"])
+def test_what_is_written_as_parquet_is_not_named_otherwise(tmp_path, make):
+    vms = pa.table({"vm": [1], "region": ["eastus"]})
+    given = (vms, pa.table({"host": [1], "region": ["eastus"]})) if make == "place" else (vms,)
+    with pytest.raises(InputError, match=r"x\.csv: must end in \.parquet, or be a folder"):
+        getattr(fleet, make)(*given, tmp_path / "x.csv")
+    assert list(tmp_path.iterdir()) == []

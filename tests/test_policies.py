@@ -89,6 +89,16 @@ def failing(vm_count):
 
 
 @numba.njit
+def with_default(vm_count, weight=3):
+    return vm_count * weight
+
+
+@numba.njit
+def of_what_is_not(vm_count):
+    return vm_count + nowhere  # noqa: F821
+
+
+@numba.njit
 def of_nothing():
     return 1
 
@@ -101,9 +111,11 @@ def plain(vm_count):
     ("function", "expected"),
     [
         (plain, "policy 'plain': must be compiled with numba.njit, got function"),
-        (of_floats, "policy 'of_floats': must return an int64, got float"),
-        (of_truth, "policy 'of_truth': must return an int64, got bool"),
+        (of_floats, "policy 'of_floats': must return a whole number, an int64, got float"),
+        (of_truth, "policy 'of_truth': must return a whole number, an int64, got bool"),
         (failing, "policy 'failing': must take numbers and not fail, got"),
+        (with_default, "policy 'with_default': must have plain parameters without defaults, got 'weight=3'"),
+        (of_what_is_not, "policy 'of_what_is_not': must take numbers and not fail, got NameError: name 'nowhere' is"),
         (of_nothing, "policy 'of_nothing': must be told something of a host, such as vm_count, got no parameters"),
     ],
 )
@@ -111,6 +123,48 @@ def test_unusable_policies_are_told(function, expected):
     with pytest.raises(InputError) as raised:
         fleetsim.policy(function)
     assert str(raised.value).startswith(expected)
+
+
+@fleetsim.policy
+@numba.njit
+def of_chance(vm_count):
+    return vm_count + np.random.randint(1 << 40)
+
+
+@fleetsim.policy
+@numba.njit
+def failing_for_some(vm_count):
+    if vm_count > 1:
+        raise ValueError("more than one")
+    return vm_count
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("of_chance", "policy 'of_chance': must give a host the same number again, got another"),
+        ("failing_for_some", "policy 'failing_for_some': must not fail, got ValueError: more than one"),
+    ],
+)
+def test_policies_that_fail_in_a_run_are_told_and_leave_nothing(tmp_path, name, expected):
+    with pytest.raises(InputError) as raised:
+        run_by(tmp_path, name)
+    assert str(raised.value) == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_policy_takes_from_around_it_is_part_of_the_digest(tmp_path):
+    text = (
+        "import fleetsim, numba\n\nW = {}\n\n@numba.njit\ndef times(x):\n    return x * {}\n\n"
+        "@fleetsim.policy\n@numba.njit\ndef weighed(vm_count):\n    return times(vm_count) + W\n"
+    )
+    digests = set()
+    for number, values in enumerate([(1, 2), (-1, 2), (1, 3), (1, 2)]):
+        path = tmp_path / f"mine{number}.py"
+        path.write_text(text.format(*values))
+        fleetsim.policies.register_file(path)
+        digests.add(fleetsim.policies.registered()["weighed"].sha256)
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,9 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
     while stage is not None:
         release = _released(files, rows, stage)
         vm, its_set, cluster = _last_of(files, stage)
+        units = chain_of_units(files, stage)
+        if units and units[-1].host is not None:  # whoever of it comes first in the fleet
+            vm = its_set = cluster = None
         asked_ms = _campaign_start_ms(files, stage) if release.cause == "wave" else stage["asked_ms"]
         links.append(
             Link(
@@ -131,7 +134,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
                 vm=vm if its_set is None else None,
                 cluster=cluster,
                 domain_count=stage["last_domain_count"],
-                units=chain_of_units(files, stage),
+                units=units,
             )
         )
         stage = release.by

@@ -1,5 +1,7 @@
 """Whether VMs that have hosts fit on them: an inventory, asked about a fleet."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +15,19 @@ from fleetsim.progress import Progress
 from fleetsim.regions import load_relation
 from fleetsim.schema import NO_ROW
 
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """VMs that have a host, and the hosts of the inventory that have VMs."""
+
+    vm_count: int
+    host_count: int
+    inventory_count: int
+
+    def __str__(self) -> str:
+        return f"{self.vm_count:,} VMs fit on their {self.host_count:,} of {self.inventory_count:,} hosts"
+
+
 _UNITS = {"vcpus": "vCPUs", "memory_gib": "GiB"}
 
 
@@ -25,13 +40,13 @@ def fits(
     host_memory_gib: float | None = None,
     pairs: object = None,
     progress: Progress | None = None,
-) -> None:
+) -> Fitting:
     """Raise `InputError` unless each VM of *fleet* that has a host is on one of *hosts* that has room for all of its.
 
     fleet  a path or an Arrow table of any library, as for `prepare`; hosts: an inventory, see `schema.HOSTS`
     slots  each VM takes one vCPU and no memory; host_vcpus, host_memory_gib: of hosts that do not say
 
-    What VMs take is as for `place`. All of them count, whatever their dates.
+    What VMs take is as for `place`. All of them count, whatever their dates; on a spare host there must be none.
     """
     relation = load_relation(pairs)  # type: ignore[arg-type]
     source = open_fleet(fleet, relation)
@@ -62,7 +77,14 @@ def fits(
                 f" {taken[of_host, resource] / MILLION:g} {_UNITS[column]} on host '{inventory.host[of_host]}', which"
                 f" {inventory.name} gives {room[of_host] / MILLION:g}",
             )
+    for of_host in np.flatnonzero(inventory.is_spare & (vm_count > 0)).tolist():
+        host, count = inventory.host[of_host], vm_count[of_host]
+        told = f"{source.name}: a spare host must have no VM, got {count:,} on host '{host}', spare in {inventory.name}"
+        findings.add("spare", of_host, told)
+    if not vm_count.any():
+        findings.add("host", None, f"{source.name}: column 'host' must name hosts of {inventory.name}, got none")
     findings.raise_any()
+    return Fitting(int(vm_count.sum()), int(np.count_nonzero(vm_count)), len(vm_count))
 
 
 def _places(findings: Findings, name: str, inventory: Inventory, batch: pa.RecordBatch) -> Ints:
