@@ -1048,7 +1048,7 @@ def test_instants_are_the_same_from_every_source(tmp_path):
     }  # fmt: skip
     for name, source in sources.items():
         assert fleet.check(source).warnings == (), name
-        rows = rows_of(fleet.prepare(source, tmp_path / "out" / name))
+        rows = rows_of(fleet.prepare(source, tmp_path / "out" / name.replace(".", "-")))
         assert rows["deleted"].dtype == pl.Datetime("ms", "UTC"), name
         assert rows["deleted"].to_list() == INSTANTS, name
 
