@@ -84,6 +84,7 @@ class Scope:
             or self.campaign.sets_in_step
             or self.walks_fault_domains
             or self.campaign.caps
+            or self.campaign.windows
             or self.has_hosts
         )
 
@@ -488,7 +489,8 @@ def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False, ne
     never_starts  for that, or because there is nobody to hit
     """
     vm_count = len(vms.block.vm_key)
-    outcome = np.full(vm_count, Outcome.OVERDUE if is_overdue else Outcome.UPDATED, np.int8)
+    updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
+    outcome = np.full(vm_count, Outcome.OVERDUE if is_overdue else updated, np.int8)
     reason = np.full(vm_count, Reason.NO_ROOM_IN_CALENDAR if is_overdue else Reason.NONE, np.int8)
 
     def settle(rows: Bools, outcome_code: Outcome, reason_code: Reason = Reason.NONE) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetsim.schema import Stream
+from fleetsim.schema import NEVER_MS, Stream
 
 ITERATION = 1
 """Campaigns without windows have one iteration (semantics.md 25)."""
@@ -27,6 +27,7 @@ class Course:
 
     key        the campaign's key for draws (`campaign_key`)
     origin_ms  scenario.start, from where instants in files are counted
+    until_ms   the end of its scheduled window, by which every unit must have ended; NEVER_MS where it has none
     """
 
     start_ms: int
@@ -34,6 +35,7 @@ class Course:
     origin_ms: int
     iteration: int = ITERATION
     replica: int = 0
+    until_ms: int = NEVER_MS
 
     def draws(self, stream: Stream) -> tuple[np.uint64, np.uint64, np.uint64]:
         """Key, address and replica as kernels take them."""

@@ -25,6 +25,7 @@ from fleetsim.schema import (
     DomainOrder,
     NoGuarantee,
     Outcome,
+    Reason,
     Stream,
 )
 
@@ -181,6 +182,7 @@ class _Walked:
     totals: Int64s  # of the walk kernels
     cap_bound_ms: int | None = None
     unit_judged_ms: Int64s | None = None  # [U] when it was seen whom a host hits: its start, or that nobody was there
+    overdue_ms: Int64s | None = None  # [U + N] when it was seen that a unit would end after its window, else NEVER_MS
     steps: "Steps | None" = None
 
 
@@ -231,6 +233,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
+    # Whether some of them may not be hit in the end.
+    is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None
     if vms.host is not None:
         units = units_of_hosts(vms, taken, scope.campaign, course)
         walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives)
@@ -240,7 +244,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
-        walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, taken.deleted_ms)
+        walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, lives.deleted_ms if is_partial else None)
     start_ms = _start_vms(block, walked, 0)
 
     _add_up(sums, walked.totals, course.start_ms)
@@ -248,9 +252,15 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     if sums.end_ms:
         sums.last_vm_row = _first_row_of(taken, int(walked.totals[walk.LAST_ROW]))
     rows, is_cut = taken.rows, None
-    if taken.deleted_ms is not None:
-        is_left = (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms)
-        fates.outcome[rows] = np.where(is_left, Outcome.UPDATED, Outcome.DELETED)
+    if is_partial:
+        is_left = (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms) & (start_ms < NEVER_MS)
+        updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
+        fates.outcome[rows] = np.where(is_left, updated, Outcome.DELETED)
+        if walked.overdue_ms is not None:
+            unit_sizes = np.append(np.diff(block.unit_offsets), np.ones(len(walked.single_start_ms), np.int64))
+            is_overdue = np.repeat(walked.overdue_ms, unit_sizes) < lives.deleted_ms
+            fates.outcome[rows[is_overdue]] = Outcome.OVERDUE
+            fates.reason[rows[is_overdue]] = Reason.NO_ROOM_IN_WINDOW
         if walked.unit_judged_ms is not None:
             judged_ms = np.repeat(walked.unit_judged_ms, np.diff(block.unit_offsets))
             fates.outcome[rows[lives.created_ms > judged_ms]] = Outcome.ALREADY_UPDATED
@@ -300,10 +310,12 @@ def is_anyone_hit(vms: Vms, scope: Scope, at_ms: int) -> bool:
 
 
 def length_ms_max(campaign: Campaign, *, has_hosts: bool = False) -> int:
-    """What a stage of *campaign* takes at most, deletions included: they end no unit later.
+    """What a stage of *campaign* takes at most, deletions included: they end no unit later. A window is what it is.
 
     Under caps that is as long as all its units one after the other: what it takes must be tried.
     """
+    if campaign.windows is not None:
+        return campaign.windows.scheduled_ms
     if campaign.caps or has_hosts:
         return NEVER_MS // 2
     longest_ms = max(
@@ -339,21 +351,28 @@ def _walk(
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
     single_row, spans = block.single_row, (campaign.work_ms, campaign.update_domain_gap_ms)
-    set_start_ms, single_start_ms = _first_instants(block, campaign, course)
+    single_ms = duration_ms[single_row:]
+    held_ms = None if campaign.windows is None else np.maximum(single_ms.astype(np.int64), campaign.work_ms)
+    set_start_ms, single_start_ms = _first_instants(block, campaign, course, held_ms)
     unit_start_ms = _scratch.array("unit_start_ms", len(block.domain), np.int64)
     walkers = (block.set_offsets, set_start_ms, block.unit_offsets, _priorities(block, campaign, course))
     turn = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
-    single_ms = duration_ms[single_row:]
     if deleted_ms is None:
         walk.walk_sets(course.start_ms, *spans, *walkers, unit_ms, turn, unit_start_ms, totals)
         walk.walk_singles(course.start_ms, campaign.work_ms, single_row, single_start_ms, single_ms, totals)
         totals[walk.FREE_MS] = totals[walk.END_MS]
         return _Walked(unit_start_ms, single_start_ms, totals)
+    overdue_ms = np.full(len(unit_start_ms) + len(single_ms), NEVER_MS)
     walk.walk_living_sets(
-        course.start_ms, *spans, *walkers, turn, frozen(deleted_ms), duration_ms, unit_start_ms, totals
-    )
+        course.start_ms, course.until_ms, *spans, *walkers, turn, frozen(deleted_ms), duration_ms, unit_start_ms,
+        overdue_ms[: len(unit_start_ms)], totals,
+    )  # fmt: skip
+    if held_ms is not None:
+        is_too_long = single_start_ms + held_ms > course.until_ms
+        overdue_ms[len(unit_start_ms) :][is_too_long] = course.start_ms
+        single_start_ms = np.where(is_too_long, NEVER_MS, single_start_ms)
     # A single is looked at when its wait is over: if it is gone by then, that takes no time.
-    if len(single_start_ms):
+    if len(single_start_ms) and held_ms is None:
         totals[walk.FREE_MS] = max(totals[walk.FREE_MS], single_start_ms.max())
     left = np.flatnonzero(single_start_ms < deleted_ms[single_row:])
     end_ms = totals[walk.END_MS]
@@ -361,7 +380,9 @@ def _walk(
     if totals[walk.END_MS] > end_ms:
         totals[walk.LAST_ROW] = single_row + left[totals[walk.LAST_ROW]]
     totals[walk.FREE_MS] = max(totals[walk.FREE_MS], totals[walk.END_MS])
-    return _Walked(unit_start_ms, single_start_ms, totals)
+    if held_ms is not None:
+        totals[walk.FREE_MS] = course.until_ms
+    return _Walked(unit_start_ms, single_start_ms, totals, overdue_ms=None if held_ms is None else overdue_ms)
 
 
 def _units_of_sets(taken: Cut, campaign: Campaign, course: Course) -> Units:
@@ -440,7 +461,7 @@ def _gate(
         totals,
         cap_bound_ms(units, taken, lives, passed) if campaign.caps else None,
         np.where(passed.is_hit, passed.start_ms, passed.end_ms) if vms.host is not None else None,
-        _steps(vms, taken, units, passed),
+        steps=_steps(vms, taken, units, passed),
     )
 
 
@@ -470,14 +491,24 @@ def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed) -> "Steps":
     )
 
 
-def _first_instants(block: Block, campaign: Campaign, course: Course) -> tuple[Int64s, Int64s]:
-    """When each set, and each single, may first start: int64[S] and int64[N]."""
+def _first_instants(
+    block: Block, campaign: Campaign, course: Course, held_ms: Int64s | None = None
+) -> tuple[Int64s, Int64s]:
+    """When each set, and each single, may first start: int64[S] and int64[N].
+
+    In a window singles, which take held_ms int64[N], start anywhere that lets them end in it (semantics.md 27).
+    """
     set_count, single_key = len(block.set_key), block.vm_key[block.single_row :]
     start_ms = _scratch.array("walker_start_ms", set_count + len(single_key), np.int64)
     set_start_ms, single_start_ms = start_ms[:set_count], start_ms[set_count:]
     spread = course.start_ms, campaign.spread_ms
     walk.draw_starts(*spread, *course.draws(Stream.SET_SPREAD), block.set_key, set_start_ms)
-    walk.draw_starts(*spread, *course.draws(Stream.SINGLE_SPREAD), single_key, single_start_ms)
+    draws = course.draws(Stream.SINGLE_SPREAD)
+    if held_ms is None:
+        walk.draw_starts(*spread, *draws, single_key, single_start_ms)
+    else:
+        window = course.start_ms, course.until_ms - course.start_ms
+        walk.draw_starts_within(*window, *draws, single_key, held_ms, single_start_ms)
     return set_start_ms, single_start_ms
 
 

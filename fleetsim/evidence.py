@@ -21,6 +21,7 @@ from fleetsim.schema import (
     NEVER_MS,
     OUTCOMES,
     UPDATE_DOMAIN_COUNT_DEFAULT,
+    Effect,
     Outcome,
     Reason,
     words,
@@ -33,6 +34,7 @@ from fleetsim.testimony import (
     OUTCOME_COUNTS,
     STAGE,
     STAGE_TYPES,
+    WINDOWS,
     Bools,
     Campaign,
     File,
@@ -501,6 +503,13 @@ class Cell:
             .drop("start_at")
         )
 
+    @property
+    def announced(self) -> pl.DataFrame:
+        """`events` of a stage that was announced to customers, else none."""
+        stage = self.stage
+        is_announced = self.campaign.windows is not None and stage is not None and stage.start_ms is not None
+        return self.events if is_announced else self.events.head(0)
+
     @lazily
     def _impacts(self) -> dict[str, npt.NDArray[Any]]:
         """Events of the part's VMs: the impacts all else is made of."""
@@ -551,14 +560,19 @@ class Cell:
         return bool(len(self.place) and self.event_count.max() > 1)
 
     @lazily
-    def paused_ms(self) -> Ints:
-        """Time each VM was paused, summed."""
-        paused_ms = np.zeros(len(self.part.vms), np.int64)
+    def lost_ms(self) -> Ints:
+        """Time each VM was paused, or down, summed."""
+        lost_ms = np.zeros(len(self.part.vms), np.int64)
         if self.is_repeated:
-            np.add.at(paused_ms, self.place, self.duration_ms)
+            np.add.at(lost_ms, self.place, self.duration_ms)
         else:
-            paused_ms[self.place] = self.duration_ms
-        return paused_ms
+            lost_ms[self.place] = self.duration_ms
+        return lost_ms
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether impacts keep memory, and so count as pauses."""
+        return Effect.MEMORY_LOST not in self.campaign.effects
 
     @lazily
     def effects(self) -> npt.NDArray[np.uint8]:
@@ -591,7 +605,8 @@ class Cell:
     def expected_outcomes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         """How each VM must end: outcome, reason, and a bit for each outcome that will do as well, as nothing tells."""
         vm_count = len(self.part.vms)
-        outcome = np.full(vm_count, Outcome.UPDATED, np.uint8)
+        has_windows = self.campaign.windows is not None
+        outcome = np.full(vm_count, Outcome.UPDATED_SCHEDULED if has_windows else Outcome.UPDATED, np.uint8)
         reason = np.full(vm_count, Reason.NONE, np.uint8)
         or_else = np.zeros(vm_count, np.uint16)
         if self.stage is None:
@@ -629,6 +644,12 @@ class Cell:
                 outcome[goes & is_left] = Outcome.DELETED
             else:
                 or_else[goes] |= np.uint16(1 << Outcome.DELETED)
+        if has_windows and self.stage.until_ms is not None and "events" in self.part.listing.readable:
+            # Who was not hit in the window; when that was seen, and who was gone by then, is not told.
+            unhit = self.hittable & (self.event_count == 0)
+            outcome[unhit], reason[unhit] = Outcome.OVERDUE, Reason.NO_ROOM_IN_WINDOW
+            if self.part.lifetimes is not None:
+                or_else[unhit & (self.part.lifetimes[1] <= self.stage.until_ms)] |= np.uint16(1 << Outcome.DELETED)
         return outcome, reason, or_else
 
     def _open_until_ms(self, judged_ms: int) -> Ints:
@@ -953,12 +974,12 @@ class Cell:
         for place in np.flatnonzero(starts):
             tell("hourly_start_count", starts[place], (first + int(place)) * _HOUR_MS)
             tell("hourly_unavailable_ms", unavailable_ms[place], (first + int(place)) * _HOUR_MS)
-        paused_ms = self.paused_ms[self.event_count > 0]
+        lost_ms = self.lost_ms[self.event_count > 0]
         # The lower bound of a bin is the value with all but its seven leading bits cleared.
-        shift = np.maximum(np.frexp(paused_ms)[1] - 7, 0)
-        bounds, counts = np.unique(paused_ms >> shift << shift, return_counts=True)
+        shift = np.maximum(np.frexp(lost_ms)[1] - 7, 0)
+        bounds, counts = np.unique(lost_ms >> shift << shift, return_counts=True)
         for bound_ms, count in zip(bounds.tolist(), counts.tolist(), strict=True):
-            tell("paused_ms_histogram", count, bound_ms)
+            tell("paused_ms_histogram" if self.is_paused else "down_ms_histogram", count, bound_ms)
 
     def _tell_outcomes(self, tell: Callable[..., None]) -> None:
         """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""
@@ -1410,6 +1431,11 @@ class Walks:
             }
         )
 
+    @property
+    def windowed_spans(self) -> pl.DataFrame:
+        """`spans` where there is a window, else none."""
+        return self.spans if self._until_ms < NEVER_MS else self.spans.head(0)
+
     @lazily
     def last_start_ms(self) -> int:
         """The last instant at which a walk may first start."""
@@ -1421,16 +1447,49 @@ class Walks:
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
         return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
 
+    @property
+    def _until_ms(self) -> int:
+        """When the scheduled window ends."""
+        until_ms = None if self.stage is None else self.stage.until_ms
+        return NEVER_MS if until_ms is None else until_ms
+
+    @lazily
+    def _last_starts_ms(self) -> Ints:
+        """`last_start_ms` of each walk: of a single in a window, that."""
+        last_ms = np.full(len(self.walk["name"]), self.last_start_ms)
+        if self._until_ms < NEVER_MS:
+            last_ms[~self.walk["is_set"]] = self._until_ms
+        return last_ms
+
+    @lazily
+    def _left_no_room(self) -> Bools:
+        """Units without a visit that may not have fitted into the window, or came after one that may not."""
+        none = self.visit_count == 0
+        if self._until_ms == NEVER_MS or not none.any():
+            return np.zeros(len(none), np.bool_)
+        walk_count = len(self.walk["name"])
+        from_ms = self._last_starts_ms.copy()
+        assert self.stage is not None
+        assert self.stage.start_ms is not None
+        from_ms[~self.walk["is_set"]] = self.stage.start_ms
+        row = self.spans["walk_row"].to_numpy()
+        from_ms[row] = self.spans["end_ms_max"].to_numpy() + self.campaign.gap_ms
+        held_ms = np.where(none, np.maximum(self.unit["length_ms_max"], self.campaign.work_ms), 0)
+        most_ms = np.zeros(walk_count, np.int64)
+        np.maximum.at(most_ms, self.unit["walk"], held_ms)
+        is_full: Bools = none & ((from_ms + most_ms) > self._until_ms)[self.unit["walk"]]
+        return is_full
+
     @lazily
     def is_excused(self) -> Bools:
-        """Units without a visit all of whose VMs were gone when their turn came, as far as that can be known."""
+        """Units without a visit that had no room, or whose VMs were gone when their turn came, as far as is known."""
         none = self.visit_count == 0
-        excused = np.zeros(len(none), np.bool_)
+        excused = self._left_no_room.copy()
         suspects = np.flatnonzero(none & (self.unit["gone_ms"] < NEVER_MS))
         if not len(suspects):
             return excused
         walk_count = len(self.walk["name"])
-        latest = np.full(walk_count, self.last_start_ms)
+        latest = self._last_starts_ms.copy()
         visited = np.zeros(walk_count, np.bool_)
         spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "end_ms_max")}
         visited[spans["walk_row"]] = True
@@ -1443,7 +1502,7 @@ class Walks:
                 rows = slice(*np.searchsorted(self.visit_walk, [walk, walk + 1]))
                 later = self.ranks[self.visit["unit"][rows]] > self.ranks[unit]
                 turn_ms = int(self.visit["start_ms"][rows][later].min(initial=turn_ms))
-            excused[unit] = self.unit["gone_ms"][unit] <= turn_ms
+            excused[unit] |= self.unit["gone_ms"][unit] <= turn_ms
         return excused
 
     @lazily
@@ -1550,13 +1609,15 @@ class Walks:
         figures: Figures = {("free_ms", None): (start_ms, start_ms)}
         spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "first_start_ms", "end_ms", "end_ms_max")}
         # When each walk is through with its last unit, be it one that nobody was left of.
-        low, high = np.full(len(self.walk["name"]), start_ms), np.full(len(self.walk["name"]), self.last_start_ms)
+        low, high = np.full(len(self.walk["name"]), start_ms), self._last_starts_ms.copy()
         low[spans["walk_row"]], high[spans["walk_row"]] = spans["end_ms"], spans["end_ms_max"]
         if self.is_excused.any():
             gone_ms, walk = self.unit["gone_ms"][self.is_excused], self.unit["walk"][self.is_excused]
             np.maximum.at(low, walk, gone_ms)
             np.maximum.at(high, walk, gone_ms)
-        if len(low):
+        if self._until_ms < NEVER_MS:
+            figures["free_ms", None] = (self._until_ms, self._until_ms)
+        elif len(low):
             figures["free_ms", None] = (max(start_ms, int(low.max())), max(start_ms, int(high.max())))
         if len(spans["walk_row"]):
             first_ms = spans["first_start_ms"]
@@ -1916,6 +1977,17 @@ class Whole:
         times = self.testimony.stage_times.filter(pl.col("start_ms").is_not_null())
         return self._meetings(times.select(*STAGE, "start_ms", end_ms=pl.coalesce("free_ms", "end_ms", "start_ms")))
 
+    @property
+    def windowed(self) -> pl.DataFrame:
+        """Rows of `stages` with windows."""
+        return self.testimony.stages.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in WINDOWS))
+
+    @lazily
+    def window_meetings(self) -> pl.DataFrame:
+        """Two scheduled windows that exclude each other, the earlier first."""
+        opens = self.windowed.drop_nulls(["scheduled_start_ms", "scheduled_end_ms"])
+        return self._meetings(opens.select(*STAGE, start_ms="scheduled_start_ms", end_ms="scheduled_end_ms"))
+
     @lazily
     def event_meetings(self) -> pl.DataFrame:
         """The same by first and last impacts."""
@@ -1974,6 +2046,10 @@ class Whole:
         for (campaign, region), reaches in self._reach.items():
             stage = self.testimony.calendar.stages[campaign, region]
             given = stage.campaign
+            if given.scheduled_ms is not None:
+                ends_ms = self.testimony.calendar.first_ms(stage) + given.scheduled_ms
+                rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
+                continue
             in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
             domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
             if given.caps:  # then all may have to go one after the other
@@ -2114,7 +2190,7 @@ class Whole:
     def stages_told(self) -> pl.DataFrame:
         """What `stages` says, one row a stage and figure: FIGURE_TYPES."""
         stages = self.testimony.stages
-        told = [name for name in stages.columns if name.endswith(("_count", "_ms"))]
+        told = [name for name in stages.columns if name.endswith("_count") or name in ("first_start_ms", "last_end_ms")]
         return stages.unpivot(on=told, index=STAGE, variable_name="figure").select(
             *STAGE, "figure", pl.lit(None, pl.Int64).alias("bin_start_ms"), pl.col("value").cast(pl.Float64)
         )

@@ -74,6 +74,7 @@ KINDS = {
             effects=Effect.MEMORY_LOST,
             has_windows=True,
             scheduled_event="Reboot",
+            is_available=True,
         ),
         MaintenanceKind(
             Kind.REDEPLOY,

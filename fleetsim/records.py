@@ -65,7 +65,7 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     count = len(impacts.duration_ms)
     columns = {
         "campaign": _same_text(campaign.name, count),
-        "phase": _same_code(EVENTS, "phase", kind.phases[0] if kind.phases else Phase.PLATFORM, count),
+        "phase": _same_code(EVENTS, "phase", Phase.SCHEDULED if kind.has_windows else Phase.PLATFORM, count),
         "kind": _same_code(EVENTS, "kind", campaign.kind, count),
         "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
         "iteration": _same(pa.uint8(), iteration, count),
@@ -206,6 +206,16 @@ def stages(
             wave=decided.stage.wave,
             bottleneck=_bottleneck(decided, total).name.lower(),
         )
+        windows = campaigns[decided.stage.place].windows
+        if windows is not None and decided.verdict is Verdict.AT_WORK:
+            opens_at = start_ms_epoch + decided.at_ms
+            row.update(
+                notice_at=opens_at - windows.lead_ms,
+                self_service_start_at=opens_at - windows.gap_ms - windows.self_service_ms,
+                self_service_end_at=opens_at - windows.gap_ms,
+                scheduled_start_at=opens_at,
+                scheduled_end_at=opens_at + windows.scheduled_ms,
+            )
         if total.vm_hit_count:
             row.update(first_start_at=start_ms_epoch + total.first_start_ms, last_end_at=start_ms_epoch + total.end_ms)
         rows.append(row)
@@ -216,6 +226,8 @@ def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
     if not total.vm_hit_count:
         return Bottleneck.NONE
     waited_for = Bottleneck.PAIR if decided.waited_for_pair else Bottleneck.CAMPAIGN
+    if decided.stage.lead_ms is not None:
+        waited_for = Bottleneck.WINDOW
     parts_ms = {
         Bottleneck.WORK: total.last_work_ms,
         Bottleneck.GAP: total.last_gap_ms,
@@ -233,13 +245,13 @@ def summary(
     rows = [
         (campaigns[decided.stage.place].name, decided.stage.iteration, decided.stage.region, *figure)
         for decided, total in sums.items()
-        for figure in _figures(decided, total)
+        for figure in _figures(decided, total, _kind(campaigns[decided.stage.place]))
     ]
     columns = SUMMARY.names()
     return _from_rows(SUMMARY, [dict(zip(columns, row, strict=True)) for row in [*rows, *rest]], provenance)
 
 
-def _figures(decided: Decided, total: Sums) -> list[tuple[str, int | None, float]]:
+def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple[str, int | None, float]]:
     singles: dict[str, float] = {
         "asked_ms": decided.stage.asked_ms,
         "vm_hit_count": total.vm_hit_count,
@@ -277,7 +289,11 @@ def _figures(decided: Decided, total: Sums) -> list[tuple[str, int | None, float
     figures += [("hourly_unavailable_ms", hour * HOUR_MS, float(counts[1])) for hour, counts in hours]
     bounds_ms = histogram_bin_starts_ms()
     figures += [
-        ("paused_ms_histogram", int(bounds_ms[position]), float(total.histogram[position]))
+        (
+            "paused_ms_histogram" if kind.is_paused else "down_ms_histogram",
+            int(bounds_ms[position]),
+            float(total.histogram[position]),
+        )
         for position in np.flatnonzero(total.histogram)
     ]
     return figures

@@ -39,7 +39,10 @@ SETS_SHOWN = 5
 UNITS_SHOWN = 4
 """Units of a chain, of its start and of its end."""
 COLUMN_WIDTH_MAX = 20
-APPROXIMATE = ("paused_ms_p50", "paused_ms_p99", "paused_ms_max", "paused_over_ratio")
+APPROXIMATE = (
+    *(f"{word}_ms_{which}" for word in ("paused", "down") for which in ("p50", "p99", "max")),
+    "paused_over_ratio",
+)
 """Figures taken from the engine's histogram where a run kept neither outcomes nor events."""
 OF_WHOLE = ("length_ms", "length_bound_ratio", "set_down_ratio_max", "set_out_ms", "no_guarantee_count", "waited_ms")
 """Figures that stay those of the whole campaign where only some VMs are looked at."""
@@ -862,6 +865,7 @@ _REASONS = {
 }
 _WAITS = {
     "wave": "for their wave",
+    "window": "for their notice and the window for customers",
     "pair": "for a pair",
     "campaign": "for another campaign",
     "spread": "within spread",
@@ -892,6 +896,9 @@ _TITLES = {
     "paused_ms_p50": "paused p50",
     "paused_ms_p99": "p99",
     "paused_ms_max": "max",
+    "down_ms_p50": "down p50",
+    "down_ms_p99": "p99",
+    "down_ms_max": "max",
     "unavailable_ms": "unavailable",
     "over_tolerance_count": "too long",
     "first_start_ms": "from",

@@ -405,6 +405,7 @@ class _Writing:
                     excludes_pair=excludes_pair,
                     rank=rank[region],
                     length_ms_max=length_ms_max(campaign, has_hosts=self.scopes[place].has_hosts),
+                    lead_ms=None if campaign.windows is None else campaign.windows.lead_ms,
                 )
                 for region in wave
             )
@@ -463,7 +464,9 @@ class _Writing:
         stage, scope = decided.stage, self.scopes[decided.stage.place]
         vms = self._load(parts, scope)
         if decided.verdict in (stages.Verdict.AT_WORK, stages.Verdict.TRIAL):
-            course = Course(decided.at_ms, self.keys[stage.place], self.scenario.start_ms_epoch, stage.iteration)
+            until_ms = NEVER_MS if stage.lead_ms is None else decided.at_ms + stage.length_ms_max
+            key, origin_ms = self.keys[stage.place], self.scenario.start_ms_epoch
+            course = Course(decided.at_ms, key, origin_ms, stage.iteration, until_ms=until_ms)
             impacts = advance(vms, scope, course)
         else:
             impacts = idle(vms, scope, decided.at_ms, is_overdue=decided.verdict is stages.Verdict.NO_ROOM)

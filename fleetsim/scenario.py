@@ -69,6 +69,18 @@ _GUIDE: dict[str, Any] = {
     "host_order": "auto",
 }
 """What azure-2017 says of a campaign."""
+_GUIDE_OF_REBOOTS: dict[str, Any] = {
+    "length": "25min",
+    "update_domain_gap": "30min",
+    "notice": "30d",
+    "self_service": {"length": "30d"},
+    "scheduled": {"gap": "2d", "length": "14d"},
+}
+"""What presets say otherwise, or besides, of a kind that needs a reboot: notices go out 30 days ahead, and windows were
+announced with a gap of two days and 14 days for the platform (Azure, "Handling planned maintenance notifications", 2017
+to 2020); a reboot takes about 25 min, and 30 min between domains let applications recover (the same)."""
+_OF_REBOOTS = ("notice", "self_service", "scheduled")
+"""Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}
 _NOT_WITH_HOSTS = {
     "update_domain_order": "in the order of host_order",
@@ -162,6 +174,25 @@ class Cap:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Spans of a campaign that needs a reboot: its notice, the window for customers, a gap, the platform's window.
+
+    `notice_ms` is the least between the notice and the opening of the scheduled window; the self-service window ends
+    `gap_ms` before that.
+    """
+
+    notice_ms: int
+    self_service_ms: int
+    gap_ms: int
+    scheduled_ms: int
+
+    @property
+    def lead_ms(self) -> int:
+        """From the notice to the opening of the scheduled window."""
+        return max(self.notice_ms, self.self_service_ms + self.gap_ms)
+
+
+@dataclass(frozen=True)
 class Campaign:
     """One maintenance over a fleet. Selectors are as given; `start_ms` is after the scenario's.
 
@@ -194,6 +225,7 @@ class Campaign:
     host_order: HostOrder
     host_column: str | None  # of the fleet, by which hosts are ordered
     host_policy: Policy | None
+    windows: Windows | None  # of kinds that need a reboot
 
     @property
     def host_order_given(self) -> str:
@@ -323,6 +355,7 @@ class Resolved:
             "caps": [cap.given for cap in campaign.caps],
             "host_order": campaign.host_order_given,
             **({} if campaign.host_policy is None else {"host_policy_sha256": campaign.host_policy.sha256}),
+            **({} if campaign.windows is None else _window_keys(campaign.windows)),
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -331,6 +364,14 @@ class Resolved:
                 ],
             },
         }
+
+
+def _window_keys(windows: Windows) -> dict[str, Any]:
+    return {
+        "notice_ms": windows.notice_ms,
+        "self_service": {"length_ms": windows.self_service_ms},
+        "scheduled": {"gap_ms": windows.gap_ms, "length_ms": windows.scheduled_ms},
+    }
 
 
 def _profile_keys(profile: Profile) -> dict[str, Any]:
@@ -354,7 +395,9 @@ def preset_toml(name: str) -> str:
     except KeyError:
         raise InputError(f"preset: {_choice(tuple(_PRESETS), name)}") from None
     rest = tomli_w.dumps({**_PRESETS[name], "campaign": [{"name": "maintenance", **campaign}]})
-    return f'# {name}: {_PRESET_DOCS[name]}\nname = "{name}"\nstart = {_START_EXAMPLE}\n{rest}'
+    of_reboots = "".join(f"\n#   {key} = {_inline(value)}" for key, value in _GUIDE_OF_REBOOTS.items())
+    head = f"# {name}: {_PRESET_DOCS[name]}\n# a reboot has instead, and besides:{of_reboots}\n"
+    return f'{head}name = "{name}"\nstart = {_START_EXAMPLE}\n{rest}'
 
 
 def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Sequence[str] = ()) -> Scenario:
@@ -410,6 +453,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 host_order=campaign.host_order[0],
                 host_column=campaign.host_order[1],
                 host_policy=campaign.host_order[2],
+                windows=_windows(campaign),
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -437,6 +481,8 @@ def json_schema() -> dict[str, Any]:
     }
     _say_defaults(schema, tops)
     _say_defaults(schema["$defs"]["Output"], {name: preset["outputs"] for name, preset in _PRESETS.items()})
+    for key, table in (("self_service", "SelfService"), ("scheduled", "Scheduled")):
+        _say_defaults(schema["$defs"][table], dict.fromkeys(_PRESETS, _GUIDE_OF_REBOOTS[key]))
     _say_defaults(schema["$defs"]["Campaign"], {name: preset["campaign"][0] for name, preset in _PRESETS.items()})
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
@@ -587,6 +633,9 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
     """What *campaign* says that goes with hosts only, or with sets only, and does not with those of *regions*."""
     here = ("campaign", campaign.place)
     hosts = {region: fleet.hosts.get(region) for region in regions}
+    if campaign.windows is not None and any(facts is not None for facts in hosts.values()):
+        kind = campaign.kind.name.lower()
+        yield f"{places.word((*here, 'kind'))}: must not be '{kind}' over a fleet with hosts in this version"
     if any(facts is not None for facts in hosts.values()):
         for key, how in _NOT_WITH_HOSTS.items():
             if places.says((*here, key)):
@@ -1283,6 +1332,24 @@ class _CapKeys(_Keys):
     hosts_count: Annotated[int | None, _COUNT_SCHEMA, Field(description="hosts")] = None
 
 
+class _SelfServiceKeys(_Keys):
+    """The window in which customers may start the maintenance of their VMs themselves."""
+
+    length: Annotated[_SpanMs, Field(description="how long it is open")]
+
+
+class _ScheduledKeys(_Keys):
+    """The window in which the platform updates what is left."""
+
+    gap: Annotated[_SpanMs, Field(description="between the self-service window and this one")]
+    length: Annotated[
+        int,
+        PlainValidator(_horizon_ms),
+        _SPAN_SCHEMA,
+        Field(description="how long it is open: what does not fit into it is overdue"),
+    ]
+
+
 class _CampaignKeys(_Keys):
     """One maintenance over the fleet."""
 
@@ -1382,6 +1449,22 @@ class _CampaignKeys(_Keys):
         ),
         Field(description="the order in which hosts are tried, where the fleet has hosts"),
     ]
+    notice: Annotated[
+        int | None,
+        PlainValidator(_span_ms),
+        _SPAN_SCHEMA,
+        Field(description="of kinds that need a reboot: before the scheduled window, at least"),
+    ] = None
+    self_service: Annotated[
+        _SelfServiceKeys | None,
+        BeforeValidator(_table),
+        Field(description="of kinds that need a reboot: the window for customers"),
+    ] = None
+    scheduled: Annotated[
+        _ScheduledKeys | None,
+        BeforeValidator(_table),
+        Field(description="of kinds that need a reboot: the window of the platform"),
+    ] = None
 
 
 class _QuorumKeys(_Keys):
@@ -1473,6 +1556,8 @@ _HOMES: dict[type[_Keys], str] = {
     _ScenarioKeys: "at the top, before the first table",
     _CampaignKeys: "under [[campaign]]",
     _QuorumKeys: "under [quorum]",
+    _SelfServiceKeys: "under self_service of [[campaign]]",
+    _ScheduledKeys: "under scheduled of [[campaign]]",
     _OutputKeys: "under [outputs]",
 }
 
@@ -1596,17 +1681,29 @@ def _with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
         **document,
         "outputs": {**base["outputs"], **outputs} if isinstance(outputs, dict) else outputs,
         "campaign": [
-            {**_beside(campaign_base, campaign), **campaign} if isinstance(campaign, dict) else campaign
-            for campaign in campaigns
+            _filled(campaign_base, campaign) if isinstance(campaign, dict) else campaign for campaign in campaigns
         ]
         if isinstance(campaigns, list)
         else campaigns,
     }
 
 
-def _beside(campaign_base: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, Any]:
-    """What a preset says of a *campaign*: the regions of its waves are its regions, unless it says others."""
-    return {key: value for key, value in campaign_base.items() if key != "regions" or "waves" not in campaign}
+def _filled(base: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, Any]:
+    """*campaign* with what a preset says besides: the regions of its waves are its regions, unless it says others."""
+    base = {key: value for key, value in base.items() if key != "regions" or "waves" not in campaign}
+    kind = KINDS.get(str(campaign.get("kind")))
+    if kind is None or not kind.has_windows:
+        return {**base, **campaign}
+    base |= _GUIDE_OF_REBOOTS
+    said = {key: {**base[key], **campaign[key]} for key in _OF_REBOOTS if isinstance(campaign.get(key), dict)}
+    return {**base, **campaign, **said}
+
+
+def _windows(campaign: _CampaignKeys) -> Windows | None:
+    if campaign.self_service is None or campaign.scheduled is None or campaign.notice is None:
+        return None
+    scheduled = campaign.scheduled
+    return Windows(campaign.notice, campaign.self_service.length, scheduled.gap, scheduled.length)
 
 
 def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
@@ -1615,6 +1712,14 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
         if campaign.bake and not campaign.waves:
             at = places.word(("campaign", place, "bake"))
             yield f"{at}: is the time between waves, got '{_span_text(campaign.bake)}' and no waves"
+        if not KINDS[campaign.kind.name.lower()].has_windows:
+            for key in _OF_REBOOTS:
+                if getattr(campaign, key) is not None:
+                    at = places.word(("campaign", place, key))
+                    yield f"{at}: goes with kinds that need a reboot, got it with kind '{campaign.kind.name.lower()}'"
+        elif campaign.caps:
+            at = places.word(("campaign", place, "caps"))
+            yield f"{at}: must not be said with kind '{campaign.kind.name.lower()}' in this version"
         if keys.horizon is not None and keys.horizon < campaign.start:
             yield (
                 f"{places.word(('horizon',))}: must not be before the start of campaign '{campaign.name}'"
@@ -1653,6 +1758,10 @@ def _key_hint(path: _Path, document: Mapping[str, Any]) -> str:
             here = _QuorumKeys
         case ("campaign", _):
             here = _CampaignKeys
+        case ("campaign", _, "self_service"):
+            here = _SelfServiceKeys
+        case ("campaign", _, "scheduled"):
+            here = _ScheduledKeys
         case _:
             here = _form(table, _FAMILY_FORMS if "by_family" in path else _FORMS) or _Form
     key = str(path[-1])

@@ -80,6 +80,7 @@ class Reason(IntEnum):
     NO_ROOM_IN_CALENDAR = 1  # overdue: its stage would have ended after `horizon`
     NO_IMPACT = 2  # unaffected: the kind of the campaign has none
     CANNOT_FREEZE = 3  # unaffected: its size cannot keep its memory through an update
+    NO_ROOM_IN_WINDOW = 4  # overdue: its unit, or one before it in its set, would have ended after the window
 
 
 class NoGuarantee(IntEnum):
@@ -100,6 +101,7 @@ class Bottleneck(IntEnum):
     PAIR = 4
     CAMPAIGN = 5  # waited for another campaign in the same region
     CAP = 6
+    WINDOW = 7  # from the notice to the opening of the scheduled window
 
 
 class Effect(IntFlag):
@@ -446,7 +448,8 @@ SUMMARY_FIGURES = {
     "asked_ms": "when the stage was asked for, ms since scenario.start",
     "start_ms": "when its region was taken: it is at work from here",
     "end_ms": "its last unit's end",
-    "free_ms": "when its region was free again: end_ms, or later where a waiting unit lost all its VMs",
+    "free_ms": "when its region was free again: end_ms, or later where a waiting unit lost all its VMs; of a stage with"
+    " windows the end of the scheduled one",
     "first_start_ms": "its first unit's start",
     "vm_hit_count": "VMs with an event",
     "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end",
@@ -469,6 +472,7 @@ SUMMARY_FIGURES = {
     "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms",
     "hourly_unavailable_ms": "bins: VM-milliseconds of the impacts that start within the hour",
     "paused_ms_histogram": "bins: VMs paused from bin_start_ms up to the next bin, which is 1/64 wider at most",
+    "down_ms_histogram": "bins: the same of VMs that were down",
 }
 """Figures of `summary`, each with its meaning."""
 

@@ -1,9 +1,11 @@
-"""Who may be at work when: the calendar of regions that can affect one another (semantics.md 22-26, without windows).
+"""Who may be at work when: the calendar of regions that can affect one another (semantics.md 22-26, 28).
 
 A stage is a campaign in a region. It starts when its region and all regions paired with it are at rest and the pair
-lag has passed. Pair groups never wait for one another, waves aside, so each has a calendar of its own. A calendar is a
-generator: it yields the stages it has decided on and is sent back the instants at which those that work free their
-region, so the caller may compute them in any order and on any thread.
+lag has passed. One with windows is announced when it is asked for, and takes its region for the whole scheduled window,
+which never moves: it is the first that keeps clear of all that is known by then. Pair groups never wait for one
+another, waves aside, so each has a calendar of its own. A calendar is a generator: it yields the stages it has decided
+on and is sent back the instants at which those that work free their region, so the caller may compute them in any order
+and on any thread.
 """
 
 import heapq
@@ -19,7 +21,8 @@ class Stage:
     """One campaign in one region. `rank` is its place by the campaign's pair_order; `asked_ms` is known at release.
 
     excludes_pair  whether it keeps out others of a paired region that do so as well
-    length_ms_max  what it takes at most, from its start
+    length_ms_max  what it takes at most, from its start: of one with windows its scheduled window
+    lead_ms        of one with windows, between its notice and the opening of its scheduled window; else None
     """
 
     place: int
@@ -31,6 +34,7 @@ class Stage:
     excludes_pair: bool
     rank: int
     length_ms_max: int
+    lead_ms: int | None = None
 
     def tried_in_order(self) -> tuple[int, int, int, int, str]:
         return (self.asked_ms, self.place, self.iteration, self.rank, self.region)
@@ -58,7 +62,7 @@ class Verdict(Enum):
 class Decided:
     """A stage, what was decided about it and when, in ms since scenario.start; whether a pair was the last to wait for.
 
-    Where it is at work, `at_ms` is the instant its region was taken.
+    Where it is at work, `at_ms` is the instant its region is taken: of one with windows, when the scheduled one opens.
     """
 
     stage: Stage
@@ -150,7 +154,10 @@ class _Calendar:
         self.waves_of = {(stage.place, stage.region): waves for stage, waves in stages}
         self.lags_ms = {stage.pair_lag_ms for stage, _ in stages}
         self.waiting: list[Stage] = []
+        self.barred: set[Stage] = set()  # waiting stages whose run would have met a window
         self.at_work: dict[Stage, int] = {}
+        self.windows: dict[Stage, int] = {}  # those announced that have not opened: when they will
+        self.ended: list[tuple[Stage, int]] = []
         self.ended_ms: dict[str, int] = {}  # by region: when its last stage ended
         # By region, of the stages that exclude a pair: the last end, and when the longest lag of one has passed.
         self.pair_ended_ms: dict[str, int] = {}
@@ -164,9 +171,10 @@ class _Calendar:
             while self.agenda and self.agenda[0] == now_ms:
                 heapq.heappop(self.agenda)
             self._end_stages(now_ms)
+            self._open_windows(now_ms)
             while decided := (yield from self._decide_at(now_ms)):
                 ends_ms = yield decided
-                for stage in [each.stage for each in decided if each.stage in self.at_work]:
+                for stage in [each.stage for each in decided if self.at_work.get(each.stage) == NEVER_MS]:
                     end_ms = ends_ms[stage]
                     assert end_ms > now_ms
                     self.at_work[stage] = end_ms
@@ -180,31 +188,84 @@ class _Calendar:
             is_settled = True
             decided += self._release_waves(now_ms)
             for stage in list(self.waiting):
-                free_ms, is_pair_last = self._free_at_ms(stage)
-                if free_ms > now_ms or self._is_kept_out(stage):
-                    continue
-                self.waiting.remove(stage)
-                start = Decided(stage, now_ms, Verdict.AT_WORK, is_pair_last and free_ms > stage.asked_ms)
-                if stage.asked_ms < now_ms and not self.is_anyone_hit(stage, now_ms):
-                    # All it could hit were deleted while it waited: it takes no time, but that must be left.
-                    if now_ms > self.horizon_ms:
-                        decided.append(Decided(stage, now_ms, Verdict.NO_ROOM))
+                if stage.lead_ms is not None:
+                    if any(end_ms == NEVER_MS for other, end_ms in self.at_work.items() if self._bars(stage, other)):
+                        return decided  # their ends must be known before anything is announced
+                    self.waiting.remove(stage)
+                    decided.append(self._announced(stage, now_ms))
+                    if stage not in self.windows:
                         self._over(stage, now_ms)
-                    else:
-                        decided.append(start)
-                        self._end(stage, now_ms)
                     is_settled = False
                     break
-                if now_ms + stage.length_ms_max > self.horizon_ms:
+                free_ms, is_pair_last = self._free_at_ms(stage)
+                if free_ms > now_ms or any(self._bars(stage, other) for other in self.at_work):
+                    continue
+                if stage in self.barred and not self._ended_at(stage, now_ms):
+                    continue
+                start = Decided(stage, now_ms, Verdict.AT_WORK, is_pair_last and free_ms > stage.asked_ms)
+                # Where all it could hit were deleted while it waited it takes no time, but that must be left.
+                is_nobody_left = stage.asked_ms < now_ms and not self.is_anyone_hit(stage, now_ms)
+                end_ms = now_ms if is_nobody_left else now_ms + stage.length_ms_max
+                window_ms = self._next_window_ms(stage)
+                if end_ms > min(self.horizon_ms, window_ms) and not is_nobody_left:
                     ends_ms = yield [replace(start, verdict=Verdict.TRIAL)]
-                    if ends_ms[stage] > self.horizon_ms:
-                        decided.append(Decided(stage, now_ms, Verdict.NO_ROOM))
-                        self._over(stage, now_ms)
-                        is_settled = False
-                        break
-                self.at_work[stage] = NEVER_MS
-                decided.append(start)
+                    end_ms = ends_ms[stage]
+                if end_ms > window_ms and end_ms <= self.horizon_ms:
+                    self.barred.add(stage)
+                    continue
+                self.waiting.remove(stage)
+                if end_ms > self.horizon_ms:
+                    decided.append(Decided(stage, now_ms, Verdict.NO_ROOM))
+                    self._over(stage, now_ms)
+                elif is_nobody_left:
+                    decided.append(start)
+                    self._end(stage, now_ms)
+                else:
+                    self.at_work[stage] = NEVER_MS
+                    decided.append(start)
+                    continue
+                is_settled = False
+                break
         return decided
+
+    def _announced(self, stage: Stage, now_ms: int) -> Decided:
+        """Give *stage* its scheduled window: the first that keeps clear of all work and windows known so far."""
+        assert stage.lead_ms is not None
+        spans = [(other, start_ms, start_ms + other.length_ms_max) for other, start_ms in self.windows.items()]
+        spans += [(other, 0, end_ms) for other, end_ms in (*self.at_work.items(), *self.ended)]
+        busy = [
+            (start_ms - lag_ms, end_ms + lag_ms)
+            for other, start_ms, end_ms in spans
+            if self._bars(stage, other)
+            for lag_ms in [_lag_ms(stage, other)]
+        ]
+        first_ms = now_ms + stage.lead_ms
+        opens_ms = min(
+            opens_ms
+            for opens_ms in (first_ms, *(end_ms for _, end_ms in busy))
+            if opens_ms >= first_ms
+            and all(end_ms <= opens_ms or opens_ms + stage.length_ms_max <= start_ms for start_ms, end_ms in busy)
+        )
+        if opens_ms + stage.length_ms_max > self.horizon_ms:
+            return Decided(stage, now_ms, Verdict.NO_ROOM)
+        self.windows[stage] = opens_ms
+        self._look_at(opens_ms)
+        return Decided(stage, opens_ms, Verdict.AT_WORK)
+
+    def _open_windows(self, now_ms: int) -> None:
+        for stage in [stage for stage, opens_ms in self.windows.items() if opens_ms == now_ms]:
+            del self.windows[stage]
+            self.at_work[stage] = now_ms + stage.length_ms_max
+            self._look_at(self.at_work[stage])
+
+    def _next_window_ms(self, stage: Stage) -> int:
+        """When what *stage* does must have ended, so that its region is free for the windows announced."""
+        near = [other for other in self.windows if self._bars(stage, other)]
+        return min((self.windows[other] - _lag_ms(stage, other) for other in near), default=NEVER_MS)
+
+    def _ended_at(self, stage: Stage, now_ms: int) -> bool:
+        """Whether *stage* is looked at: between ends, lags after them, of what bars it nothing changes for it."""
+        return any(end_ms + _lag_ms(stage, other) == now_ms for other, end_ms in self.ended if self._bars(stage, other))
 
     def _release_waves(self, now_ms: int) -> list[Decided]:
         """Ask for the stages of waves due; those with nobody to hit are over at once."""
@@ -238,6 +299,7 @@ class _Calendar:
             self._end(stage, now_ms)
 
     def _end(self, stage: Stage, now_ms: int) -> None:
+        self.ended.append((stage, now_ms))
         self.ended_ms[stage.region] = now_ms
         if stage.excludes_pair:
             self.pair_ended_ms[stage.region] = now_ms
@@ -259,8 +321,12 @@ class _Calendar:
         )
         return max(own_ms, pair_ms), pair_ms > own_ms
 
-    def _is_kept_out(self, stage: Stage) -> bool:
-        near = self.neighbours[stage.region] if stage.excludes_pair else frozenset()
-        return any(
-            other.region == stage.region or (other.excludes_pair and other.region in near) for other in self.at_work
-        )
+    def _bars(self, stage: Stage, other: Stage) -> bool:
+        """Whether the two are never at work at once."""
+        if stage.region == other.region:
+            return True
+        return stage.excludes_pair and other.excludes_pair and other.region in self.neighbours[stage.region]
+
+
+def _lag_ms(stage: Stage, other: Stage) -> int:
+    return 0 if stage.region == other.region else max(stage.pair_lag_ms, other.pair_lag_ms)

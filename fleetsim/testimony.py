@@ -40,8 +40,10 @@ from fleetsim.schema import (
     SUMMARY,
     SUMMARY_FIGURES,
     Column,
+    Effect,
     Kind,
     Outcome,
+    Phase,
     effect_names,
     words,
 )
@@ -58,6 +60,8 @@ NOT_TOLD_BY_EVENTS = [name for name in SUMMARY_FIGURES if name.startswith("last_
 """Figures of `summary` about the walk that ended last: where several did, any of them will do."""
 _TIMES = ["asked_ms", "start_ms", "end_ms", "free_ms"]
 """Figures of `summary` that tell when a stage is at work."""
+WINDOWS = tuple(column.name for column in STAGES.columns if column.name.startswith(("notice", "self_", "scheduled_")))
+"""Columns of `stages` that only kinds with windows fill."""
 _REBOOTS = ("reboot", "redeploy")
 """Kinds that exclude work in a paired region whatever `pair_exclusion` says."""
 _TABLES = {
@@ -463,6 +467,30 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """Spans of a campaign that needs a reboot, ms."""
+
+    notice_ms: int
+    self_service_ms: int
+    gap_ms: int
+    scheduled_ms: int
+
+    @staticmethod
+    def read(given: Mapping[str, Any]) -> "Windows | None":
+        if given["kind"] not in _REBOOTS:
+            return None
+        scheduled = given["scheduled"]
+        return Windows(
+            given["notice_ms"], given["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
+        )
+
+    @property
+    def lead_ms(self) -> int:
+        """From the notice to the opening of the scheduled window."""
+        return max(self.notice_ms, self.self_service_ms + self.gap_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """The parameters of one campaign that rules ask for."""
 
@@ -487,6 +515,22 @@ class Campaign:
     length_ms_max: int
     families: tuple[tuple[tuple[str, ...], int, int], ...]  # sizes, length_ms_min, length_ms_max
     caps: tuple[Cap, ...]
+    windows: Windows | None
+
+    @property
+    def phase(self) -> str:
+        """Of the platform's work."""
+        return (Phase.PLATFORM if self.windows is None else Phase.SCHEDULED).name.lower()
+
+    @property
+    def effects(self) -> Effect:
+        """What an impact leaves behind, just that."""
+        return _EFFECTS[self.kind]
+
+    @property
+    def scheduled_ms(self) -> int | None:
+        """How long the scheduled window is; None without windows."""
+        return None if self.windows is None else self.windows.scheduled_ms
 
     @staticmethod
     def read(place: int, given: Mapping[str, Any]) -> "Campaign":
@@ -505,7 +549,7 @@ class Campaign:
             order=given["update_domain_order"],
             walk_by=given["walk_by"],
             is_in_step=given["sets_in_step"],
-            cannot_freeze_sizes=tuple(given["cannot_freeze_sizes"]),
+            cannot_freeze_sizes=() if given["kind"] in _REBOOTS else tuple(given["cannot_freeze_sizes"]),
             spread_ms=given["spread_ms"],
             pair_order=order if isinstance(order, str) else tuple(order),
             lag_ms=given["pair_lag_ms"],
@@ -517,10 +561,16 @@ class Campaign:
                 for family in length["by_family"]
             ),
             caps=tuple(map(Cap.read, given.get("caps", []))),
+            windows=Windows.read(given),
         )
 
 
-IMPACTS = [Kind.FREEZE.name.lower()]
+_EFFECTS = {
+    Kind.NO_IMPACT.name.lower(): Effect(0),
+    Kind.FREEZE.name.lower(): Effect.CLOCK_SYNCHRONISED,
+    Kind.REBOOT.name.lower(): Effect.MEMORY_LOST,
+}
+IMPACTS = [kind for kind, effects in _EFFECTS.items() if effects]
 """Kinds with an impact that this version knows the rules of."""
 
 
@@ -542,6 +592,7 @@ class Testimony:
     summary: pl.DataFrame
     no_guarantee: pl.DataFrame
     first_event_ms: Mapping[tuple[int, int], int]  # (campaign, region) -> first start, where no summary tells
+    has_lifetimes: bool
 
     @staticmethod
     def read(listing: Listing) -> "Testimony":
@@ -561,9 +612,9 @@ class Testimony:
             quorum = Quorum(resolved["quorum"]["by"], resolved["quorum"]["min_up"]) if "quorum" in resolved else None
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: must be a resolved scenario, got none or a bad value of {error}") from error
-        known = [Kind.NO_IMPACT.name.lower(), *IMPACTS]
+        known = list(_EFFECTS)
         if others := sorted({campaign.kind for campaign in campaigns} - set(known)):
-            rule = " or ".join(f"'{kind}'" for kind in known)
+            rule = "one of " + ", ".join(f"'{kind}'" for kind in known)
             raise InputError(f"{path}: campaign.kind: must be {rule} in this version, got '{others[0]}'")
         campaign_names = _Names(campaign.name for campaign in campaigns)
         region_names = _Names([EVERYWHERE, *sorted({region for names in regions for region in names})])
@@ -606,21 +657,22 @@ class Testimony:
             pl.DataFrame(neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row").unique(),
             small("stages", STAGES.columns).with_columns(
                 (pl.col(f"{name}_at").dt.epoch("ms") - start_epoch_ms).alias(f"{name}_ms")
-                for name in ("first_start", "last_end")
+                for name in ("first_start", "last_end", *(name.removesuffix("_at") for name in WINDOWS))
             ),
             small("summary", SUMMARY.columns).cast({"bin_start_ms": pl.Int64, "value": pl.Float64}),
             small("no_guarantee", NO_GUARANTEE.columns).cast({"set": identity, "reason": pl.String}),
             {}
             if "summary" in listing.readable
             else _first_events(listing, start_epoch_ms, campaign_names, region_names),
+            any({"created", "deleted"} & set(file.columns) for file in listing.tables["fleet"]),
         )
 
     @lazily
     def parameters(self) -> pl.DataFrame:
         """One row a campaign: what queries over stages ask of it."""
-        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms"]
+        names = ["name", "asked_ms", "lag_ms", "excludes", "spread_ms", "gap_ms", "scheduled_ms"]
         rows = [[getattr(campaign, name) for name in names] for campaign in self.campaigns]
-        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64]
+        types = [pl.String, pl.Int64, pl.Int64, pl.Boolean, pl.Int64, pl.Int64, pl.Int64]
         frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
         return frame.with_row_index("campaign").cast({"campaign": pl.UInt16})
 
@@ -789,6 +841,7 @@ class Stage:
     overdue_count: int
     rank: int
     is_told: bool  # by the summary: else `start_ms` is that of the first impact, or the earliest there could be
+    has_window: bool = False  # the table of stages tells when it opened: that is `start_ms`
     judged_ms: int = 0  # when it started, or was found never to
     given_up_ms: int | None = None  # when, had all it could hit been deleted meanwhile, it was too late for it
 
@@ -802,8 +855,23 @@ class Stage:
         return self.asked_ms, self.campaign.place, self.rank, self.region_name
 
     @property
+    def until_ms(self) -> int | None:
+        """When its scheduled window ends; None where it has none, or nothing tells."""
+        if self.start_ms is None or not self.has_window:
+            return None
+        return self.start_ms + (self.campaign.scheduled_ms or 0)
+
+    @property
+    def known_ms(self) -> int:
+        """From when on others had to keep clear of it: its announcement or, without windows, its start."""
+        assert self.start_ms is not None
+        return self.asked_ms if self.has_window else self.start_ms
+
+    @property
     def ends_ms(self) -> int:
         """When its region is free again; where that is not told, when its last unit ended."""
+        if self.until_ms is not None:
+            return self.until_ms
         return next(ms for ms in (self.free_ms, self.end_ms, self.start_ms, self.asked_ms) if ms is not None)
 
 
@@ -815,6 +883,7 @@ class _Calendar:
         for region, neighbour in testimony.neighbours.rows():
             neighbours.setdefault(region, set()).add(neighbour)
         self._near = neighbours
+        self._has_lifetimes = testimony.has_lifetimes
         self.stages = self._read(testimony)
         started = [stage for stage in self.stages.values() if stage.start_ms is not None]
         self._started: dict[int, list[Stage]] = {}
@@ -824,8 +893,8 @@ class _Calendar:
             given_up_ms = None
             if stage.start_ms is not None:
                 judged_ms = stage.start_ms
-            elif stage.overdue_count:  # when it could first have started
-                judged_ms = self.first_ms(stage)
+            elif stage.overdue_count:  # when it could first have started, or would have been announced
+                judged_ms = self.first_ms(stage) if stage.campaign.windows is None else stage.asked_ms
             else:
                 # Nobody was there to hit when it was asked for; or nobody was left when it was its turn, too late.
                 judged_ms, first_ms = stage.asked_ms, self.first_ms(stage)
@@ -840,6 +909,8 @@ class _Calendar:
             *STAGE, "overdue_count", vm_count=pl.sum_horizontal(pl.col(OUTCOME_COUNTS).cast(pl.Int64))
         )
         counts = {tuple(row[:3]): row[3:] for row in counted.rows()}
+        opens = testimony.stages.select(*STAGE, "scheduled_start_ms").drop_nulls()
+        windows_ms = {tuple(row[:3]): row[3] for row in opens.rows()}
         stages = {}
         for campaign in testimony.campaigns:
             scope = testimony.scope.filter(pl.col("campaign") == campaign.place).rows()
@@ -853,6 +924,8 @@ class _Calendar:
                     # Without a horizon every stage takes place; with one, who was not hit may be overdue.
                     earliest_ms = campaign.asked_ms if testimony.horizon_ms is None else None
                     start_ms = testimony.first_event_ms.get((place, region), earliest_ms)
+                if campaign.windows is not None:
+                    start_ms = windows_ms.get(stage, start_ms)
                 name = testimony.region_names.word(region)
                 stages[place, region] = Stage(
                     campaign,
@@ -866,6 +939,7 @@ class _Calendar:
                     int(counts.get(stage, (0, 0))[0]),
                     ranks[name],
                     is_told,
+                    campaign.windows is not None and stage in windows_ms,
                 )
         return stages
 
@@ -878,23 +952,52 @@ class _Calendar:
             for other in self._started.get(region, ())
             if other.key != stage.key and (region == stage.region or other.campaign.excludes)
         ]
+        if stage.campaign.windows is not None:
+            return self._first_window_ms(stage, stage.campaign.windows, others)
         at_ms = stage.asked_ms
         while True:
+            known = [(other, lag_ms) for other, lag_ms in others if self._is_before(other, stage, at_ms)]
             until_ms = [
                 other.ends_ms + lag_ms
-                for other, lag_ms in others
-                if at_ms < other.ends_ms + lag_ms and self._is_before(other, stage, at_ms)
+                for other, lag_ms in known
+                if at_ms < other.ends_ms + lag_ms and (other.start_ms or 0) <= at_ms
             ]
-            if not until_ms:
+            if until_ms:
+                at_ms = max(until_ms)
+                continue
+            opens_ms = [(other.start_ms or 0) - lag_ms for other, lag_ms in known if (other.start_ms or 0) > at_ms]
+            later_ms = [other.ends_ms + lag_ms for other, lag_ms in known if other.ends_ms + lag_ms > at_ms]
+            if not opens_ms or self._would_fit(stage, at_ms, min(opens_ms)) or not later_ms:
                 return at_ms
-            at_ms = max(until_ms)
+            at_ms = min(later_ms)
+
+    def _would_fit(self, stage: Stage, at_ms: int, until_ms: int) -> bool:
+        """Whether *stage*, had it started at *at_ms*, would surely have been over by *until_ms*."""
+        if stage.start_ms is None or stage.start_ms <= at_ms:
+            return True
+        # Draws do not depend on when it starts: only who comes and goes does.
+        return not self._has_lifetimes and at_ms + stage.ends_ms - stage.start_ms <= until_ms
+
+    def _first_window_ms(self, stage: Stage, windows: Windows, others: list[tuple[Stage, int]]) -> int:
+        """The first instant at which the scheduled window of *stage* overlaps nothing known when it is announced."""
+        busy = [
+            ((other.start_ms or 0) - lag_ms, other.ends_ms + lag_ms)
+            for other, lag_ms in others
+            if self._is_before(other, stage, stage.asked_ms)
+        ]
+        first_ms = stage.asked_ms + windows.lead_ms
+        return min(
+            opens_ms
+            for opens_ms in (first_ms, *(end_ms for _, end_ms in busy))
+            if opens_ms >= first_ms
+            and all(end_ms <= opens_ms or opens_ms + windows.scheduled_ms <= start_ms for start_ms, end_ms in busy)
+        )
 
     @staticmethod
     def _is_before(other: Stage, stage: Stage, at_ms: int) -> bool:
-        """Whether *other* had been started when *stage* was tried at *at_ms*."""
-        assert other.start_ms is not None
-        if other.start_ms != at_ms:
-            return other.start_ms < at_ms
+        """Whether *other* had been started, or announced, when *stage* was tried at *at_ms*."""
+        if other.known_ms != at_ms:
+            return other.known_ms < at_ms
         # Within a campaign a wave may be released by the one before being over at once. No other campaign gets in
         # between: whose stages are tried first has all its waves of an instant tried first.
         if other.campaign.place == stage.campaign.place:

@@ -26,7 +26,6 @@ from fleetsim.schema import (
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
     UPDATE_DOMAIN_COUNT_MAX,
-    Effect,
     Outcome,
     Reason,
     words,
@@ -37,6 +36,8 @@ from fleetsim.testimony import (
     NOT_TOLD_BY_EVENTS,
     OUTCOME_COUNTS,
     STAGE,
+    STAGE_TYPES,
+    WINDOWS,
     Bools,
     File,
     Listing,
@@ -51,8 +52,6 @@ _Given = TypeVar("_Given")
 _Found = TypeVar("_Found")
 OFFENDERS_SHOWN = 5
 """Offenders a result shows; all are counted."""
-_WINDOWS = ["notice_at", *(f"{phase}_{end}_at" for phase in ("self_service", "scheduled") for end in ("start", "end"))]
-"""Columns of `stages` that only kinds with windows fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,13 +399,69 @@ def _first_problem(rows: pl.DataFrame, problems: Mapping[str, Bools]) -> pl.Data
     return rows[bad].with_columns(problem=pl.Series([names[code] for code in found[bad]], dtype=pl.String))
 
 
+@_rule("R1", "run", over="windowed", needs="stages")
+def _windows_in_order(whole: Whole) -> pl.DataFrame:
+    """Notice, self-service window, scheduled window: in this order, each as long as the scenario says."""
+    names = [name.removesuffix("_at") for name in WINDOWS]
+    rows = []
+    for row in whole.windowed.select(*STAGE, *(f"{name}_ms" for name in names)).rows():
+        windows = whole.testimony.campaigns[row[0]].windows
+        if None in row or windows is None:
+            continue
+        notice_ms, from_ms, until_ms, opens_ms, closes_ms = row[3:]
+        spans = {
+            "notice": (opens_ms - notice_ms, windows.lead_ms),
+            "self-service window": (until_ms - from_ms, windows.self_service_ms),
+            "gap": (opens_ms - until_ms, windows.gap_ms),
+            "scheduled window": (closes_ms - opens_ms, windows.scheduled_ms),
+        }
+        rows += [(*row[:3], name, *found) for name, found in spans.items() if found[0] != found[1]]
+    schema = {**STAGE_TYPES, "of": pl.String, "found_ms": pl.Int64, "expected_ms": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+@_rule("R2", "run", over="stages", needs="stages summary")
+def _only_reboots_have_windows(whole: Whole) -> pl.DataFrame:
+    """Stages of kinds that reboot have windows once announced; no others have."""
+    started = whole.testimony.stage_times.select(*STAGE, "start_ms")
+    stages = whole.testimony.of_campaign(whole.stages.join(started, on=STAGE, how="left"), "scheduled_ms")
+    has_windows = pl.col("scheduled_ms").is_not_null() & pl.col("start_ms").is_not_null()
+    is_wrong = pl.any_horizontal(pl.col(name).is_not_null() != has_windows for name in WINDOWS)
+    return stages.filter(is_wrong).select(*STAGE, *WINDOWS)
+
+
+@_rule("R3", "cell", over="announced", needs="events stages")
+def _after_notice(cell: Cell) -> pl.DataFrame:
+    """Every reboot by the platform follows its notice."""
+    stage, windows = cell.stage, cell.campaign.windows
+    notice_ms = 0 if windows is None or stage is None else (stage.start_ms or 0) - windows.lead_ms
+    early = cell.announced.filter(pl.col("start_ms") < notice_ms)
+    return early.select("vm_row", "start_ms", notice_ms=pl.lit(notice_ms))
+
+
+@_rule("R12", "walks", over="windowed_spans", needs="events stages")
+def _inside_window(walks: Walks) -> pl.DataFrame:
+    """Platform work lies inside the scheduled window, until the last unit is through."""
+    window = [None, None] if walks.stage is None else [walks.stage.start_ms, walks.stage.until_ms]
+    opens_ms, closes_ms = (pl.lit(ms, pl.Int64) for ms in window)
+    is_out = (pl.col("first_start_ms") < opens_ms) | (pl.col("end_ms") > closes_ms)
+    told = {"scheduled_start_ms": opens_ms, "scheduled_end_ms": closes_ms}
+    return walks.windowed_spans.filter(is_out).select("walk_row", "first_start_ms", "end_ms", **told)
+
+
+@_rule("R51", "run", over="window_meetings", needs="stages pairs")
+def _windows_apart(whole: Whole) -> pl.DataFrame:
+    """Scheduled windows of a pair do not overlap, nor two in one region; self-service windows may."""
+    return whole.window_meetings.filter(pl.col("start_ms_other") < pl.col("end_ms")).drop("lag_ms", "lag_ms_other")
+
+
 @_rule("R4", "cell", over="events", needs="events")
 def _inside_stage(cell: Cell) -> pl.DataFrame:
     """Every event is of a VM of the fleet that lives, and of its campaign, scope, region and stage."""
     events, stage, count = cell.events, cell.stage, len(cell.events)
     place, start_ms, end_ms = (events[name].to_numpy() for name in ("place", "start_ms", "end_ms"))
     is_odd = np.zeros(count, np.bool_)
-    for column, word in (("phase", "platform"), ("kind", cell.campaign.kind), ("result", "completed")):
+    for column, word in (("phase", cell.campaign.phase), ("kind", cell.campaign.kind), ("result", "completed")):
         met = events[column].unique().cast(pl.String).to_list()
         if met != [word]:
             is_odd |= (events[column].cast(pl.String) != word).to_numpy()
@@ -449,7 +504,9 @@ def _starts_within_spread(walks: Walks) -> pl.DataFrame:
     """A set or single first starts within `spread` of its stage's start."""
     if walks.stage is None or walks.stage.start_ms is None:
         return walks.spans.head(0)
-    late = walks.spans.filter(pl.col("first_start_ms") > walks.last_start_ms)  # under caps, when its stage is over
+    # Under caps, when its stage is over; in a window a single starts anywhere (R12).
+    is_bound = pl.col("is_set") | pl.lit(walks.campaign.windows is None)
+    late = walks.spans.filter((pl.col("first_start_ms") > walks.last_start_ms) & is_bound)
     told = {"start_ms_stage": walks.stage.start_ms, "spread_ms": walks.campaign.spread_ms}
     return late.select("walk_row", "first_start_ms", **{name: pl.lit(value) for name, value in told.items()})
 
@@ -466,7 +523,7 @@ def _hosts_within_spread(hosts: Hosts) -> pl.DataFrame:
 
 @_rule("R4", "run", over="stages", needs="events stages summary")
 def _stages_sound(whole: Whole) -> pl.DataFrame:
-    """A stage starts when it was asked for or later, in its wave; freezes know no windows."""
+    """A stage starts when it was asked for or later, in its wave; one with windows when the scheduled one opens."""
     stages = whole.stages.join(whole.testimony.stage_times, on=STAGE, how="left").join(
         whole.testimony.scope, on=STAGE, how="left", suffix="_asked"
     )
@@ -475,13 +532,13 @@ def _stages_sound(whole: Whole) -> pl.DataFrame:
         .then(pl.lit("starts before it was asked for"))
         .when(pl.col("asked_ms") < pl.col("campaign_ms"))
         .then(pl.lit("is asked for before its campaign starts"))
-        .when(pl.any_horizontal(pl.col(_WINDOWS).is_not_null()))
-        .then(pl.lit("has a window"))
+        .when(pl.col("scheduled_start_ms") != pl.col("start_ms"))
+        .then(pl.lit("starts at another instant than its window"))
         .when(pl.col("wave") != pl.col("wave_asked"))
         .then(pl.lit("is of another wave than the scenario says"))
     )
     parameters = whole.testimony.parameters.select("campaign", campaign_ms="asked_ms")
-    shown = [*STAGE, "start_ms", "asked_ms", "wave", *_WINDOWS]
+    shown = [*STAGE, "start_ms", "asked_ms", "wave", *WINDOWS]
     stages = stages.join(parameters, on="campaign", how="left").with_columns(problem=problem)
     return stages.filter(pl.col("problem").is_not_null()).select(*shown, "problem")
 
@@ -501,6 +558,8 @@ def _one_outcome(cell: Cell) -> pl.DataFrame:
     known = place >= 0
     found = np.bincount(place[known], minlength=len(cell.part.vms))
     does_as_well = (or_else[place] >> np.minimum(code, len(Outcome)) & 1 > 0) & (reason_code == Reason.NONE)
+    if cell.campaign.windows is not None and "events" not in cell.part.listing.readable:
+        does_as_well |= (code == Outcome.OVERDUE) & (reason_code == Reason.NO_ROOM_IN_WINDOW)
     problems = {
         "is of no VM of the fleet": ~known,
         "is of another iteration": (outcomes["iteration"] != ITERATION).to_numpy(),
@@ -554,16 +613,18 @@ def _complete(whole: Whole) -> pl.DataFrame:
     """Nothing is overdue but what would have ended after the horizon, and nothing ends after it."""
     horizon_ms = whole.testimony.horizon_ms
     late = pl.lit(horizon_ms is not None) & (pl.col("free_ms") > (NEVER_MS if horizon_ms is None else horizon_ms))
+    may_be = pl.col("scheduled_ms").is_not_null() & pl.col("start_ms").is_not_null()  # with units too long for it
     problem = (
-        pl.when((pl.col("overdue_count") > 0) & pl.lit(horizon_ms is None))
+        pl.when((pl.col("overdue_count") > 0) & pl.lit(horizon_ms is None) & ~may_be)
         .then(pl.lit("is overdue without a horizon"))
-        .when((pl.col("overdue_count") > 0) & pl.col("start_ms").is_not_null())
+        .when((pl.col("overdue_count") > 0) & pl.col("start_ms").is_not_null() & ~may_be)
         .then(pl.lit("is overdue though it started"))
         .when(late)
         .then(pl.lit("ends after the horizon"))
     )
     shown = [*STAGE, "start_ms", "free_ms", "overdue_count", "problem"]
-    return whole.calendar.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(shown)
+    stages = whole.testimony.of_campaign(whole.calendar, "scheduled_ms")
+    return stages.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(shown)
 
 
 @_rule("R13", "run", over="overdue", needs="stages summary")
@@ -740,8 +801,8 @@ def _no_time_lost(walks: Walks) -> pl.DataFrame:
 
 @_rule("R41", "cell", over="events", needs="events effects")
 def _keeps_state(cell: Cell) -> pl.DataFrame:
-    """A freeze keeps memory, host, temporary disk and addresses."""
-    lost = cell.events.filter(pl.col("effects") & ~int(Effect.CLOCK_SYNCHRONISED) & 0xFF != 0)
+    """Impacts leave behind no more than their kind does: a freeze keeps memory, host, temporary disk and addresses."""
+    lost = cell.events.filter(pl.col("effects") & (~int(cell.campaign.effects) & 0xFF) != 0)
     return lost.select("vm_row", "start_ms", "effects")
 
 
@@ -763,8 +824,9 @@ def _length_in_bounds(cell: Cell) -> pl.DataFrame:
 
 @_rule("R43", "cell", over="events", needs="events effects")
 def _clock_synchronised(cell: Cell) -> pl.DataFrame:
-    """The clock is synchronised when a frozen VM resumes."""
-    late = (cell.event_effects & int(Effect.CLOCK_SYNCHRONISED) == 0) & ~cell.is_cut
+    """And no less: the clock is synchronised when a frozen VM resumes, a reboot loses the memory."""
+    wanted = int(cell.campaign.effects)
+    late = (cell.event_effects & wanted != wanted) & ~cell.is_cut
     rows = np.flatnonzero(late)
     return cell.part.vms[cell.place[rows]].select(
         "vm_row", start_ms=pl.Series(cell.start_ms[rows]), effects=pl.Series(cell.event_effects[rows])
@@ -896,11 +958,11 @@ def _outcome_totals(cell: Cell) -> pl.DataFrame:
     place = outcomes["place"].to_numpy()
     figures: dict[str, npt.NDArray[Any]] = {
         "event_count": cell.event_count,
-        "paused_ms": cell.paused_ms,
+        "paused_ms": cell.lost_ms if cell.is_paused else np.zeros(len(cell.part.vms), np.int64),
+        "down_ms": np.zeros(len(cell.part.vms), np.int64) if cell.is_paused else cell.lost_ms,
         "effects": cell.effects,
     }
     expected = {figure: values[place] for figure, values in figures.items()}
-    expected["down_ms"] = np.zeros(len(place), np.int64)
     differs = [outcomes[figure].to_numpy() != values for figure, values in expected.items()]
     rows = np.flatnonzero(np.logical_or.reduce(differs))
     told = {f"{figure}_expected": pl.Series(expected[figure][rows]) for figure in figures}

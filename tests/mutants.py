@@ -112,7 +112,7 @@ MUTANTS = (
         "now_ms + stage.pair_lag_ms",
     ),
     Mutant("lag within a region", STAGES, "own_ms = self.ended_ms.get(", "own_ms = self.lagged_ms.get("),
-    Mutant("no exclusion in a region", STAGES, "other.region == stage.region or (other", "(other"),
+    Mutant("no exclusion in a region", STAGES, "if stage.region == other.region:", "if False:"),
     Mutant("pairs one way", "regions.py", "found[other].add(region)", "found[other].add(other)"),
     Mutant("rank forgotten", "stages.py", "self.iteration, self.rank, self.region)", "self.iteration, 0, self.region)"),
     Mutant("campaigns out of order", "stages.py", "(self.asked_ms, self.place,", "(self.asked_ms, -self.place,"),
@@ -151,8 +151,8 @@ MUTANTS = (
     Mutant(
         "gone before its start and updated",
         ENGINE,
-        "Outcome.UPDATED, Outcome.DELETED)",
-        "Outcome.UPDATED, Outcome.UPDATED)",
+        "updated, Outcome.DELETED)",
+        "updated, updated)",
     ),
     Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[rows], asked_ms)", "asked_ms"),
     Mutant("the last row of who ended last", ENGINE, "offsets[place]].min()", "offsets[place]].max()"),
@@ -249,15 +249,18 @@ MUTANTS = (
     Mutant(
         "what just fits does not",
         STAGES,
-        "if ends_ms[stage] > self.horizon_ms:",
-        "if ends_ms[stage] >= self.horizon_ms:",
+        "if end_ms > self.horizon_ms:",
+        "if end_ms >= self.horizon_ms:",
     ),
-    Mutant("no horizon", STAGES, "if now_ms + stage.length_ms_max > self.horizon_ms:", "if False:"),
+    Mutant("no horizon", STAGES, "if end_ms > self.horizon_ms:", "if False:"),
     Mutant("the bound forgets the spread", ENGINE, "return campaign.spread_ms + UPDATE", "return UPDATE"),
     Mutant("late ones are updated already", BLOCKS, "if not is_overdue:", "if True:"),
     Mutant("freezes exclude whatever is asked", "runner.py", 'campaign.pair_exclusion == "all" or', "True or"),
     Mutant(
-        "one that excludes is enough", STAGES, "(other.excludes_pair and other.region in near)", "other.region in near"
+        "one that excludes is enough",
+        STAGES,
+        "stage.excludes_pair and other.excludes_pair and",
+        "stage.excludes_pair and",
     ),
     # Outages.
     Mutant("the majority is half", OUTAGE, "living_count // 2 + 1", "(living_count + 1) // 2"),
@@ -442,6 +445,64 @@ MUTANTS = (
         PLACING,
         "np.lexsort((draws, -need[:, 1], -need[:, 0]))",
         "np.lexsort((draws, need[:, 1], need[:, 0]))",
+    ),
+    # Windows.
+    Mutant("a unit may end after its window", WALK, "if clock_ms + held_ms > until_ms:", "if clock_ms > until_ms:"),
+    Mutant(
+        "a unit that just fits does not",
+        WALK,
+        "if clock_ms + held_ms > until_ms:",
+        "if clock_ms + held_ms >= until_ms:",
+    ),
+    Mutant(
+        "the next domain passes",
+        WALK,
+        "            is_overdue |= clock_ms >= until_ms\n",
+        "            is_overdue = clock_ms >= until_ms\n",
+    ),
+    Mutant("overdue from its turn on", WALK, "NEVER_MS, min(clock_ms, until_ms)", "NEVER_MS, clock_ms"),
+    Mutant(
+        "singles start with the window", WALK, "start_ms + np.int64(scaled(draw, np.uint64(room_ms + 1)))", "start_ms"
+    ),
+    Mutant("a single never starts last", WALK, "np.uint64(room_ms + 1)", "np.uint64(room_ms)"),
+    Mutant(
+        "singles too long start", ENGINE, "single_start_ms = np.where(is_too_long, NEVER_MS, single_start_ms)", "pass"
+    ),
+    Mutant(
+        "whoever goes is not overdue", ENGINE, "unit_sizes) < lives.deleted_ms", "unit_sizes) + 1 < lives.deleted_ms"
+    ),
+    Mutant(
+        "windows are not announced",
+        STAGES,
+        "self.windows[stage] = opens_ms",
+        "self.at_work[stage] = opens_ms + stage.length_ms_max",
+    ),
+    Mutant(
+        "windows of a pair meet",
+        STAGES,
+        "if opens_ms >= first_ms\n            and all(",
+        "if opens_ms >= first_ms\n            and 1 or all(",
+    ),
+    Mutant("windows without the lag", STAGES, "(start_ms - lag_ms, end_ms + lag_ms)", "(start_ms, end_ms)"),
+    Mutant("a freeze runs into a window", STAGES, "if end_ms > window_ms and end_ms <= self.horizon_ms:", "if False:"),
+    Mutant(
+        "a freeze does not fit before a window",
+        STAGES,
+        "if end_ms > window_ms and end_ms <=",
+        "if end_ms >= window_ms and end_ms <=",
+    ),
+    Mutant(
+        "barred stages are tried all the time",
+        STAGES,
+        "if stage in self.barred and not self._ended_at(stage, now_ms):",
+        "if False:",
+    ),
+    Mutant("a window after the horizon", STAGES, "if opens_ms + stage.length_ms_max > self.horizon_ms:", "if False:"),
+    Mutant(
+        "windows last as long as their work",
+        STAGES,
+        "self.at_work[stage] = now_ms + stage.length_ms_max",
+        "self.at_work[stage] = now_ms + 1",
     ),
     Mutant("a level is not cleared", BITS, "if words[place]:\n            return", "if True:\n            return"),
 )

@@ -22,7 +22,8 @@ DEFAULT_UPDATE_DOMAIN_COUNT = 5
 DEFAULT_FAULT_DOMAIN_COUNT = 3
 PLACEMENT_GROUP_VM_COUNT = 100
 FREEZE_ITERATION = 1
-CLOCK_SYNCHRONISED = 16
+MEMORY_LOST, CLOCK_SYNCHRONISED = 1, 16
+EFFECTS = {"freeze": CLOCK_SYNCHRONISED, "reboot": MEMORY_LOST}
 KINDS_THAT_REBOOT = ("reboot", "redeploy")
 
 # What a draw decides: the upper six bits of counter word 2.
@@ -90,14 +91,30 @@ class Cap:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Spans of a campaign that needs a reboot: how long before its scheduled window a VM hears of it, at least."""
+
+    notice_ms: int
+    self_service_ms: int
+    gap_ms: int
+    scheduled_ms: int
+
+    @property
+    def lead_ms(self) -> int:
+        """From the notice to the opening of the scheduled window."""
+        return max(self.notice_ms, self.self_service_ms + self.gap_ms)
+
+
+@dataclass(frozen=True)
 class Campaign:
-    """One campaign without windows, defaults filled in.
+    """One campaign, defaults filled in.
 
     lengths         its 65,537 quantiles, ms; `family_lengths`: other ones for VMs of these sizes
     regions         None: all
     where           a predicate, or column -> values; the columns must all match, a null matches nothing
     waves           regions released together, `*` for those not named yet; None: all at once
     cannot_freeze   sizes that are left alone
+    windows         None: it is at work as soon as it may
     """
 
     name: str
@@ -121,6 +138,7 @@ class Campaign:
     pair_exclusion: str = "all"
     caps: tuple[Cap, ...] = ()
     host_order: str = "auto"
+    windows: Windows | None = None
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -130,7 +148,7 @@ class Campaign:
         return all(vm.column(name) is not None and vm.column(name) in values for name, values in self.where.items())
 
     def can_freeze(self, vm: Vm) -> bool:
-        return vm.size not in self.cannot_freeze
+        return self.kind in KINDS_THAT_REBOOT or vm.size not in self.cannot_freeze
 
     def excludes_pairs(self) -> bool:
         return self.pair_exclusion == "all" or self.kind in KINDS_THAT_REBOOT
@@ -202,6 +220,8 @@ class StageSpan:
     """One stage: asked for, its region taken, its first unit's start, its last unit's end, its region free.
 
     None where it was never at work, or hit nobody. `counts`: the VMs that ended in each outcome, those that are.
+    Where it has windows its region is taken and free with the scheduled one, whatever is done in it. `windows`: the
+    notice, then start and end of the self-service window and of the scheduled one, if they were announced.
     """
 
     campaign: str
@@ -214,6 +234,7 @@ class StageSpan:
     counts: Mapping[str, int] = field(hash=False)
     wave: int = 1
     iteration: int = FREEZE_ITERATION
+    windows: tuple[int, int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -452,6 +473,7 @@ class Stage:
     events: list[Event] = field(default_factory=list)
     in_reach: list[Vm] = field(default_factory=list)  # whom it could hit when it started
     to_come: list[Vm] = field(default_factory=list)  # who will be created on a host that it could hit
+    window: tuple[int, int] | None = None  # the scheduled one, once it is announced
     start_ms: int | None = None
     end_ms: int | None = None  # when its region was free again
     over_ms: int | None = None  # when its wave need not wait for it any longer
@@ -460,7 +482,7 @@ class Stage:
         return self.start_ms is not None and self.end_ms is None
 
     def is_waiting(self) -> bool:
-        return self.asked_ms is not None and self.start_ms is None and self.over_ms is None
+        return self.asked_ms is not None and self.start_ms is None and self.over_ms is None and self.window is None
 
 
 @dataclass(eq=False)
@@ -539,7 +561,9 @@ class _Simulation:
         self.end_impacts_and_units(now)
         self.delete_vms(now)
         self.release_claims(now)
+        self.close_windows(now)
         self.create_vms(now)
+        self.open_windows(now)
         self.settle(now)
         while self.release_a_wave(now) or self.try_a_stage(now):
             pass
@@ -551,7 +575,8 @@ class _Simulation:
         for stage in self.stages:
             for impact in stage.running[:]:
                 if impact.end_ms == now:
-                    self.end_impact(stage, impact, now, "updated", CLOCK_SYNCHRONISED)
+                    outcome = "updated" if stage.campaign.windows is None else "updated_scheduled"
+                    self.end_impact(stage, impact, now, outcome, EFFECTS[stage.campaign.kind])
             for unit in stage.units:
                 if unit.end_ms == now:
                     unit.is_done = True
@@ -564,8 +589,10 @@ class _Simulation:
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
         name, vm, length_ms = stage.campaign.name, impact.vm.vm, now - impact.start_ms
-        stage.events.append(Event(name, vm, impact.start_ms, length_ms, effects=effects))
-        self.give(stage, impact.vm, outcome, paused_ms=length_ms, event_count=1, effects=effects)
+        kind, phase = stage.campaign.kind, "platform" if stage.campaign.windows is None else "scheduled"
+        stage.events.append(Event(name, vm, impact.start_ms, length_ms, phase, kind, effects=effects))
+        lost = "paused_ms" if kind == "freeze" else "down_ms"
+        self.give(stage, impact.vm, outcome, event_count=1, effects=effects, **{lost: length_ms})
 
     def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
         assert vm.vm not in stage.outcomes, "one outcome a VM, campaign and iteration"
@@ -609,8 +636,10 @@ class _Simulation:
 
     def end_if_done(self, stage: Stage, now: int) -> None:
         """The last unit has ended: the region is free, whatever gap its sets still keep (semantics 22)."""
-        if not all(unit.is_done for unit in stage.units):
-            return
+        if all(unit.is_done for unit in stage.units) and stage.window is None:
+            self.free(stage, now)
+
+    def free(self, stage: Stage, now: int) -> None:
         stage.end_ms = now
         for other in self.stages:
             self.tick_at(now + self.lag_ms(stage, other))
@@ -626,6 +655,73 @@ class _Simulation:
             for claims in stage.claims.values():
                 if claims.release_ms == now and claims.holder_count == 0:
                     claims.domain = claims.release_ms = None
+
+    # ---- Windows
+
+    def announce(self, stage: Stage, now: int) -> None:
+        """Its scheduled window, which never moves: the first that overlaps no work known so far (semantics 25, 28)."""
+        windows, busy = stage.campaign.windows, []
+        for other in self.stages:
+            lag_ms = self.lag_ms(stage, other)
+            if not self.bar(stage, other):
+                continue
+            if other.window is not None:
+                busy.append((other.window[0] - lag_ms, other.window[1] + lag_ms))
+            elif other.start_ms is not None:
+                end_ms = self.free_ms_if_started(other, other.start_ms) if other.end_ms is None else other.end_ms
+                busy.append((other.start_ms - lag_ms, end_ms + lag_ms))
+        first_ms = now + windows.lead_ms
+        opens_ms = min(
+            opens_ms
+            for opens_ms in [first_ms, *(to_ms for _, to_ms in busy)]
+            if opens_ms >= first_ms
+            and not any(opens_ms < to_ms and from_ms < opens_ms + windows.scheduled_ms for from_ms, to_ms in busy)
+        )
+        closes_ms = opens_ms + windows.scheduled_ms
+        if self.horizon_ms is not None and closes_ms > self.horizon_ms:
+            self.leave_out(stage, now, "overdue", "no_room_in_calendar")
+            return
+        stage.window = (opens_ms, closes_ms)
+        self.tick_at(closes_ms)
+        if opens_ms == now:
+            self.start_stage(stage, now)
+        else:
+            self.tick_at(opens_ms)
+
+    def windows_of(self, stage: Stage) -> tuple[int, int, int, int, int] | None:
+        if stage.window is None:
+            return None
+        windows, (opens_ms, closes_ms) = stage.campaign.windows, stage.window
+        until_ms = opens_ms - windows.gap_ms
+        return opens_ms - windows.lead_ms, until_ms - windows.self_service_ms, until_ms, opens_ms, closes_ms
+
+    def windows_to_come(self, stage: Stage, now: int) -> list[tuple[int, int]]:
+        """When those announced that bar *stage* open, and the lag before each."""
+        return [
+            (other.window[0], self.lag_ms(stage, other))
+            for other in self.stages
+            if other.window is not None and other.window[0] > now and self.bar(stage, other)
+        ]
+
+    def open_windows(self, now: int) -> None:
+        for stage in self.stages:
+            if stage.window is not None and stage.window[0] == now:
+                self.start_stage(stage, now)
+
+    def close_windows(self, now: int) -> None:
+        """Whoever still waits is overdue; the region is free, whatever was done in the window (semantics 22, 33)."""
+        for stage in self.stages:
+            if stage.window is not None and stage.window[1] == now:
+                for unit in stage.units:
+                    if not unit.is_done:
+                        self.is_overdue(unit, stage)
+                self.free(stage, now)
+
+    def is_overdue(self, unit: Unit, stage: Stage) -> None:
+        unit.is_done = True
+        for vm in unit.vms:
+            self.give(stage, vm, "overdue", reason="no_room_in_window")
+        unit.vms = []
 
     # ---- Waves and stages
 
@@ -660,9 +756,16 @@ class _Simulation:
                 if not self.within_reach(stage):
                     self.leave_out(stage, now, "already_updated", "none")
                     return True
+            if stage.campaign.windows is not None:
+                self.announce(stage, now)
+                return True
             if self.may_start(stage, now):
-                if self.horizon_ms is not None and self.free_ms_if_started(stage, now) > self.horizon_ms:
+                windows = self.windows_to_come(stage, now)
+                free_ms = now if self.horizon_ms is None and not windows else self.free_ms_if_started(stage, now)
+                if self.horizon_ms is not None and free_ms > self.horizon_ms:
                     self.leave_out(stage, now, "overdue", "no_room_in_calendar")
+                elif any(free_ms + lag_ms > opens_ms for opens_ms, lag_ms in windows):
+                    continue
                 else:
                     self.start_stage(stage, now)
                 return True
@@ -719,9 +822,9 @@ class _Simulation:
         """Nobody is at work here or next door, and next door has been quiet for the lag (semantics 23)."""
         barring = [other for other in self.stages if self.bar(stage, other)]
         is_free = not any(other.is_at_work() for other in barring)
-        return is_free and all(
-            now >= other.end_ms + self.lag_ms(stage, other) for other in barring if other.end_ms is not None
-        )
+        ends_ms = [other.end_ms + self.lag_ms(stage, other) for other in barring if other.end_ms is not None]
+        # Between these instants nothing changes for it, but who is deleted: it is not looked at (semantics 25).
+        return is_free and max(ends_ms, default=0) <= now and now in (stage.asked_ms, *ends_ms)
 
     def bar(self, stage: Stage, other: Stage) -> bool:
         """Whether the two are never at work together."""
@@ -751,7 +854,11 @@ class _Simulation:
             if unit.is_awaited(now) and not unit.vms:
                 unit.is_done = True  # a host whose turn a start has brought
             elif unit.may_start(now) and self.has_room(unit, stage, now):
-                self.start_unit(unit, stage, now)
+                if stage.window is not None and now + self.held_ms(unit, stage.campaign) > stage.window[1]:
+                    for each in [unit, *(each for each in stage.units if unit in each.before)]:
+                        self.is_overdue(each, stage)
+                else:
+                    self.start_unit(unit, stage, now)
 
     def has_room(self, unit: Unit, stage: Stage, now: int) -> bool:
         """Whether caps have room for the VMs that *unit* hits; one larger needs it empty (semantics 21)."""
@@ -771,19 +878,25 @@ class _Simulation:
         if now > unit.earliest_ms:
             self.note_wait(unit, stage, now)
         unit.start_ms = now
-        unit.end_ms = now + campaign.work_ms
+        unit.end_ms = now + self.held_ms(unit, campaign)
         for vm in unit.vms:
-            drawn_for = vm.vm if vm.host is None else vm.host
-            length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, drawn_for, LENGTH))
-            assert length_ms >= 1, "every length is at least 1 ms"
+            length_ms = self.length_ms(vm, campaign)
             stage.running.append(Running(vm, now, now + length_ms))
-            unit.end_ms = max(unit.end_ms, now + length_ms)
             self.tick_at(now + length_ms)
         self.tick_at(unit.end_ms)
         for claims, domain in unit.claims().items():
             claims.domain, claims.release_ms = domain, None
             claims.holder_count += 1
             unit.held[claims] = domain
+
+    def length_ms(self, vm: Vm, campaign: Campaign) -> int:
+        drawn_for = vm.vm if vm.host is None else vm.host
+        length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, drawn_for, LENGTH))
+        assert length_ms >= 1, "every length is at least 1 ms"
+        return length_ms
+
+    def held_ms(self, unit: Unit, campaign: Campaign) -> int:
+        return max([campaign.work_ms, *(self.length_ms(vm, campaign) for vm in unit.vms)])
 
     def note_wait(self, unit: Unit, stage: Stage, now: int) -> None:
         """Whose end let *unit* start: of another domain of a set it claims, or under a cap of its own."""
@@ -814,6 +927,10 @@ class _Simulation:
             if kind == "single":
                 ((_, vms),) = domains.items()
                 wait_ms = self.wait_ms(campaign, identity, SINGLE_SPREAD)
+                if campaign.windows is not None:  # anywhere in the window that it ends in (semantics 27)
+                    held_ms = max(campaign.work_ms, *(self.length_ms(vm, campaign) for vm in vms))
+                    room_ms = max(0, campaign.windows.scheduled_ms - held_ms)
+                    wait_ms = integer_below(room_ms + 1, draw64(self.seed, campaign.name, identity, SINGLE_SPREAD))
                 earliest_ms, draw = stage.start_ms + wait_ms, self.draw(campaign, identity)
                 units.append(Unit(vms, walker, earliest_ms, 0, draw, lambda _vm: None, campaign.walked_domain))
                 continue
@@ -934,6 +1051,7 @@ class _Simulation:
                 free_ms=stage.end_ms,
                 counts=dict(Counter(outcome.outcome for outcome in stage.outcomes.values())),
                 wave=stage.wave,
+                windows=self.windows_of(stage),
             )
         )
         walks = defaultdict(list)

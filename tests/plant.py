@@ -2,10 +2,10 @@
 
 `sound` is made by hand: freezes of everybody, whose tables are derived from the events. `later` is what the oracle
 says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages; `hosted` what
-it says of one with hosts. Rows are dicts in the columns of `fleetsim.schema`, with times in ms since the scenario's
-start until they are written. A fault changes events before the other tables are derived from them, or a table
-afterwards; the manifest is written last, so digests always fit and only the planted rule and what follows from it is
-broken.
+it says of one with hosts, `windowed` of one with reboots. Rows are dicts in the columns of `fleetsim.schema`, with
+times in ms since the scenario's start until they are written. A fault changes events before the other tables are
+derived from them, or a table afterwards; the manifest is written last, so digests always fit and only the planted
+rule and what follows from it is broken.
 """
 
 import hashlib
@@ -731,6 +731,63 @@ def hosted() -> Plant:
     return _told(log, vms, places, [roll, mail, capped, late], {"horizon_ms": HOSTED_HORIZON_MS})
 
 
+# ---- A world with reboots, as the oracle tells it
+
+WINDOWS = STAGES.names()[4:9]
+
+
+def windowed() -> Plant:
+    """The VMs of `later` under reboots: with ample windows and with narrow ones, and under a freeze between them."""
+    vms, places = _later_vms()
+    boot = PLAIN | {
+        "name": "boot",
+        "kind": "reboot",
+        "start_ms": HOUR_MS,
+        "update_domain_gap_ms": 10 * MINUTE_MS,
+        "pair_lag_ms": HOUR_MS,
+        "length": length(60_000, 90_000),
+        "notice_ms": 5 * HOUR_MS,
+        "self_service": {"length_ms": 2 * HOUR_MS},
+        "scheduled": {"gap_ms": HOUR_MS, "length_ms": 2 * HOUR_MS},
+    }
+    brief = PLAIN | {
+        "name": "brief",
+        "kind": "reboot",
+        "regions": ["east", "north"],
+        "waves": [["east"], ["north"]],
+        "work_ms": 20_000,
+        "update_domain_gap_ms": MINUTE_MS,
+        "length": length(30_000, 30_000),
+        "notice_ms": 0,
+        "self_service": {"length_ms": 0},
+        "scheduled": {"gap_ms": 0, "length_ms": 2 * MINUTE_MS},
+    }
+    # It would meet the window of `boot` in east, and waits for its end.
+    freeze = PLAIN | {
+        "name": "freeze",
+        "regions": ["east"],
+        "waves": [["east"]],
+        "start_ms": 6 * HOUR_MS - MINUTE_MS,
+        "update_domain_gap_ms": MINUTE_MS,
+        "length": length(1_000, 1_000),
+    }
+    campaigns = [boot, brief, freeze]
+    meant = [
+        _meant(boot, uniform(60_000, 90_000), waves=None, windows=_windows(boot)),
+        _meant(brief, constant(30_000), regions=("east", "north"), windows=_windows(brief)),
+        _meant(freeze, constant(1_000), waves=None, regions=("east",)),
+    ]
+    edges = [(region, pair) for region, pair in PAIRS.items() if pair]
+    return _told(oracle.simulate(vms, meant, edges, 7), vms, places, campaigns, {})
+
+
+def _windows(campaign: Row) -> oracle.Windows:
+    scheduled = campaign["scheduled"]
+    return oracle.Windows(
+        campaign["notice_ms"], campaign["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
+    )
+
+
 def _meant(campaign: Row, lengths: Sequence[int], **more: Any) -> oracle.Campaign:
     """What *campaign* says, for the oracle."""
     names = ("name", "kind", "start_ms", "work_ms", "update_domain_gap_ms", "update_domain_order", "spread_ms")
@@ -798,6 +855,7 @@ def _told(
         stage = {"campaign": span.campaign, "iteration": 1, "region": span.region}
         counts = {f"{word}_count": span.counts.get(word, 0) for word in words(Outcome)}
         times = {"first_start_at": span.first_start_ms, "last_end_at": span.last_end_ms, "bottleneck": "none"}
+        times |= dict(zip(WINDOWS, span.windows or (), strict=False))
         plant.stages.append(stage | dict.fromkeys(STAGES.names()[3:]) | counts | times | {"wave": span.wave})
         plant.summary += [
             stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
@@ -852,5 +910,6 @@ def _told_figures(
         figures["hourly_start_count", hour_ms] += 1
         figures["hourly_unavailable_ms", hour_ms] += event.duration_ms
         shift = max(event.duration_ms.bit_length() - 7, 0)
-        figures["paused_ms_histogram", event.duration_ms >> shift << shift] += 1
+        lost = "paused" if event.kind == "freeze" else "down"
+        figures[f"{lost}_ms_histogram", event.duration_ms >> shift << shift] += 1
     return figures

@@ -21,7 +21,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.oracle import Campaign, Cap, Identity, Quorum, Vm
+from tests.oracle import Campaign, Cap, Identity, Quorum, Vm, Windows
 
 SHIPPED_PAIRS = (
     ("eastus", "westus"),
@@ -113,6 +113,13 @@ SPANS = {
     "spread": {"0s": 0, "1ms": 1, "2ms": 2, "10s": 10_000, "12h": 43_200_000, "3650d": 3650 * 86_400_000},
     "pair_lag": {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000},
 }
+WINDOWS = {
+    "notice": {"0s": 0, "1ms": 1, "20s": 20_000, "30d": 30 * 86_400_000},
+    "self_service": {"0s": 0, "1ms": 1, "10s": 10_000, "5d": 5 * 86_400_000},
+    "gap": {"0s": 0, "1ms": 1, "10s": 10_000, "2d": 2 * 86_400_000},
+    "scheduled": {"1ms": 1, "10s": 10_000, "30s": 30_000, "60001ms": 60_001, "1h": 3_600_000, "14d": 14 * 86_400_000},
+}
+"""Windows in which nothing fits, one unit just does, or everything."""
 BAKES = {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000}
 CAPS = {
     "vms_count = 1": 1,
@@ -145,7 +152,7 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "caps", "hosts", "scale_set",
+    "applications", "quorum", "azure_2024", "reboots", "windows", "caps", "hosts", "scale_set",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 SEEDS = (0, 1, 7, 2**63 - 1)
@@ -462,6 +469,8 @@ def requests(
         meant = replace(meant, lengths=constant(int(general[:-1]) * 1_000), family_lengths=by_size)
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
+    if meant.kind == "freeze" and not {"caps", "hosts"} & set(features) and may_have("windows"):
+        keys, meant = draw(_with_windows(keys, meant))
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})
@@ -474,6 +483,30 @@ def requests(
     elif order:
         keys["pair_order"], meant = json.dumps(order), replace(meant, pair_order=order)
     return Request(keys, meant)
+
+
+@st.composite
+def _with_windows(draw: st.DrawFn, keys: dict[str, str], meant: Campaign) -> tuple[dict[str, str], Campaign]:
+    """The same campaign as a reboot, with windows."""
+    said = {key: draw(st.sampled_from([None, *spans, *spans])) for key, spans in WINDOWS.items()}
+    ms = {key: WINDOWS[key][span] for key, span in said.items() if span}
+    days = 86_400_000
+    windows = Windows(
+        ms.get("notice", 30 * days),
+        ms.get("self_service", 30 * days),
+        ms.get("gap", 2 * days),
+        ms.get("scheduled", 14 * days),
+    )
+    tables = {
+        "notice": said["notice"] and json.dumps(said["notice"]),
+        "self_service": said["self_service"] and f'{{ length = "{said["self_service"]}" }}',
+    }
+    inner = {"gap": said["gap"], "length": said["scheduled"]}
+    inner = {key: span for key, span in inner.items() if span}
+    tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {json.dumps(span)}' for key, span in inner.items())} }}"
+    keys = keys | {"kind": '"reboot"'} | {key: spelt for key, spelt in tables.items() if spelt}
+    lengths = meant.lengths if "length" in keys else constant(1_500_000)
+    return keys, replace(meant, kind="reboot", windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000)
 
 
 @st.composite
@@ -592,7 +625,7 @@ def _with_lifetimes(draw: st.DrawFn, scene: Scene) -> Scene:
     works_ms = {request.meant.name: request.meant.work_ms for request in scene.requests}
     starts = {request.meant.start_ms for request in scene.requests}
     for stage in log.stages:
-        starts |= {stage.asked_ms, stage.start_ms} - {None}
+        starts |= {stage.asked_ms, stage.start_ms, *(stage.windows or ())} - {None}
     instants = set()
     for event in log.events:
         held_ms = max(event.duration_ms, works_ms[event.campaign])

@@ -39,6 +39,7 @@ name = "hypervisor"
 length = { p50 = "6s", p99 = "9s" }
 update_domain_gap = "10min"
 """
+KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
 
@@ -319,7 +320,7 @@ BAD_SCENARIOS = {
     "unknown key of outputs": ("[outputs]\nevent = true", ["9: outputs.event: unknown key; did you mean 'events'?"]),
     "unknown kind": (
         'kind = "freez"',
-        ["8: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'freez'; did you mean 'freeze'?"],
+        [f"8: campaign.hypervisor.kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?"],
     ),
     "unknown update_domain_order": (
         'update_domain_order = "randon"',
@@ -381,12 +382,12 @@ BAD_SCENARIOS = {
         'start = 2026-12-01T22:00:00\nlength = "6"\nspread = "-1s"\nkind = "freeez"\ncolour = "red"',
         [
             "2: start: must be a time with a time zone, such as 2026-12-01T00:00:00Z, got 2026-12-01T22:00:00",
-            "9: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'freeez'; did you mean 'freeze'?",
+            f"9: campaign.hypervisor.kind: {KINDS_RULE}, got 'freeez'; did you mean 'freeze'?",
             f"5: campaign.hypervisor.length: {SPAN_RULE}, got '6'; did you mean '6s'?",
             "8: campaign.hypervisor.spread: must be from 0s to 3650d, got '-1s'",
             "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, waves, bake, where,"
             " start, length, work, update_domain_gap, update_domain_order, walk_by, sets_in_step, spread, pair_order,"
-            " pair_lag, pair_exclusion, cannot_freeze, caps, host_order",
+            " pair_lag, pair_exclusion, cannot_freeze, caps, host_order, notice, self_service, scheduled",
         ],
     ),
 }

@@ -22,7 +22,7 @@ import fleetsim
 from fleetsim.fleet import order
 from fleetsim.runner import Run
 from tests import oracle
-from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, StageSpan, Vm
+from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, StageSpan, Vm, Windows
 from tests.strategies import (
     BAKES,
     FEATURES,
@@ -63,12 +63,16 @@ HUNTS = {
     "hosts and selection": ("hosts", "where", "sizes", "families", "fault_domains"),
     "hosts and outages": ("hosts", "waves", "horizon", "quorum"),
     "scale_sets": ("scale_set", "fault_domains"),
+    "windows": ("windows",),
+    "windows and lifetimes": ("windows", "lifetimes", "horizon", "reboots"),
+    "windows and waves": ("windows", "waves", "lifetimes", "azure_2024"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
     "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
 """What examples are drawn for; most of what a feature breaks, it breaks alone."""
 
+WINDOW_COLUMNS = ("notice_at", "self_service_start_at", "self_service_end_at", "scheduled_start_at", "scheduled_end_at")
 HOUR_MS = 3_600_000
 SPAN_MS_MAX = 3650 * 86_400_000
 
@@ -220,6 +224,9 @@ def stages_of(run: Run, scene: Scene) -> list[StageSpan]:
                 },
                 wave=row["wave"],
                 iteration=row["iteration"],
+                windows=None
+                if row["notice_at"] is None
+                else tuple(ms_since(scene, row[name]) for name in WINDOW_COLUMNS),
             )
         )
         for figure, told in (("first_start_ms", spans[-1].first_start_ms), ("end_ms", spans[-1].last_end_ms)):
@@ -264,7 +271,7 @@ def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
         of, hour_ms = (event.campaign, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
         hourly[*of, "hourly_start_count"][hour_ms] += 1
         hourly[*of, "hourly_unavailable_ms"][hour_ms] += event.duration_ms
-        lengths[*of, "paused_ms_histogram"].append(event.duration_ms)
+        lengths[*of, "paused_ms_histogram" if event.kind == "freeze" else "down_ms_histogram"].append(event.duration_ms)
     assert run.bins.keys() == hourly.keys() | lengths.keys()
     assert {of: run.bins[of] for of in hourly} == hourly
     for of, durations_ms in lengths.items():
@@ -385,6 +392,16 @@ def of_family(name: str, family: str, sizes: tuple[str, ...], **meant) -> Reques
     return Request(request.keys | {"length": length}, replace(request.meant, **lengths))
 
 
+def rebooted(name: str, scheduled_ms: int, lead_ms: int = 0, request: Request | None = None, **meant) -> Request:
+    """A campaign that reboots in a window of *scheduled_ms*, *lead_ms* after its notice; as *request*, where given."""
+    request = request or asked(name, **meant)
+    keys = {"kind": '"reboot"', "notice": f'"{lead_ms}ms"', "self_service": '{ length = "0s" }'}
+    keys["scheduled"] = f'{{ gap = "0s", length = "{scheduled_ms}ms" }}'
+    keys |= {key: '"0s"' for key in ("update_domain_gap",) if key not in request.keys}
+    windows = Windows(lead_ms, 0, 0, scheduled_ms)
+    return Request({"length": '"30s"'} | request.keys | keys, replace(request.meant, kind="reboot", windows=windows))
+
+
 def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scene:
     """A scene of *vms* with the columns that they need."""
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
@@ -413,6 +430,75 @@ CASES = {
             unfrozen("a", "Standard_M64s", where={"vm": (4,)}),
             unfrozen("b", "Standard_M64s", where={"vm": (1, 2)}),
         ),
+    ),
+    "a window that a set just fits, and a single of its length": scene_of(
+        (*(Vm(i, "italynorth", "s", i) for i in range(2)), Vm(9, "italynorth")), (rebooted("a", 60_000),)
+    ),
+    "a window too short for the second domain, and one too short for anybody": scene_of(
+        (*(Vm(i, "italynorth", "s", i) for i in range(3)), Vm(9, "polandcentral")),
+        (
+            rebooted("a", 59_999, regions=("italynorth",)),
+            rebooted("b", 29_999, 100_000, regions=("polandcentral",)),
+        ),
+    ),
+    # Domain 1 would take 30 s and has no room; domain 2 would have, but does not pass it.
+    "no room for a domain, and so for none after it": scene_of(
+        tuple(
+            Vm(i, "italynorth", "s", i, size=size)
+            for i, size in enumerate(("Standard_D2_v2", "Standard_D2s_v3", "Standard_D2_v2"))
+        ),
+        (
+            rebooted(
+                "a", 30_000, request=of_family("a", "Dsv3", ("Standard_D2s_v3",), update_domain_order="sequential")
+            ),
+        ),
+    ),
+    # Domain 1 is seen to have no room at 30 s; so 3 and 4 are overdue then, whatever becomes of them.
+    "deleted after there was no room": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0),
+            Vm(2, "italynorth", "s", 1, deleted_ms=30_001),
+            Vm(3, "italynorth", "s", 1),
+            Vm(4, "italynorth", "s", 2, deleted_ms=31_000),
+            Vm(5, "italynorth", "s", 2, deleted_ms=30_000),
+        ),
+        (rebooted("a", 50_000, update_domain_order="sequential"),),
+    ),
+    # The gap outlasts the window: who is deleted before that closes is deleted, who is later is overdue.
+    "deleted while the window closes": scene_of(
+        (Vm(1, "italynorth", "s", 0), *(Vm(i, "italynorth", "s", 1, deleted_ms=29_997 + i) for i in (2, 3, 4))),
+        (rebooted("a", 30_000, update_domain_gap_ms=10_000, update_domain_order="sequential"),),
+    ),
+    "windows of a pair, with a lag, and of a stranger": scene_of(
+        tuple(Vm(i, region) for i, region in enumerate(AMERICAN)),
+        (rebooted("a", 40_000, 5_000, pair_lag_ms=1_000), rebooted("b", 40_000, 50_000, pair_lag_ms=7)),
+    ),
+    # At 10 s it would meet the window that opens at 39,999 ms: it waits until that is over.
+    "a freeze that would meet a window": scene_of(
+        (Vm(1, "italynorth"),), (rebooted("a", 40_000, 39_999), asked("b", start_ms=10_000))
+    ),
+    "a freeze that just fits before a window": scene_of(
+        (Vm(1, "italynorth"),), (rebooted("a", 40_000, 40_000), asked("b", start_ms=10_000))
+    ),
+    # When its VM goes, `b` could end before the window; it is looked at when `c`, asked for just then, has ended.
+    "a freeze is looked at when something has ended": scene_of(
+        (
+            Vm(1, "italynorth", size="Standard_D2s_v3", deleted_ms=10_001),
+            Vm(2, "italynorth", size="Standard_D2_v2"),
+        ),
+        (
+            rebooted("a", 40_000, 35_000, where={"vm": (2,)}),
+            of_family("b", "Dsv3", ("Standard_D2s_v3",), start_ms=10_000, where={"vm": (1, 2)}),
+            of_family("c", "Dsv3", ("Standard_D2s_v3",), start_ms=10_001, where={"vm": (2,)}),
+        ),
+    ),
+    "a window opens with its notice, and keeps a freeze out": scene_of(
+        (Vm(1, "italynorth"), Vm(2, "italynorth", created_ms=40_000)), (rebooted("a", 40_000), asked("b"))
+    ),
+    "a window that would end after the horizon": scene_of(
+        (Vm(1, "italynorth"), Vm(2, "polandcentral")),
+        (rebooted("a", 40_000, 1, regions=("italynorth",)), rebooted("b", 40_000, regions=("polandcentral",))),
+        horizon_ms=40_000,
     ),
     # Nothing starves, and nothing waits in a circle: who waits holds nothing.
     "hosts that wait in a circle": scene_of(

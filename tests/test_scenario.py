@@ -25,6 +25,7 @@ from fleetsim.regions import Relation
 from fleetsim.scenario import (
     FleetFacts,
     Quorum,
+    Windows,
     difference,
     json_schema,
     load_scenario,
@@ -254,7 +255,7 @@ def test_presets_in_full_are_the_defaults():
 
 def test_catalogue_of_kinds():
     assert [kind.code for kind in KINDS.values()] == list(Kind)
-    assert [name for name, kind in KINDS.items() if kind.is_available] == ["no_impact", "freeze"]
+    assert [name for name, kind in KINDS.items() if kind.is_available] == ["no_impact", "freeze", "reboot"]
     freeze = KINDS["freeze"]
     assert (freeze.phases, int(freeze.effects), freeze.is_paused, freeze.has_windows) == (
         (Phase.PLATFORM,),
@@ -273,11 +274,11 @@ def test_catalogue_of_kinds():
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
     " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion,"
-    " cannot_freeze, caps, host_order"
+    " cannot_freeze, caps, host_order, notice, self_service, scheduled"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
-KINDS_RULE = "must be one of 'no_impact', 'freeze'"
+KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 WAVES_RULE = 'must be a list of lists of regions, geographies or \'*\', such as [["westeurope"], ["*"]]'
 VALUE_RULE = (
@@ -315,9 +316,17 @@ BAD_CAMPAIGN_LINES = {
     },
     "caps = [{ per = 'zone', vms_count = 3 }, { per = 'zone', vms_ratio = 0.1 }]": "caps: must limit the vms of a zone"
     ' once, got [{ per = "zone", vms_count = 3 }, { per = "zone", vms_ratio = 0.1 }]',
+    # windows
+    "notice = '1d'": "notice: goes with kinds that need a reboot, got it with kind 'freeze'",
+    "self_service = {}": "self_service.length: is needed",
+    "self_service = { length = '1d' }": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
+    "scheduled = { gap = '1d', length = '0s' }": "scheduled.length: must be from 1ms to 3650d, got '0s'",
+    "scheduled = { gap = '-1d', length = '1d' }": "scheduled.gap: must be from 0s to 3650d, got '-1d'",
+    "scheduled = { gap = '1d', length = '1d', lenght = '1d' }": "scheduled.lenght: unknown key; did you mean 'length'?",
+    "scheduled = '1d'": "scheduled: must be a table, got '1d'",
     # kinds and orders
     "kind = 'freez'": f"kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?",
-    "kind = 'reboot'": f"kind: {KINDS_RULE}, got 'reboot'; this version knows that kind but cannot run it",
+    "kind = 'redeploy'": f"kind: {KINDS_RULE}, got 'redeploy'; this version knows that kind but cannot run it",
     "kind = 1": f"kind: {KINDS_RULE}, got 1",
     "update_domain_order = 'sequentially'": "update_domain_order: must be one of 'random', 'sequential',"
     " 'largest_first', got 'sequentially'; did you mean 'sequential'?",
@@ -497,6 +506,28 @@ def test_a_bad_file_is_told_all_its_problems(text, words, tmp_path, monkeypatch)
     assert problems("t.toml") == words
 
 
+REBOOT = f"{MINIMAL}kind = 'reboot'\n"
+
+
+def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
+    (campaign,) = load_scenario(REBOOT).campaigns
+    day_ms = 86_400_000
+    assert campaign.windows == Windows(30 * day_ms, 30 * day_ms, 2 * day_ms, 14 * day_ms)
+    assert campaign.windows.lead_ms == 32 * day_ms
+    assert (campaign.length.length_ms_min, campaign.update_domain_gap_ms) == (25 * 60_000, 30 * 60_000)
+
+    (campaign,) = load_scenario(f"{REBOOT}notice = '40d'\nscheduled = {{ length = '7d' }}\nlength = '1s'").campaigns
+    assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms)
+    assert campaign.windows.lead_ms == 40 * day_ms
+    assert campaign.length.length_ms_max == 1_000
+
+
+def test_what_reboots_do_not_know_yet_is_told():
+    assert problems(f"{REBOOT}caps = [{{ per = 'region', vms_count = 1 }}]") == [
+        "scenario:7: campaign.hypervisor.caps: must not be said with kind 'reboot' in this version"
+    ]
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     bytes_file = tmp_path / "bytes.toml"
     bytes_file.write_bytes(b'name = "\xff"')
@@ -543,7 +574,7 @@ def test_words_of_the_user_stay_on_one_line():
     (problem,) = problems(MINIMAL + f'kind = "fr\\neeze\\u001b{"x" * 200}"')
 
     assert problem.startswith(
-        "scenario:6: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', got 'fr\\neeze\\x1bxxx"
+        "scenario:6: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', 'reboot', got 'fr\\neeze\\x1bxxx"
     )
     assert problem.isprintable()
     assert len(problem) < 250
@@ -1235,7 +1266,7 @@ def test_the_schema_is_one_and_needs_what_no_preset_says():
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["required"] == ["name", "start", "campaign"]
     assert schema["$defs"]["Campaign"]["required"] == ["name"]
-    assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze"]
+    assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze", "reboot"]
     assert schema["$defs"]["Campaign"]["properties"]["spread"]["default"] == "0s"
     assert '"fault_domain" in azure-2024' in schema["$defs"]["Campaign"]["properties"]["walk_by"]["description"]
     for table in (schema, *schema["$defs"].values()):
@@ -1252,6 +1283,10 @@ def test_a_scenario_that_loads_fits_the_schema(text):
 
 NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree, and spans out of bounds
     "bake = '1d'",
+    "notice = '1d'",
+    "self_service = {}",
+    "self_service = { length = '1d' }",
+    "scheduled = { gap = '1d', length = '0s' }",
     "pair_lag = '3650.1d'",
     "start = '0.0005s'",
     "length = '49.001d'",

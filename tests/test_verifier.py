@@ -20,6 +20,8 @@ from fleetsim.verifier import OFFENDERS_SHOWN, Verdict, verify
 from tests.plant import (
     CAMPAIGNS,
     HOUR_MS,
+    MINUTE_MS,
+    WINDOWS,
     Plant,
     Row,
     derive,
@@ -27,6 +29,7 @@ from tests.plant import (
     later,
     length,
     sound,
+    windowed,
     write,
     write_manifest,
     write_table,
@@ -35,11 +38,12 @@ from tests.plant import (
 RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
-        *(4, 5, 6, 13, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
-        *(40, 41, 42, 43, 44, 45, 48, 49, 50, 54, 55, 57, 70, 74, 76, 77, 78),
+        *(1, 2, 3, 4, 5, 6, 12, 13, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
+        *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
 HOST_RULES = ["R44", "R55", "R57"]
+WINDOW_RULES = ["R1", "R3", "R12", "R51"]
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -69,8 +73,8 @@ def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path,
     assert broken(verdict) == []
     assert verdict.ok
     assert [rule.rule for rule in verdict.rules] == RULES
-    absent = ["R32", "R33", "R36", "R39", *HOST_RULES[:1], "R45", *HOST_RULES[1:], "R70"]
-    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == absent
+    absent = {"R32", "R33", "R36", "R39", "R45", "R70", *HOST_RULES, *WINDOW_RULES}
+    assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -79,7 +83,7 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     verdict = verdict_of(tmp_path, later(quorum_by))
 
     assert broken(verdict) == []
-    assert [rule.rule for rule in verdict.rules if rule.row_count == 0] == HOST_RULES
+    assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == {*HOST_RULES, *WINDOW_RULES}
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -88,6 +92,14 @@ def test_sound_run_over_hosts_is_kept_and_every_rule_of_hosts_looks_at_rows(tmp_
 
     assert broken(verdict) == []
     assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*HOST_RULES, "R26", "R28", "R70"}
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def test_sound_run_of_reboots_is_kept_and_every_rule_of_windows_looks_at_rows(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, windowed())
+
+    assert broken(verdict) == []
+    assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*WINDOW_RULES, "R2", "R49", "R50"}
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -591,7 +603,7 @@ LATER_FAULTS = {
         "R4", WALK | {"vm": 3}, also="R5 R42 R43 R74 R76", to_tables=of_vm("walk", 3, duration_ms=501)
     ),
     "of a kind without impact": Fault(
-        "R4", {"vm": 18}, also="R42 R74", to_tables=later_event(18, "note", (2, "north", 0), 4 * HOUR_MS)
+        "R4", {"vm": 18}, also="R41 R42 R74", to_tables=later_event(18, "note", (2, "north", 0), 4 * HOUR_MS)
     ),
     "of a stage that never started": Fault(
         "R4", {"vm": 18}, also="R42 R74", to_tables=later_event(18, "late", (3, "north", 0), 11 * HOUR_MS)
@@ -840,7 +852,117 @@ HOSTED_FAULTS = {
         to_tables=figure("mail", "east", "end_ms", value=14_499_999),
     ),
 }
-for faults, world in ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted)):
+
+
+def windows(campaign: str, region: str, ms: int, *names: str) -> Callable[[Plant], None]:
+    """Windows of a stage lie *ms* later: all, or those that are named."""
+
+    def change(plant: Plant) -> None:
+        told = plant.stage(campaign, region)
+        told.update({name: told[name] + ms for name in names or WINDOWS})
+
+    return change
+
+
+def also_taken(campaign: str, region: str, ms: int) -> Callable[[Plant], None]:
+    """The same of all its windows, and the summary knows it."""
+
+    def change(plant: Plant) -> None:
+        windows(campaign, region, ms)(plant)
+        for name in ("start_ms", "free_ms"):
+            plant.figure(campaign, region, name)["value"] += ms
+
+    return change
+
+
+def overdue_though_it_fits(plant: Plant) -> None:
+    """The last domain of a set is left out of an ample window."""
+    leave_out("boot", 20)(plant)
+    plant.outcome_of("boot", 20).update(event_count=0, down_ms=0, effects=0)
+    ends("boot", 20, "overdue", "no_room_in_window")(plant)
+
+
+BOOT = {"campaign": "boot", "region": "north"}
+WINDOW_FAULTS = {
+    "window for customers cut short": Fault(
+        "R1",
+        BOOT | {"of": "self-service window", "found_ms": 2 * HOUR_MS - 1},
+        to_tables=windows("boot", "north", 1, "self_service_start_at"),
+    ),
+    "notice too late": Fault("R1", BOOT | {"of": "notice"}, to_tables=windows("boot", "north", 1, "notice_at")),
+    "no gap between windows": Fault(
+        "R1", BOOT | {"of": "gap", "found_ms": 0}, to_tables=windows("boot", "north", HOUR_MS, *WINDOWS[1:3])
+    ),
+    "window of the platform too long": Fault(
+        "R1", BOOT | {"of": "scheduled window"}, to_tables=windows("boot", "north", 1, "scheduled_end_at")
+    ),
+    "freeze with windows": Fault(
+        "R2",
+        {"campaign": "freeze", "region": "east"},
+        to_tables=lambda plant: plant.stage("freeze", "east").update(notice_at=0),
+    ),
+    "reboot without notice": Fault(
+        "R2", BOOT, to_tables=lambda plant: plant.stage("boot", "north").update(notice_at=None)
+    ),
+    "reboot before its notice": Fault(
+        "R3", BOOT | {"vm": 31}, also="R4 R12 R49 R74", to_tables=move("boot", [31], -21 * HOUR_MS // 3)
+    ),
+    "single before the window": Fault("R12", BOOT | {"vm": 31}, also="R4 R74", to_tables=move("boot", [31], -HOUR_MS)),
+    "unit that ends after the window": Fault(
+        "R12",
+        {"campaign": "brief", "region": "north", "set": 5},
+        also="R4 R40 R74",
+        to_tables=move("brief", [19], 1),
+    ),
+    "window of another instant than the stage": Fault(
+        "R4",
+        BOOT | {"problem": "starts at another instant than its window"},
+        also="R1 R12 R50 R74",
+        to_tables=windows("boot", "north", 1, "scheduled_start_at"),
+    ),
+    "windows of a pair meet": Fault(
+        "R51",
+        {"region": "north", "region_other": "south"},
+        also="R4 R12 R49 R54 R74",
+        to_tables=also_taken("boot", "south", -3 * HOUR_MS),
+    ),
+    "window later than it might be": Fault(
+        "R50",
+        {"campaign": "boot", "region": "south", "problem": "starts late"},
+        also="R4 R12 R74",
+        to_tables=also_taken("boot", "south", HOUR_MS),
+    ),
+    "freeze within a window": Fault(
+        "R49",
+        {"campaign": "boot", "region": "east"},
+        also="R4",
+        to_tables=stage_taken_early("freeze", "east", 10 * MINUTE_MS),
+    ),
+    "overdue though there is room": Fault("R29", BOOT | {"set": 5}, also="R30 R74", to_tables=overdue_though_it_fits),
+    "overdue told as updated": Fault(
+        "R5", {"campaign": "brief", "vm": 20}, to_tables=ends("brief", 20, "updated_scheduled")
+    ),
+    "updated told as overdue": Fault(
+        "R5", BOOT | {"vm": 20}, to_tables=ends("boot", 20, "overdue", "no_room_in_window")
+    ),
+    "reboot that keeps the memory": Fault(
+        "R43", BOOT | {"vm": 31}, also="R74", to_tables=lambda plant: plant.event_of("boot", 31).update(effects=0)
+    ),
+    "reboot that loses the temporary disk": Fault(
+        "R41", BOOT | {"vm": 31}, also="R74", to_tables=lambda plant: plant.event_of("boot", 31).update(effects=3)
+    ),
+    "down told as paused": Fault(
+        "R74",
+        BOOT | {"vm": 31},
+        to_tables=lambda plant: plant.outcome_of("boot", 31).update(paused_ms=61_976, down_ms=0),
+    ),
+    "reboot by the platform told as its own": Fault(
+        "R4",
+        BOOT | {"vm": 31, "problem": "is no completed reboot by the platform"},
+        to_tables=lambda plant: plant.event_of("boot", 31).update(phase="platform"),
+    ),
+}
+for faults, world in ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted), (WINDOW_FAULTS, windowed)):
     for name, fault in faults.items():
         if fault.plant is sound:
             faults[name] = replace(fault, plant=world)
@@ -865,7 +987,7 @@ FAULTS = {
     "stage after its first unit": Fault(
         "R4", AGENT | {"problem": "starts before its stage"}, "R50", to_tables=stage_taken_early("agent", "south", -1)
     ),
-    "with a window": Fault("R4", AGENT | {"problem": "has a window"}, to_tables=stage(scheduled_start_at=7)),
+    "with a window": Fault("R2", AGENT, also="R4", to_tables=stage(scheduled_start_at=7)),
     "of a second wave": Fault("R4", AGENT | {"wave": 2}, to_tables=stage(wave=2)),
     "of no campaign": Fault(
         "R4",
@@ -999,6 +1121,7 @@ FAULTS = {
     ),
     **LATER_FAULTS,
     **HOSTED_FAULTS,
+    **WINDOW_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
@@ -1162,9 +1285,9 @@ def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name:
 @pytest.mark.parametrize(
     ("path", "unchecked", "in_part"),
     [
-        ("stages.parquet", "R13 R50 R74 R76 R78", "R4 R49 R54"),
-        ("summary.parquet", "R13 R38 R50 R74 R76 R78", "R4 R49 R54"),
-        ("pairs.csv", "R49 R50 R54 R78", ""),
+        ("stages.parquet", "R1 R2 R3 R12 R13 R50 R51 R74 R76 R78", "R4 R49 R54"),
+        ("summary.parquet", "R2 R13 R38 R50 R74 R76 R78", "R4 R49 R54"),
+        ("pairs.csv", "R49 R50 R51 R54 R78", ""),
         ("no_guarantee.parquet", "R38", ""),
         ("resolved.toml", " ".join(RULES[1:]), ""),
     ],
@@ -1259,7 +1382,7 @@ def test_rules_without_their_tables_are_not_checked(tmp_path: Path, plant: Plant
     verdict = verdict_of(tmp_path, plant)
 
     assert verdict.ok
-    kept = ["files", "fleet", "R13", "R31", "R32", "R33", "R36", "R38", "R49", "R50", "R54"]
+    kept = ["files", "fleet", "R1", "R2", "R13", "R31", "R32", "R33", "R36", "R38", "R49", "R50", "R51", "R54"]
     assert [rule.rule for rule in verdict.rules if rule.status == "kept"] == kept
     reasons = {rule.rule: rule.reason for rule in verdict.rules}
     assert reasons["R26"] == "outputs.events = false"
@@ -1314,7 +1437,7 @@ def test_offenders_are_shown_by_the_users_names_and_counted_in_all(tmp_path: Pat
     verdict = verdict_of(tmp_path, plant)
 
     rule = next(rule for rule in verdict.rules if rule.rule == "R41")
-    assert rule.sentence == "A freeze keeps memory, host, temporary disk and addresses"
+    assert rule.sentence.endswith("a freeze keeps memory, host, temporary disk and addresses")
     assert rule.offender_count == rule.row_count == len(plant.all_events())
     assert len(rule.offenders) == OFFENDERS_SHOWN
     assert rule.offenders[0].items() >= {"campaign": "hypervisor", "vm": "vm-00", "set": "set-9"}.items()

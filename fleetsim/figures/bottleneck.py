@@ -44,6 +44,7 @@ class Link:
     cluster: str | None  # of the set, whose sets walk in step
     domain_count: int
     units: tuple[Hop, ...] = ()
+    lead_ms: int | None = None  # from the notice to the opening of the scheduled window, where it has windows
 
     def sentence(self, campaign: str) -> str:
         """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
@@ -64,10 +65,13 @@ class Link:
             last = self.units[-1].name
             what = f"{len(self.units):,} {kind} one after the other, {last} the last" if len(self.units) > 1 else last
         waiting_ms = self.free_ms - self.end_ms
-        emptied = f", then {duration(waiting_ms)} until its last unit, left without VMs, was done" if waiting_ms else ""
+        until = "its last unit, left without VMs, was done" if self.lead_ms is None else "its scheduled window was over"
+        emptied = f", then {duration(waiting_ms)} until {until}" if waiting_ms else ""
         return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
 
     def _cause(self) -> str:
+        if self.cause == "window":
+            return "after its notice and the window for customers"
         if self.cause is None:
             if self.waited_ms:
                 return f"{duration(self.waited_ms)} after it was asked for, for no stage of this run"
@@ -135,6 +139,7 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
                 cluster=cluster,
                 domain_count=stage["last_domain_count"],
                 units=units,
+                lead_ms=_lead_ms(files, stage),
             )
         )
         stage = release.by
@@ -211,6 +216,9 @@ def _told_of_hosts(hosts: Hosts, campaign: dict[str, Any], *, can_help: bool) ->
 def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]) -> _Release:
     """What released *stage*, one of *rows*, the stages that were at work."""
     of = {each["name"]: each for each in files.campaigns}
+    lead_ms = _lead_ms(files, stage)
+    if lead_ms and stage["start_ms"] == stage["asked_ms"] + lead_ms:
+        return _Release("window")
     if stage["start_ms"] == stage["asked_ms"]:
         if stage["wave"] == 1:
             return _Release()
@@ -240,6 +248,15 @@ def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]
     return found
 
 
+def _lead_ms(files: RunFiles, stage: dict[str, Any]) -> int | None:
+    """From the notice to the opening of the scheduled window; None where the campaign of *stage* has no windows."""
+    campaign = next(each for each in files.campaigns if each["name"] == stage["campaign"])
+    if "scheduled" not in campaign:
+        return None
+    before_ms = campaign["self_service"]["length_ms"] + campaign["scheduled"]["gap_ms"]
+    return max(int(campaign["notice_ms"]), int(before_ms))
+
+
 def _campaign_start_ms(files: RunFiles, stage: dict[str, Any]) -> int:
     return int(next(each.get("start_ms", 0) for each in files.campaigns if each["name"] == stage["campaign"]))
 
@@ -252,8 +269,10 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         name, release = stage["campaign"], _released(files, rows, stage)
         if stage["wave"] > 1:
             waited_ms[name, "wave"] += stage["asked_ms"] - _campaign_start_ms(files, stage)
+        lead_ms = _lead_ms(files, stage) or 0
+        waited_ms[name, "window"] += lead_ms
         if release.cause in ("pair", "campaign"):
-            waited_ms[name, release.cause] += stage["start_ms"] - stage["asked_ms"]
+            waited_ms[name, release.cause] += stage["start_ms"] - stage["asked_ms"] - lead_ms
         waited_ms[name, "spread"] += stage["last_spread_ms"]
         waited_ms[name, "gap"] += stage["last_gap_ms"]
         waited_ms[name, "cap"] += stage.get("last_cap_ms") or 0

@@ -19,7 +19,7 @@ STAGE = ("campaign", "iteration", "region")
 GRAINS = ("campaign", "stage", "hour", "pause", "cause", "sla", "application", "by")
 """What a figure can be of: `pause` is a length, `cause` one of CAUSES, `sla` one of `vm`, `set`, `application`, and
 `by` stands for the fleet columns a reader asks for."""
-CAUSES = ("wave", "pair", "campaign", "spread", "gap", "cap")
+CAUSES = ("wave", "window", "pair", "campaign", "spread", "gap", "cap")
 """What a stage waits for, in the order in which it meets them."""
 
 
@@ -89,6 +89,14 @@ FIGURES = {
         ),
         Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", _OF_VMS),
         Figure("paused_ms_max", "ms", "longest pause of a VM, summed over its events", _OF_VMS),
+        Figure(
+            "down_ms_p50",
+            "ms",
+            "time a VM is down, summed over its events: at position ceil(0.50 n) of the n VMs with an event",
+            _OF_VMS,
+        ),
+        Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),
+        Figure("down_ms_max", "ms", "longest time a VM is down, summed over its events", _OF_VMS),
         Figure(
             "paused_over_ratio", "ratio", "share of the VMs with an event that are paused longer than that", ("pause",)
         ),

@@ -1,4 +1,4 @@
-"""How long VMs are paused, and when: percentiles and groups by any fleet column, exact.
+"""How long VMs are paused, or down, and when: percentiles and groups by any fleet column, exact.
 
 They come from the outcomes, else the events, a few parts at a time: memory follows the part, not the fleet.
 """
@@ -19,6 +19,9 @@ from fleetsim.schema import Kind
 
 BINS_AN_OCTAVE = 64
 """Bins in which pauses are counted first: a percentile's bin, about 1 % wide, holds few VMs or few values."""
+
+_DOWN = (Kind.REBOOT.name.lower(), Kind.REDEPLOY.name.lower())
+"""Kinds under which VMs are down, not paused."""
 
 Tallies = Mapping[str, pl.Expr]
 """What is counted of VMs besides them and their pauses: a name that ends in `_count` -> whether a VM counts."""
@@ -49,13 +52,13 @@ def table_of(files: RunFiles) -> str | None:
 def impacts(
     files: RunFiles, columns: Mapping[str, str], grains: Sequence[Sequence[str]], of_vm: Tallies | None = None
 ) -> pl.DataFrame:
-    """VMs in scope counted by what *grains* name and by pause, so that `impact_by` of a grain is exact.
+    """VMs in scope counted by what *grains* name and by time lost, so that `impact_by` of a grain is exact.
 
-    A grain names columns of STAGE and of *columns* (name here -> name in the fleet). Also `paused_ms` (null:
-    no event), `paused_ms_max`, `vm_count`, `unavailable_ms` and the counts of *of_vm*; from the outcomes, else the
-    events.
+    A grain names columns of STAGE and of *columns* (name here -> name in the fleet). Also `is_down` (else paused),
+    `lost_ms` (null: no event), `lost_ms_max`, `vm_count`, `unavailable_ms` and the counts of *of_vm*; from the
+    outcomes, else the events.
 
-    Counting each pause that occurs would take memory by the VM. So pauses are counted in narrow bins first,
+    Counting each time that occurs would take memory by the VM. So pauses are counted in narrow bins first,
     then, one by one, those in the bins that hold a percentile of a grain. Raise `InputError` where the run
     kept neither table and *columns*, or the VMs looked at, need one.
     """
@@ -70,6 +73,7 @@ def impacts(
         return _histogram(files).with_columns(
             (pl.when(each.fill_null(False)).then("vm_count").otherwise(0)).alias(name) for name, each in of_vm.items()
         )
+    grains = [[*grain, "is_down"] for grain in grains]
     keys = list(dict.fromkeys(key for grain in grains for key in grain))
     binned = _counted(files, table, columns, [*keys, "bin"], of_vm)
     wide = [
@@ -79,7 +83,7 @@ def impacts(
     split = pl.concat(wide).select(*keys, "bin").unique()
     if not split.is_empty():
         rest = binned.join(split, on=[*keys, "bin"], how="anti", nulls_equal=True)
-        one_by_one = _counted(files, table, columns, [*keys, "bin", "paused_ms"], of_vm, split)
+        one_by_one = _counted(files, table, columns, [*keys, "bin", "lost_ms"], of_vm, split)
         binned = pl.concat([rest, one_by_one])
     return binned.drop("bin").with_columns(cs.categorical().cast(pl.String))
 
@@ -90,10 +94,10 @@ def _percentile_bins(binned: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame
         binned.lazy()
         .filter(pl.col("bin").is_not_null())
         .group_by(*grain, "bin")
-        .agg(pl.col("vm_count").sum(), pl.col("paused_ms").min(), pl.col("paused_ms_max").max())
+        .agg(pl.col("vm_count").sum(), pl.col("lost_ms").min(), pl.col("lost_ms_max").max())
         .sort("bin")
     )
-    columns = ("bin", "paused_ms", "paused_ms_max")
+    columns = ("bin", "lost_ms", "lost_ms_max")
     return (
         merged.group_by(grain)
         .agg(
@@ -103,7 +107,7 @@ def _percentile_bins(binned: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame
             for name in columns
         )
         .explode(columns)
-        .filter(pl.col("paused_ms") < pl.col("paused_ms_max"))
+        .filter(pl.col("lost_ms") < pl.col("lost_ms_max"))
         .select(*grain, "bin")
         .collect()
     )
@@ -125,8 +129,8 @@ def _counted(
 ) -> pl.DataFrame:
     """VMs in scope counted by *keys*, with the pauses' bounds; those that join *only*, where it is given."""
     sums = {
-        "paused_ms": pl.col("paused_ms").min(),
-        "paused_ms_max": pl.col("paused_ms_max").max(),
+        "lost_ms": pl.col("lost_ms").min(),
+        "lost_ms_max": pl.col("lost_ms_max").max(),
         **{name: pl.col(name).sum() for name in ("vm_count", "unavailable_ms", *of_vm)},
     }
     sums = {name: total for name, total in sums.items() if name not in keys}
@@ -136,11 +140,12 @@ def _counted(
         "iteration": pl.UInt8(),
         "region": pl.String(),
         "bin": pl.Int32(),
+        "is_down": pl.Boolean(),
     } | fleet_types
     order = [
-        *(key for key in keys if key != "paused_ms"),
-        "paused_ms",
-        *(name for name in sums if name != "paused_ms"),
+        *(key for key in keys if key != "lost_ms"),
+        "lost_ms",
+        *(name for name in sums if name != "lost_ms"),
     ]
     total = pl.DataFrame(schema={name: types.get(name, pl.Int64()) for name in order})
     pieces = []
@@ -181,10 +186,14 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
         where = next(each.get("where", {}) for each in files.campaigns if each["name"] == part.campaign)
         fleet = files.fleet(part.fleet_path, given, where)
         hit = fleet.join(per_vm, on="vm_row", how="left").with_columns(pl.col("unavailable_ms").fill_null(0))
+    is_down = next(each["kind"] for each in files.campaigns if each["name"] == part.campaign) in _DOWN
+    lost_ms = pl.when(pl.col("paused_ms").is_not_null()).then("unavailable_ms")
     return hit.with_columns(
         *stage_columns(part),
-        bin=((pl.col("paused_ms") + 1).log(2) * BINS_AN_OCTAVE).floor().cast(pl.Int32),
-        paused_ms_max=pl.col("paused_ms"),
+        bin=((lost_ms + 1).log(2) * BINS_AN_OCTAVE).floor().cast(pl.Int32),
+        is_down=pl.lit(is_down),
+        lost_ms=lost_ms,
+        lost_ms_max=lost_ms,
         tolerance_ms=tolerance_ms,
         vm_count=pl.lit(1, pl.Int64),
     )
@@ -192,13 +201,16 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
 
 def _histogram(files: RunFiles) -> pl.DataFrame:
     """`impacts` by stage from the engine's histogram: a pause is its bin's lower bound, 1/64 low at most."""
+    is_down = pl.col("campaign").is_in([each["name"] for each in files.campaigns if each["kind"] in _DOWN])
     bins = (
         files.scan("summary")
-        .filter(pl.col("figure") == "paused_ms_histogram")
+        .filter(pl.col("figure").is_in(["paused_ms_histogram", "down_ms_histogram"]))
         .select(
             *STAGE,
-            paused_ms="bin_start_ms",
-            paused_ms_max="bin_start_ms",
+            is_down=is_down,
+            paused_ms=pl.when(~is_down).then("bin_start_ms").otherwise(0),
+            lost_ms="bin_start_ms",
+            lost_ms_max="bin_start_ms",
             vm_count=pl.col("value").cast(pl.Int64),
             unavailable_ms=pl.lit(0, pl.Int64),
         )
@@ -209,8 +221,10 @@ def _histogram(files: RunFiles) -> pl.DataFrame:
         .lazy()
         .select(
             *STAGE,
+            is_down=is_down,
             paused_ms=pl.lit(None, pl.Int64),
-            paused_ms_max=pl.lit(None, pl.Int64),
+            lost_ms=pl.lit(None, pl.Int64),
+            lost_ms_max=pl.lit(None, pl.Int64),
             vm_count=pl.col("vm_count") - pl.col("vm_hit_count"),
             unavailable_ms="unavailable_ms",
         )
@@ -220,17 +234,26 @@ def _histogram(files: RunFiles) -> pl.DataFrame:
 
 def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
     """Figures of the VMs *counted* by `impacts`, one row a group of *grain*, largest group first."""
-    is_hit = pl.col("paused_ms").is_not_null()
-    paused_ms, hit_count = pl.col("paused_ms").filter(is_hit), pl.col("vm_count").filter(is_hit)
+    is_hit = pl.col("lost_ms").is_not_null()
+    figures: dict[str, pl.Expr] = {}
+    is_down = pl.col("is_down")
+    told = {"paused": (~is_down, not counted["is_down"].all()), "down": (is_down, counted["is_down"].any())}
+    for word, (is_so, is_told) in told.items():
+        if not is_told and (word == "down" or len(counted)):  # of what there is none nothing is said
+            continue
+        lost_ms, lost_ms_max, count = (
+            pl.col(name).filter(is_hit & is_so) for name in ("lost_ms", "lost_ms_max", "vm_count")
+        )
+        figures |= {f"{word}_ms_p{each}": _nearest_rank(lost_ms, count, each) for each in PERCENTILES}
+        figures[f"{word}_ms_max"] = lost_ms_max.max()
     return (
         counted.lazy()
-        .sort("paused_ms")
+        .sort("lost_ms")
         .group_by(grain)
         .agg(
             (cs.ends_with("_count") | cs.by_name("unavailable_ms")).sum(),
-            *(_nearest_rank(paused_ms, hit_count, each).alias(f"paused_ms_p{each}") for each in PERCENTILES),
-            pl.col("paused_ms_max").max(),
-            vm_hit_count=hit_count.sum(),
+            vm_hit_count=pl.col("vm_count").filter(is_hit).sum(),
+            **figures,
         )
         .sort("vm_count", *grain, descending=[True, *(False for _ in grain)])
         .collect()
@@ -245,7 +268,7 @@ def pauses_over(counted: pl.DataFrame, pause_bounds_ms: Iterable[int]) -> pl.Dat
             "campaign",
             pause=pl.lit(pause_key(bound_ms)),
             pause_ms=pl.lit(bound_ms, pl.Int64),
-            paused_over_ratio=pl.when(pl.col("vm_hit_count") > 0).then(
+            paused_over_ratio=pl.when(pl.col("paused_ms_max").is_not_null()).then(
                 pl.col(f"paused_over_{bound_ms}_count") / pl.col("vm_hit_count")
             ),
         )

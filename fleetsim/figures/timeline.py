@@ -16,7 +16,7 @@ from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, 
 _SINGLE_VALUES = [
     name
     for name in schema.SUMMARY_FIGURES
-    if name not in ("hourly_start_count", "hourly_unavailable_ms", "paused_ms_histogram")
+    if name not in ("hourly_start_count", "hourly_unavailable_ms", "paused_ms_histogram", "down_ms_histogram")
 ]
 
 

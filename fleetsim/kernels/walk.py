@@ -47,6 +47,15 @@ def draw_starts(start_ms, spread_ms, key, address, replica, entity_key, out):
 
 
 @kernel
+def draw_starts_within(start_ms, window_ms, key, address, replica, entity_key, held_ms, out):
+    """The same of singles in a window: anywhere that lets them end in it, held_ms int64[E]; too long ones at once."""
+    for entity in range(out.shape[0]):
+        draw = draw64(key, np.uint64(entity_key[entity]), address, replica)
+        room_ms = max(np.int64(0), window_ms - held_ms[entity])
+        out[entity] = start_ms + np.int64(scaled(draw, np.uint64(room_ms + 1)))
+
+
+@kernel
 def _take_turns(unit_start, unit_stop, unit_priority, turn):
     """Put the units of one set into *turn*, the smallest priority first."""
     # Units stand in domain order. Counting those that go before needs no branch, which a sort of random
@@ -127,21 +136,23 @@ def walk_sets(
 
 @kernel
 def walk_living_sets(
-    stage_start_ms, work_ms, gap_ms,
+    stage_start_ms, until_ms, work_ms, gap_ms,
     set_offsets, set_start_ms,
     unit_offsets, unit_priority, turn,
     deleted_ms, duration_ms,
-    unit_start_ms,
+    unit_start_ms, unit_overdue_ms,
     totals,
 ):  # fmt: skip
     """As `walk_sets`, where VMs may be deleted before their unit starts: it hits those that are left.
 
     A unit with nobody left is done when that is so and its turn has come, even while its set rests: it takes no time
-    and no gap, but its region is not free before (semantics.md 10).
+    and no gap, but its region is not free before (semantics.md 10). A unit that would end after *until_ms* does not
+    start, nor does any after it in its set (semantics.md 33).
 
     Reads    deleted_ms     int64[V]  NEVER_MS where it is not
              duration_ms    uint32[V] lengths as drawn
-    Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left
+    Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left, or no room
+    Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
     Updates  totals         but DOWN_COUNT and DOWN_OF_COUNT
     """
     for set_row in range(set_offsets.shape[0] - 1):
@@ -150,8 +161,13 @@ def walk_living_sets(
         turn_ms = clock_ms = set_start_ms[set_row]
         walk_start_ms, walk_end_ms = np.int64(NEVER_MS), np.int64(0)
         set_work_ms = hit_domain_count = np.int64(0)
+        is_overdue = False
         for place in range(unit_stop - unit_start):
             unit = turn[place]
+            is_overdue |= clock_ms >= until_ms
+            if is_overdue:
+                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, min(clock_ms, until_ms)
+                continue
             held_ms = last_deleted_ms = np.int64(0)
             for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
                 if deleted_ms[row] > clock_ms:
@@ -160,6 +176,10 @@ def walk_living_sets(
             if held_ms == 0:
                 unit_start_ms[unit] = NEVER_MS
                 turn_ms = max(turn_ms, last_deleted_ms)
+                continue
+            if clock_ms + held_ms > until_ms:
+                is_overdue = True
+                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, clock_ms
                 continue
             unit_start_ms[unit] = clock_ms
             walk_start_ms = min(walk_start_ms, clock_ms)
