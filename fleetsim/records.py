@@ -226,14 +226,14 @@ def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
     if not total.vm_hit_count:
         return Bottleneck.NONE
     waited_for = Bottleneck.PAIR if decided.waited_for_pair else Bottleneck.CAMPAIGN
-    if decided.stage.lead_ms is not None:
-        waited_for = Bottleneck.WINDOW
+    lead_ms = decided.stage.lead_ms or 0
     parts_ms = {
         Bottleneck.WORK: total.last_work_ms,
         Bottleneck.GAP: total.last_gap_ms,
         Bottleneck.SPREAD: total.last_spread_ms,
         Bottleneck.CAP: total.last_cap_ms,
-        waited_for: decided.at_ms - decided.stage.asked_ms,
+        Bottleneck.WINDOW: lead_ms,
+        waited_for: decided.at_ms - decided.stage.asked_ms - lead_ms,
     }
     return max(parts_ms, key=lambda part: parts_ms[part])
 

@@ -330,14 +330,19 @@ class _Writing:
         )
 
     def _overdue(self) -> list[str]:
-        """What the horizon left no room for."""
-        counts: dict[str, int] = {}
+        """What the horizon, or a window, left no room for."""
+        told = {
+            "horizon": "their regions would have ended after it",
+            "scheduled window": "their update domains would have ended after it",
+        }
+        counts: dict[tuple[str, str], int] = {}
         for decided, sums in self.sums.items():
-            name = self.scenario.campaigns[decided.stage.place].name
-            counts[name] = counts.get(name, 0) + int(sums.outcome_counts[Outcome.OVERDUE])
+            key = "horizon" if decided.verdict is stages.Verdict.NO_ROOM else "scheduled window"
+            of = (key, self.scenario.campaigns[decided.stage.place].name)
+            counts[of] = counts.get(of, 0) + int(sums.outcome_counts[Outcome.OVERDUE])
         return [
-            f"horizon: {count:,} VMs of campaign '{name}' are overdue: their regions would have ended after it"
-            for name, count in counts.items()
+            f"{key}: {count:,} VMs of campaign '{name}' are overdue: {told[key]}"
+            for (key, name), count in counts.items()
             if count
         ]
 

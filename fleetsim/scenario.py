@@ -1694,7 +1694,7 @@ def _filled(base: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, A
     kind = KINDS.get(str(campaign.get("kind")))
     if kind is None or not kind.has_windows:
         return {**base, **campaign}
-    base |= _GUIDE_OF_REBOOTS
+    base |= {"walk_by": _GUIDE["walk_by"]} | _GUIDE_OF_REBOOTS  # later practice walks others for pauses only
     said = {key: {**base[key], **campaign[key]} for key in _OF_REBOOTS if isinstance(campaign.get(key), dict)}
     return {**base, **campaign, **said}
 

@@ -192,8 +192,9 @@ class _Calendar:
                     if any(end_ms == NEVER_MS for other, end_ms in self.at_work.items() if self._bars(stage, other)):
                         return decided  # their ends must be known before anything is announced
                     self.waiting.remove(stage)
-                    decided.append(self._announced(stage, now_ms))
-                    if stage not in self.windows:
+                    announced = self._announced(stage, now_ms)
+                    decided.append(announced)
+                    if announced.verdict is Verdict.NO_ROOM:
                         self._over(stage, now_ms)
                     is_settled = False
                     break
@@ -250,7 +251,13 @@ class _Calendar:
             return Decided(stage, now_ms, Verdict.NO_ROOM)
         self.windows[stage] = opens_ms
         self._look_at(opens_ms)
-        return Decided(stage, opens_ms, Verdict.AT_WORK)
+        self._open_windows(now_ms)  # if it opens with its notice
+        is_after_pair = any(
+            end_ms + _lag_ms(stage, other) == opens_ms and other.region != stage.region
+            for other, _, end_ms in spans
+            if self._bars(stage, other)
+        )
+        return Decided(stage, opens_ms, Verdict.AT_WORK, opens_ms > first_ms and is_after_pair)
 
     def _open_windows(self, now_ms: int) -> None:
         for stage in [stage for stage, opens_ms in self.windows.items() if opens_ms == now_ms]:

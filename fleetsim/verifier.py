@@ -532,6 +532,8 @@ def _stages_sound(whole: Whole) -> pl.DataFrame:
         .then(pl.lit("starts before it was asked for"))
         .when(pl.col("asked_ms") < pl.col("campaign_ms"))
         .then(pl.lit("is asked for before its campaign starts"))
+        .when(pl.col("notice_ms") < pl.col("asked_ms"))
+        .then(pl.lit("is announced before it was asked for"))
         .when(pl.col("scheduled_start_ms") != pl.col("start_ms"))
         .then(pl.lit("starts at another instant than its window"))
         .when(pl.col("wave") != pl.col("wave_asked"))

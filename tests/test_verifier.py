@@ -920,6 +920,12 @@ WINDOW_FAULTS = {
         also="R1 R12 R50 R74",
         to_tables=windows("boot", "north", 1, "scheduled_start_at"),
     ),
+    "announced before it was asked for": Fault(
+        "R4",
+        BOOT | {"problem": "is announced before it was asked for"},
+        also="R12 R74",
+        to_tables=also_taken("boot", "north", -1),
+    ),
     "windows of a pair meet": Fault(
         "R51",
         {"region": "north", "region_other": "south"},

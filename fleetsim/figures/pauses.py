@@ -35,7 +35,7 @@ def tallies(files: RunFiles, pause_bounds_ms: Iterable[int] = (), *, outcomes: b
     of_vm: dict[str, pl.Expr] = {}
     table = table_of(files)
     if files.tolerance is not None and table is not None:
-        of_vm["over_tolerance_count"] = pl.col("paused_ms") > pl.col("tolerance_ms")
+        of_vm["over_tolerance_count"] = ~pl.col("is_down") & (pl.col("paused_ms") > pl.col("tolerance_ms"))
     for bound_ms in pause_bounds_ms:
         of_vm[f"paused_over_{bound_ms}_count"] = pl.col("paused_ms") > bound_ms
     if outcomes and table == "outcomes":
@@ -237,10 +237,8 @@ def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
     is_hit = pl.col("lost_ms").is_not_null()
     figures: dict[str, pl.Expr] = {}
     is_down = pl.col("is_down")
-    told = {"paused": (~is_down, not counted["is_down"].all()), "down": (is_down, counted["is_down"].any())}
-    for word, (is_so, is_told) in told.items():
-        if not is_told and (word == "down" or len(counted)):  # of what there is none nothing is said
-            continue
+    told = {"paused": ~is_down} | ({"down": is_down} if counted["is_down"].any() else {})
+    for word, is_so in told.items():
         lost_ms, lost_ms_max, count = (
             pl.col(name).filter(is_hit & is_so) for name in ("lost_ms", "lost_ms_max", "vm_count")
         )
