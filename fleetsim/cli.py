@@ -419,9 +419,9 @@ def check(fleet: Path, hosts: Path | None, slots: bool, pairs: Path | None, as_j
     from fleetsim.fleet import check as call
     from fleetsim.fleet import fits
 
+    if slots and hosts is None:
+        raise click.UsageError("--slots goes with --hosts")
     with _watched() as progress:
-        if slots and hosts is None:
-            raise click.UsageError("--slots goes with --hosts")
         found = call(fleet, pairs, progress=progress)
         fitting = None
         if hosts is not None:
@@ -474,10 +474,7 @@ def run(
     """Run SCENARIO.toml over FLEET into a run folder."""
     from fleetsim.runner import run as call
 
-    if policies is not None:
-        from fleetsim.policies import register_file
-
-        register_file(policies)
+    _register(policies)
 
     with _interruptible("finished parts stay, --resume goes on"), _watched() as progress:
         finished = call(
@@ -585,12 +582,9 @@ def report(
         raise click.UsageError("--out needs --format json, csv, markdown or parquet")
     if looser and (out is not None or format_ in ("csv", "markdown")):
         raise click.UsageError("--looser goes with tables and JSON on the terminal only")
-    if policies is not None:
-        if not looser:
-            raise click.UsageError("--policies goes with --looser")
-        from fleetsim.policies import register_file
-
-        register_file(policies)
+    if policies is not None and not looser:
+        raise click.UsageError("--policies goes with --looser")
+    _register(policies)
     savings = None
     with _watched() as progress:
         made = call(
@@ -669,6 +663,13 @@ def warmup(as_json: bool) -> None:
         _print_json({"cache": str(folder) if folder else None})
     else:
         _tell(f"kernels are compiled, in {folder}" if folder else "kernels compile, but cannot be kept")
+
+
+def _register(policies: Path | None) -> None:
+    if policies is not None:
+        from fleetsim.policies import register_file
+
+        register_file(policies)
 
 
 def _columns_at(mapped: tuple[str, ...]) -> dict[str, str]:

@@ -638,6 +638,8 @@ class Cell:
                 goes &= ~came_late
             is_gone = deleted_ms <= judged_ms
             outcome[is_gone], reason[is_gone] = Outcome.DELETED, Reason.NONE
+            if is_overdue and not self.testimony.has_outcomes:  # when it was judged is not told
+                or_else[deleted_ms <= self.stage.tries_ms[-1]] |= np.uint16(1 << Outcome.DELETED)
             if has_events:
                 is_left = self.event_count == 0
                 is_left[self.place[self.is_cut]] = True
@@ -670,7 +672,20 @@ class Cell:
             return False, self.campaign.asked_ms
         if stage.given_up_ms is not None and self._is_given_up(stage.given_up_ms):
             return True, stage.given_up_ms
-        return stage.start_ms is None and stage.overdue_count > 0, stage.judged_ms
+        is_overdue = stage.start_ms is None and stage.overdue_count > 0
+        return is_overdue, next(filter(self._was_judged_at, stage.tries_ms), stage.judged_ms)
+
+    def _was_judged_at(self, at_ms: int) -> bool:
+        """Whether who is told to have been deleted, while the stage waited, were gone at *at_ms*, and no others."""
+        if self.part.lifetimes is None or not self.testimony.has_outcomes:
+            return True
+        assert self.stage is not None
+        told = self.outcomes.filter(pl.col("place") >= 0)
+        deleted_ms = self.part.lifetimes[1][told["place"].to_numpy()]
+        is_deleted = told["outcome_code"].to_numpy() == Outcome.DELETED
+        first_ms, *_, last_ms = 0, *self.stage.tries_ms
+        meanwhile = (first_ms < deleted_ms) & (deleted_ms <= last_ms)
+        return bool(np.array_equal((deleted_ms <= at_ms)[meanwhile], is_deleted[meanwhile]))
 
     def _is_given_up(self, given_up_ms: int) -> bool:
         """Whether the stage had somebody to hit when asked for: where none was here, who came later tells."""
@@ -734,7 +749,7 @@ class Cell:
         """How long the stage could have taken here, had it started when it was judged."""
         assert self.stage is not None
         cluster, _ = self._clusters
-        is_hit = self.hittable_at(self.stage.judged_ms)
+        is_hit = np.logical_or.reduce([self.hittable_at(at_ms) for at_ms in self.stage.tries_ms])
         longest_ms = int(self.lengths_ms[1][is_hit].max(initial=0))
         if self.part.host is not None:  # all may have to go one after the other
             host_count = len(np.unique(self.part.host[is_hit]))
@@ -938,9 +953,12 @@ class Cell:
         """This cell's share of the figures of `summary` and the counts of `stages`."""
         figures: Figures = {}
 
-        def tell(figure: str, value: Any, bin_start_ms: int | None = None) -> None:
-            exact = float(value) if isinstance(value, float | np.floating) else int(value)
-            figures[figure, bin_start_ms] = (exact, exact)
+        def tell(figure: str, value: Any, bin_start_ms: int | None = None, value_max: Any = None) -> None:
+            low, high = (
+                float(each) if isinstance(each, float | np.floating) else int(each)
+                for each in (value, value if value_max is None else value_max)
+            )
+            figures[figure, bin_start_ms] = (low, high)
 
         durations = self.duration_ms
         if len(self.place):
@@ -984,12 +1002,16 @@ class Cell:
     def _tell_outcomes(self, tell: Callable[..., None]) -> None:
         """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""
         if self.testimony.has_outcomes:
-            codes = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == ITERATION)["outcome_code"]
-        else:
-            codes = pl.Series(self.expected_outcomes[0][self.selected])
-        counts = np.bincount(codes.to_numpy(), minlength=_ODD + 1)
+            told = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == ITERATION)
+            counts = np.bincount(told["outcome_code"].to_numpy(), minlength=_ODD + 1)
+            for code, figure in enumerate(OUTCOME_COUNTS):
+                tell(figure, counts[code])
+            return
+        expected, _, or_else = (each[self.selected] for each in self.expected_outcomes)
         for code, figure in enumerate(OUTCOME_COUNTS):
-            tell(figure, counts[code])
+            is_it, may_be = expected == code, or_else >> code & 1 > 0
+            sure_count = np.count_nonzero(is_it & (or_else == 0))
+            tell(figure, sure_count, value_max=sure_count + np.count_nonzero((is_it & (or_else != 0)) | may_be))
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's own names instead of rows and codes."""
@@ -1478,6 +1500,10 @@ class Walks:
         most_ms = np.zeros(walk_count, np.int64)
         np.maximum.at(most_ms, self.unit["walk"], held_ms)
         is_full: Bools = none & ((from_ms + most_ms) > self._until_ms)[self.unit["walk"]]
+        if self.ranks is not None:  # no domain passes another that had no room
+            last_rank = np.full(walk_count, -NEVER_MS)
+            np.maximum.at(last_rank, self.visit_walk, self.ranks[self.visit["unit"]])
+            is_full &= self.ranks > last_rank[self.unit["walk"]]
         return is_full
 
     @lazily
@@ -2055,7 +2081,7 @@ class Whole:
             if given.caps:  # then all may have to go one after the other
                 domain_count = sum(reach.unit_count for reach in reaches)
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
-            ends_ms = stage.judged_ms + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
+            ends_ms = stage.tries_ms[-1] + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
             rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
         types = {**STAGE_TYPES, "first_ms": pl.Int64, "end_ms_max": pl.Int64}
         return pl.DataFrame(rows, schema=types, orient="row")

@@ -56,13 +56,11 @@ class Policy:
             return np.fromiter(itertools.starmap(self.function, rows), np.int64, len(rows))
 
         try:
-            found = asked()
-            if not np.array_equal(found, asked()):
-                raise InputError(f"policy '{self.name}': must give a host the same number again, got another")
-        except InputError:
-            raise
+            found, again = asked(), asked()
         except Exception as error:
             raise InputError(f"policy '{self.name}': must not fail, got {type(error).__name__}: {error}") from error
+        if not np.array_equal(found, again):
+            raise InputError(f"policy '{self.name}': must give a host the same number again, got another")
         return found
 
 

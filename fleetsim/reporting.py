@@ -508,15 +508,21 @@ class Report:
             yield Grid(f"{campaign}: who led to the end in {link.region}", header, rows, key_count=2)
 
     def _overdue(self, campaign: str) -> "Iterator[tuple[str, str]]":
-        """Who is left without the update, as the horizon leaves no room."""
+        """Who is left without the update, as the horizon or the scheduled window leaves no room."""
         if "overdue_count" not in self.stage_rows.columns:
             return
-        rows = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("overdue_count") > 0).sort("region")
-        if len(rows):
+        late = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("overdue_count") > 0).sort("region")
+        has_opened = pl.col("start_ms").is_not_null()
+        for rows, why in (
+            (late.filter(~has_opened), "the campaign would have ended after the horizon"),
+            (late.filter(has_opened), "what was left did not fit into the scheduled window"),
+        ):
+            if not len(rows):
+                continue
             first = ", ".join(rows["region"].head(SETS_SHOWN))
             more = f" and {len(rows) - SETS_SHOWN:,} more" if len(rows) > SETS_SHOWN else ""
             vms = _counted(int(rows["overdue_count"].sum()), "VM")
-            yield "!", f"{vms} overdue: in {first}{more} the campaign would have ended after the horizon"
+            yield "!", f"{vms} overdue: in {first}{more} {why}"
 
     def _no_guarantee_blocks(self, campaign: dict[str, Any], count: int) -> "Iterator[Block]":
         counts = self._no_guarantee_of(campaign)

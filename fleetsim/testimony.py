@@ -842,12 +842,17 @@ class Stage:
     rank: int
     is_told: bool  # by the summary: else `start_ms` is that of the first impact, or the earliest there could be
     has_window: bool = False  # the table of stages tells when it opened: that is `start_ms`
-    judged_ms: int = 0  # when it started, or was found never to
+    tries_ms: tuple[int, ...] = (0,)  # when it started, or may have been found never to
     given_up_ms: int | None = None  # when, had all it could hit been deleted meanwhile, it was too late for it
 
     @property
     def key(self) -> tuple[int, int]:
         return self.campaign.place, self.region
+
+    @property
+    def judged_ms(self) -> int:
+        """When it started, or was found never to at the earliest."""
+        return self.tries_ms[0]
 
     @property
     def turn(self) -> tuple[int, int, int, str]:
@@ -891,16 +896,16 @@ class _Calendar:
             self._started.setdefault(stage.region, []).append(stage)
         for key, stage in self.stages.items():
             given_up_ms = None
+            tries_ms: tuple[int, ...] = (stage.asked_ms,)
             if stage.start_ms is not None:
-                judged_ms = stage.start_ms
-            elif stage.overdue_count:  # when it could first have started, or would have been announced
-                judged_ms = self.first_ms(stage) if stage.campaign.windows is None else stage.asked_ms
+                tries_ms = (stage.start_ms,)
+            elif stage.overdue_count:  # when it could have started, or would have been announced
+                tries_ms = self.tries_ms(stage) if stage.campaign.windows is None else tries_ms
             else:
                 # Nobody was there to hit when it was asked for; or nobody was left when it was its turn, too late.
-                judged_ms, first_ms = stage.asked_ms, self.first_ms(stage)
-                is_late = testimony.horizon_ms is not None and first_ms > testimony.horizon_ms
-                given_up_ms = first_ms if is_late else None
-            self.stages[key] = replace(stage, judged_ms=judged_ms, given_up_ms=given_up_ms)
+                horizon_ms = NEVER_MS if testimony.horizon_ms is None else testimony.horizon_ms
+                given_up_ms = min((ms for ms in self.tries_ms(stage) if ms > horizon_ms), default=None)
+            self.stages[key] = replace(stage, tries_ms=tries_ms, given_up_ms=given_up_ms)
 
     @staticmethod
     def _read(testimony: Testimony) -> dict[tuple[int, int], Stage]:
@@ -945,6 +950,10 @@ class _Calendar:
 
     def first_ms(self, stage: Stage) -> int:
         """The first instant from which nothing that was at work kept *stage* out."""
+        return self.tries_ms(stage)[0]
+
+    def tries_ms(self, stage: Stage) -> tuple[int, ...]:
+        """That and, of a stage that never started, the later instants at which it was tried if windows kept it out."""
         neighbours = self._near.get(stage.region, set()) if stage.campaign.excludes else set()
         others = [
             (other, 0 if region == stage.region else max(other.campaign.lag_ms, stage.campaign.lag_ms))
@@ -953,7 +962,8 @@ class _Calendar:
             if other.key != stage.key and (region == stage.region or other.campaign.excludes)
         ]
         if stage.campaign.windows is not None:
-            return self._first_window_ms(stage, stage.campaign.windows, others)
+            return (self._first_window_ms(stage, stage.campaign.windows, others),)
+        tries_ms: list[int] = []
         at_ms = stage.asked_ms
         while True:
             known = [(other, lag_ms) for other, lag_ms in others if self._is_before(other, stage, at_ms)]
@@ -967,13 +977,17 @@ class _Calendar:
                 continue
             opens_ms = [(other.start_ms or 0) - lag_ms for other, lag_ms in known if (other.start_ms or 0) > at_ms]
             later_ms = [other.ends_ms + lag_ms for other, lag_ms in known if other.ends_ms + lag_ms > at_ms]
-            if not opens_ms or self._would_fit(stage, at_ms, min(opens_ms)) or not later_ms:
-                return at_ms
+            is_last = not opens_ms or not later_ms
+            if is_last or stage.start_ms is None or self._would_fit(stage, at_ms, min(opens_ms)):
+                tries_ms.append(at_ms)
+            if is_last or (tries_ms and stage.start_ms is not None):
+                return tuple(tries_ms)
             at_ms = min(later_ms)
 
     def _would_fit(self, stage: Stage, at_ms: int, until_ms: int) -> bool:
         """Whether *stage*, had it started at *at_ms*, would surely have been over by *until_ms*."""
-        if stage.start_ms is None or stage.start_ms <= at_ms:
+        assert stage.start_ms is not None
+        if stage.start_ms <= at_ms:
             return True
         # Draws do not depend on when it starts: only who comes and goes does.
         return not self._has_lifetimes and at_ms + stage.ends_ms - stage.start_ms <= until_ms
@@ -1011,14 +1025,14 @@ class _Calendar:
         for stage in self.stages.values():
             wave = stage.campaign.place, stage.wave
             stage_over_ms = stage.judged_ms if stage.start_ms is None else stage.ends_ms
-            if stage.given_up_ms is not None:
-                # Which of both it was, only its VMs tell: the next wave says it as well.
-                baked_ms = stage.given_up_ms + stage.campaign.bake_ms
+            # Which of these it was, only its VMs tell: the next wave says it as well.
+            for over_at_ms in (*stage.tries_ms[1:], *(() if stage.given_up_ms is None else (stage.given_up_ms,))):
+                baked_ms = over_at_ms + stage.campaign.bake_ms
                 is_next = any(
                     (other.campaign.place, other.wave, other.asked_ms) == (wave[0], wave[1] + 1, baked_ms)
                     for other in self.stages.values()
                 )
-                stage_over_ms = stage.given_up_ms if is_next else stage_over_ms
+                stage_over_ms = over_at_ms if is_next else stage_over_ms
             over_ms[wave] = max(stage_over_ms, over_ms.get(wave, stage_over_ms))
         released: dict[tuple[int, int], int] = {}
         for campaign in {stage.campaign.place: stage.campaign for stage in self.stages.values()}.values():

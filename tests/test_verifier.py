@@ -882,6 +882,13 @@ def overdue_though_it_fits(plant: Plant) -> None:
     ends("boot", 20, "overdue", "no_room_in_window")(plant)
 
 
+def passes_one_without_room(plant: Plant) -> None:
+    """The last domain of set 5, which has no room, is hit in the place of the one before it."""
+    was_hit, was_not = (plant.outcome_of("brief", vm) for vm in (19, 20))
+    plant.event_of("brief", 19)["vm_row"] = was_not["vm_row"]
+    was_hit["vm_row"], was_not["vm_row"] = was_not["vm_row"], was_hit["vm_row"]
+
+
 BOOT = {"campaign": "boot", "region": "north"}
 WINDOW_FAULTS = {
     "window for customers cut short": Fault(
@@ -899,7 +906,9 @@ WINDOW_FAULTS = {
     "freeze with windows": Fault(
         "R2",
         {"campaign": "freeze", "region": "east"},
-        to_tables=lambda plant: plant.stage("freeze", "east").update(notice_at=0),
+        to_tables=lambda plant: plant.stage("freeze", "east").update(
+            notice_at=plant.stage("freeze", "east")["last_end_at"]
+        ),
     ),
     "reboot without notice": Fault(
         "R2", BOOT, to_tables=lambda plant: plant.stage("boot", "north").update(notice_at=None)
@@ -923,7 +932,7 @@ WINDOW_FAULTS = {
     "announced before it was asked for": Fault(
         "R4",
         BOOT | {"problem": "is announced before it was asked for"},
-        also="R12 R74",
+        also="R50 R74",
         to_tables=also_taken("boot", "north", -1),
     ),
     "windows of a pair meet": Fault(
@@ -945,6 +954,9 @@ WINDOW_FAULTS = {
         to_tables=stage_taken_early("freeze", "east", 10 * MINUTE_MS),
     ),
     "overdue though there is room": Fault("R29", BOOT | {"set": 5}, also="R30 R74", to_tables=overdue_though_it_fits),
+    "passes one without room": Fault(
+        "R29", {"campaign": "brief", "set": 5, "update_domain": 1}, also="R30 R77", to_tables=passes_one_without_room
+    ),
     "overdue told as updated": Fault(
         "R5", {"campaign": "brief", "vm": 20}, to_tables=ends("brief", 20, "updated_scheduled")
     ),

@@ -60,6 +60,8 @@ class Link:
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
         walker = f"set {self.set}" if self.cluster is None else f"the sets of cluster {self.cluster}"
         what = f"single {self.vm}" if self.set is None else f"{walker} ({domains})"
+        if not self.domain_count:
+            what = "nobody"
         if self.units:
             kind = "hosts" if self.units[-1].host is not None else "units"
             last = self.units[-1].name
@@ -104,12 +106,15 @@ def chain(files: RunFiles, stage_rows: pl.DataFrame, campaign: str) -> list[Link
     its own or a paired one, was free again, plus lag; its own, as its `bottleneck`, where both fit. One that
     did was released by its wave: by the stage of a former wave that was free last, plus bake.
     """
-    rows = stage_rows.drop_nulls("end_ms").to_dicts()
-    own = [row for row in rows if row["campaign"] == campaign]
+    rows = _at_work(stage_rows)
+    own = [row for row in rows if row["campaign"] == campaign and row["end_ms"] is not None]
     stage = max(own, key=lambda row: (row["end_ms"], row["region"]), default=None)
     links: list[Link] = []
     while stage is not None:
         release = _released(files, rows, stage)
+        if stage["end_ms"] is None:  # a window that hit nobody: of its time there is nothing more to tell
+            parts = (f"last_{name}" for name in ("spread_ms", "work_ms", "gap_ms", "domain_count"))
+            stage = {**stage, "end_ms": stage["start_ms"], **dict.fromkeys(parts, 0)}
         vm, its_set, cluster = _last_of(files, stage)
         units = chain_of_units(files, stage)
         if units and units[-1].host is not None:  # whoever of it comes first in the fleet
@@ -248,6 +253,11 @@ def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]
     return found
 
 
+def _at_work(stage_rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Stages that were at work, those among them that hit nobody in their window too."""
+    return stage_rows.filter(pl.any_horizontal(pl.col("end_ms", "free_ms").is_not_null())).to_dicts()
+
+
 def _lead_ms(files: RunFiles, stage: dict[str, Any]) -> int | None:
     """From the notice to the opening of the scheduled window; None where the campaign of *stage* has no windows."""
     campaign = next(each for each in files.campaigns if each["name"] == stage["campaign"])
@@ -263,7 +273,7 @@ def _campaign_start_ms(files: RunFiles, stage: dict[str, Any]) -> int:
 
 def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
     """`waited_ms` of each campaign by `cause`, one of CAUSES, summed over its stages that were at work."""
-    rows = stage_rows.drop_nulls("end_ms").to_dicts()
+    rows = _at_work(stage_rows)
     waited_ms = {(each["name"], cause): 0 for each in files.campaigns for cause in CAUSES}
     for stage in rows:
         name, release = stage["campaign"], _released(files, rows, stage)
@@ -273,8 +283,8 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         waited_ms[name, "window"] += lead_ms
         if release.cause in ("pair", "campaign"):
             waited_ms[name, release.cause] += stage["start_ms"] - stage["asked_ms"] - lead_ms
-        waited_ms[name, "spread"] += stage["last_spread_ms"]
-        waited_ms[name, "gap"] += stage["last_gap_ms"]
+        waited_ms[name, "spread"] += stage["last_spread_ms"] or 0
+        waited_ms[name, "gap"] += stage["last_gap_ms"] or 0
         waited_ms[name, "cap"] += stage.get("last_cap_ms") or 0
     return pl.DataFrame(
         [(*key, value_ms) for key, value_ms in waited_ms.items()],

@@ -1,5 +1,6 @@
 """Hosts of which no two may be at work at once: the work on them, one after the other, bounds a stage's length."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.figures.runs import RunFiles, scanned
+from fleetsim.figures.runs import Part, RunFiles, scanned
 from fleetsim.figures.steps import steps_of
 
-_TRIED = 200
+_TRIED = 40
 """Hosts around which a clique is looked for: a larger one elsewhere would only be a better bound."""
 _NEIGHBOURS = 400
 """Of the hosts that may not be at work with one of these, as many are looked at."""
@@ -27,8 +28,8 @@ class Clique:
     bound_ms: int
 
 
-def clique_of(files: RunFiles, stage: dict[str, Any]) -> Clique | None:
-    """The longest clique found among the hosts that *stage* hit; None without hosts, sets or events.
+def clique_of(files: RunFiles, stage: dict[str, Any], events: Sequence[Part]) -> Clique | None:
+    """The longest clique found among the hosts that *stage* hit, by the run's *events*; None without hosts or sets.
 
     None as well where each host has one domain number: those of a number exclude none of theirs, so that the hosts of
     the longest set are as many as there can be.
@@ -38,7 +39,7 @@ def clique_of(files: RunFiles, stage: dict[str, Any]) -> Clique | None:
     """
     campaign = next(each for each in files.campaigns if each["name"] == stage["campaign"])
     walk_by = campaign.get("walk_by", "update_domain")
-    if not files.has("events") or not {"host_row", "set", walk_by} <= set(files.fleet_schema):
+    if not {"host_row", "set", walk_by} <= set(files.fleet_schema):
         return None
     steps = steps_of(files, stage)
     if steps is None or steps["host_row"].null_count() == len(steps):
@@ -50,7 +51,7 @@ def clique_of(files: RunFiles, stage: dict[str, Any]) -> Clique | None:
         .drop_nulls()
         .select("host_row", "set", "domain")
         .unique()
-        for part in files.parts("events")
+        for part in events
         if (part.campaign, part.iteration, part.region) == (stage["campaign"], stage["iteration"], stage["region"])
     ]
     if not hit:

@@ -53,7 +53,8 @@ def stages(files: RunFiles) -> pl.DataFrame:
         .sort("start_ms", *STAGE, nulls_last=True)
         .collect()
     )
-    cliques = [clique_of(files, stage) for stage in told.select(STAGE).iter_rows(named=True)]
+    events = files.parts("events") if "host_row" in files.fleet_schema else []
+    cliques = [clique_of(files, stage, events) for stage in told.select(STAGE).iter_rows(named=True)]
     clique_ms = pl.Series("clique_bound_ms", [clique and clique.bound_ms for clique in cliques], pl.Int64)
     return told.with_columns(
         clique_ms, bound_ms=pl.max_horizontal("longest_ms", "cap_bound_ms", clique_ms)

@@ -1,6 +1,7 @@
 """Whether VMs that have hosts fit on them: an inventory, asked about a fleet."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ def fits(
     slots: bool = False,
     host_vcpus: float | None = None,
     host_memory_gib: float | None = None,
-    pairs: object = None,
+    pairs: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Fitting:
     """Raise `InputError` unless each VM of *fleet* that has a host is on one of *hosts* that has room for all of its.
@@ -48,7 +49,7 @@ def fits(
 
     What VMs take is as for `place`. All of them count, whatever their dates; on a spare host there must be none.
     """
-    relation = load_relation(pairs)  # type: ignore[arg-type]
+    relation = load_relation(pairs)
     source = open_fleet(fleet, relation)
     inventory = read_inventory(hosts, relation, host_vcpus, host_memory_gib)
     if "host" not in source.schema.names:
