@@ -26,8 +26,8 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kernels import hosts
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
-from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, resolve
-from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Outcome, Reason, Walk
+from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, SelfService, resolve
+from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Decider, Effect, Outcome, Reason, Walk
 from fleetsim.tables import to_numpy
 
 Int64s = npt.NDArray[np.int64]
@@ -35,6 +35,9 @@ Bools = npt.NDArray[np.bool_]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _INSTANT = pa.timestamp("ms", tz="UTC")
+
+CUSTOMER_COLUMNS = ("cluster", "subscription", "temp_disk_gib", "dynamic_ip")
+"""Fleet columns that say whose a VM is, where there is room for it, and what a move costs it."""
 
 NOT_SELECTED = -1
 """In `Fates.outcome` of all rows: the campaign has nothing to say about the VM."""
@@ -70,6 +73,7 @@ class Scope:
     profile_of_size: Mapping[str, int] | None = None
     quorum: Quorum | None = None  # of sets
     has_hosts: bool = False
+    customer_columns: tuple[str, ...] = ()  # of CUSTOMER_COLUMNS those that the fleet has
 
     @property
     def has_impact(self) -> bool:
@@ -106,7 +110,8 @@ class Scope:
     @property
     def needs_region(self) -> bool:
         """Whether the parts of a region can affect one another: a cluster, or what a cap limits, may be in several."""
-        return self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts
+        shares_room = self.campaign.self_service is not None
+        return self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts or shares_room
 
     @property
     def _told_to_policy(self) -> Mapping[str, tuple[str, str]]:
@@ -126,6 +131,7 @@ class Scope:
         wanted += [self.campaign.host_column] if self.has_hosts and self.campaign.host_column else []
         wanted += [column for column, _ in self._told_to_policy.values()]
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
+        wanted += ["vm", *self.customer_columns] if self.campaign.self_service else []
         return list(dict.fromkeys(wanted))
 
 
@@ -147,6 +153,17 @@ class Limits:
         return Limits(np.ascontiguousarray(self.group[:, rows]), self.most, self.counts_hosts)
 
 
+@dataclass(frozen=True, slots=True)
+class Customers:
+    """What decides about requests for the VMs of a region, and what becomes of them; P pools of slots."""
+
+    rank: Int64s  # [V] by id
+    pool: Int64s  # [V] of its cluster, or of the VMs in none
+    pool_sizes: Int64s  # [P] VMs
+    subscription: tuple[Bools, Int64s] | None  # [V] whether it has one, and the key that draws are addressed by
+    effects: npt.NDArray[np.uint8]  # [V] of a move
+
+
 @dataclass(frozen=True)
 class Vms:
     """The VMs of some parts, in row order, with what a scope asks about them; V VMs, S sets. Instants since start."""
@@ -163,6 +180,7 @@ class Vms:
     host: tuple[Int64s, Int64s] | None = None  # [V] host of each, by id; [hosts] their keys for draws
     host_row: npt.NDArray[np.uint32] | None = None  # [V] row of it in the table of hosts
     host_rank: Int64s | None = None  # [hosts] by the column that orders them, where one does
+    customers: Customers | None = None  # None: nobody acts
     told: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # [hosts] each, to the policy that orders them
 
     def keeps_memory_at(self, instant_ms: int) -> Bools | None:
@@ -310,7 +328,32 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         limits=_limits(scope.campaign.caps, column, len(block.vm_key), None if host is None else host[0])
         if scope.campaign.caps
         else None,
+        customers=_customers(scope.campaign.self_service, column, block) if scope.campaign.self_service else None,
     )
+
+
+def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block: Block) -> Customers:
+    vm_count = len(block.vm_key)
+    rank = np.array(block.vm_key)
+    if not pa.types.is_integer(column["vm"].type):
+        rank[pc.sort_indices(column["vm"]).to_numpy()] = np.arange(vm_count)  # by bytes
+    pool = _coded(column["cluster"])[0] + 1 if "cluster" in column else np.zeros(vm_count, np.int64)
+    subscription = None
+    if "subscription" in column and asked.by == Decider.SUBSCRIPTION:
+        codes, names = _coded(column["subscription"])
+        subscription = codes >= 0, np.append(keys_of(names), 0)[codes]
+    effects = np.full(vm_count, Effect.MEMORY_LOST | Effect.HOST_CHANGED, np.uint8)
+    # What the fleet does not deny that a VM had, it loses (rules.md R17, R18).
+    denials: tuple[tuple[str, object, Effect], ...] = (
+        ("temp_disk_gib", 0.0, Effect.TEMP_DISK_LOST),
+        ("dynamic_ip", False, Effect.ADDRESS_CHANGED),
+    )
+    for name, denial, effect in denials:
+        has_it = np.ones(vm_count, np.bool_)
+        if name in column:
+            has_it = pc.not_equal(column[name], denial).fill_null(True).to_numpy()
+        effects[has_it] |= np.uint8(effect)
+    return Customers(rank, pool, np.bincount(pool), subscription, effects)
 
 
 def _read(part: PreparedPart, columns: Sequence[str]) -> tuple[pa.Table, Block]:
@@ -482,6 +525,15 @@ def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count
     return Limits(np.stack(groups), np.concatenate(most), np.array([cap.of == "hosts" for cap in caps]))
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What customers have settled of the VMs of a region before the scheduled window opens."""
+
+    outcome: npt.NDArray[np.int8]  # [V] NOT_SELECTED where they have not
+    is_over: Bools  # [V] settled by the opening
+    busy_until_ms: Int64s  # [V] the end of a move that lasts longer, else 0
+
+
 def judge(vms: Vms, scope: Scope, start_ms: int, *, is_overdue: bool = False, never_starts: bool = False) -> Fates:
     """How the VMs of a stage end that starts (or is over) at *start_ms*, as far as units do not decide it.
 
@@ -534,10 +586,15 @@ def _coming(vms: Vms, is_hit: Bools, start_ms: int) -> Bools:
     return comes
 
 
-def cut(vms: Vms, scope: Scope, start_ms: int) -> Cut:
-    """The VMs that a stage which starts at *start_ms* can hit, by walker and domain; singles last."""
+def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -> Cut:
+    """The VMs that a stage which starts at *start_ms* can hit, by walker and domain; singles last.
+
+    Those among them whose customers have begun a move that is not over are not hit, but waited for.
+    """
     block, single_row = vms.block, vms.block.single_row
     is_hit = hittable(vms, scope, start_ms)
+    if settled is not None:
+        is_hit &= ~settled.is_over
     rows = np.flatnonzero(is_hit | _coming(vms, is_hit, start_ms))
     set_rows = rows[: np.searchsorted(rows, single_row)]
     unit_sizes = np.diff(block.unit_offsets)

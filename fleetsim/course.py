@@ -27,6 +27,7 @@ class Course:
 
     key        the campaign's key for draws (`campaign_key`)
     origin_ms  scenario.start, from where instants in files are counted
+    region     where it runs: by its longitude people are at work
     until_ms   the end of its scheduled window, by which every unit must have ended; NEVER_MS where it has none
     """
 
@@ -36,6 +37,7 @@ class Course:
     iteration: int = ITERATION
     replica: int = 0
     until_ms: int = NEVER_MS
+    region: str = ""
 
     def draws(self, stream: Stream) -> tuple[np.uint64, np.uint64, np.uint64]:
         """Key, address and replica as kernels take them."""

@@ -13,8 +13,23 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Block, Bools, Cut, Fates, Int64s, Scope, Vms, cut, frozen, hittable, judge
+from fleetsim.blocks import (
+    NOT_SELECTED,
+    Block,
+    Bools,
+    Cut,
+    Fates,
+    Int64s,
+    Scope,
+    Settled,
+    Vms,
+    cut,
+    frozen,
+    hittable,
+    judge,
+)
 from fleetsim.course import Course
+from fleetsim.customers import Requests, take_requests
 from fleetsim.gating import Lives, Passed, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
@@ -26,6 +41,7 @@ from fleetsim.schema import (
     NoGuarantee,
     Outcome,
     Reason,
+    Result,
     Stream,
 )
 
@@ -41,6 +57,7 @@ class Sums:
     longest_ms: int = 0
     free_ms: int = 0
     vm_hit_count: int = 0
+    event_count: int = 0
     pending_vm_ms: int = 0
     unavailable_ms: int = 0
     set_count: int = 0
@@ -77,6 +94,7 @@ class Sums:
         self.free_ms = max(self.free_ms, other.free_ms)
         self.longest_ms = max(self.longest_ms, other.longest_ms)
         self.vm_hit_count += other.vm_hit_count
+        self.event_count += other.event_count
         self.pending_vm_ms += other.pending_vm_ms
         self.unavailable_ms += other.unavailable_ms
         self.set_count += other.set_count
@@ -96,7 +114,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Impacts:
-    """What happens to the VMs of a block, in row order; H of them are hit. Some arrays are the thread's own.
+    """What the platform does to the VMs of a block, in row order; H of them are hit. Some arrays are the thread's own.
 
     Where `rows` and `fates` are None every VM is hit, to the end of its impact.
     """
@@ -110,6 +128,7 @@ class Impacts:
     weak_sets: "WeakSets | None" = None
     host_row: npt.NDArray[np.uint32] | None = None  # [H] where the region has hosts
     steps: "Steps | None" = None  # of the whole region
+    requests: Requests | None = None  # of customers, where some act
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -125,6 +144,7 @@ class Impacts:
             host_row=None if self.host_row is None else self.host_row[hits],
             fates=Fates(self.fates.outcome[start:stop], self.fates.reason[start:stop]),
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
+            requests=self.requests and self.requests.within(start, stop),
         )
 
 
@@ -193,6 +213,7 @@ def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
     block = vms.block
     sums = Sums(
         vm_hit_count=len(block.vm_key),
+        event_count=len(block.vm_key),
         set_count=len(block.set_key),
         single_count=len(block.vm_key) - block.single_row,
     )
@@ -228,7 +249,13 @@ def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
 
 def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     """`advance` where not all VMs are hit, or not in the order of their rows."""
-    taken = cut(vms, scope, course.start_ms)
+    requests, settled = None, None
+    if scope.campaign.self_service is not None:
+        move_ms = _lengths(vms.block, scope, course, vms.profile).copy()
+        requests = take_requests(vms, scope, course, move_ms)
+        retries = scope.campaign.self_service.retries
+        settled = _settled(requests, len(vms.block.vm_key), course.start_ms, retries=retries)
+    taken = cut(vms, scope, course.start_ms, settled)
     block, fates = taken.block, judge(vms, scope, course.start_ms, never_starts=not taken.is_hit.any())
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
@@ -244,7 +271,16 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
-        walked = _walk(block, scope.campaign, course, duration_ms, unit_ms, lives.deleted_ms if is_partial else None)
+        busy_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
+        walked = _walk(
+            block,
+            scope.campaign,
+            course,
+            duration_ms,
+            unit_ms,
+            lives.deleted_ms if is_partial else None,
+            busy_until_ms,
+        )
     start_ms = _start_vms(block, walked, 0)
 
     _add_up(sums, walked.totals, course.start_ms)
@@ -254,6 +290,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     rows, is_cut = taken.rows, None
     if is_partial:
         is_left = (lives.created_ms <= start_ms) & (start_ms < lives.deleted_ms) & (start_ms < NEVER_MS)
+        if settled is not None:
+            is_left &= settled.busy_until_ms[rows] == 0
         updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
         fates.outcome[rows] = np.where(is_left, updated, Outcome.DELETED)
         if walked.overdue_ms is not None:
@@ -269,6 +307,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         is_cut = deleted_ms < start_ms + duration_ms
         fates.outcome[rows[is_cut]] = Outcome.DELETED
         duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
+    if settled is not None:
+        is_settled = settled.outcome != NOT_SELECTED
+        fates.outcome[is_settled], fates.reason[is_settled] = settled.outcome[is_settled], Reason.NONE
     if vms.fault_domain is not None or vms.cluster is not None or vms.host is not None:
         place = np.full(len(fates.outcome), -1)
         place[rows] = np.arange(len(rows))  # no sort: each row is there once
@@ -276,22 +317,58 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
 
-    sums.vm_hit_count = len(rows)
+    hits = rows, start_ms, duration_ms
+    if requests is not None:
+        hits = _merged(hits, requests)
+    sums.vm_hit_count = len(hits[0])
+    sums.event_count = len(rows) + (0 if requests is None else len(requests.rows))
     outcome_codes = fates.outcome[fates.rows]
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
-    weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, rows, start_ms, duration_ms)
+    weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, *hits)
 
-    hours = _Hours(course.start_ms, sums.end_ms)
-    impact.tally_single_hours(hours.first, start_ms, duration_ms, hours.starts, hours.unavailable_ms)
-    _tally(sums, hours, duration_ms)
+    hit_rows, hit_start_ms, hit_ms = hits
+    hours = _Hours(int(hit_start_ms.min(initial=course.start_ms)), int(hit_start_ms.max(initial=course.start_ms)))
+    impact.tally_single_hours(hours.first, hit_start_ms, hit_ms, hours.starts, hours.unavailable_ms)
+    _tally(sums, hours, hit_ms)
     asked_ms = np.int64(scope.campaign.start_ms)
-    pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[rows], asked_ms)
-    sums.pending_vm_ms = int((start_ms + duration_ms - pending_from_ms).sum())
+    pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
+    sums.pending_vm_ms = int((hit_start_ms + hit_ms - pending_from_ms).sum())
     host_row = None if vms.host_row is None else vms.host_row[rows]
     return Impacts(
-        start_ms + course.origin_ms, duration_ms, sums, rows, is_cut, fates, weak_sets, host_row, walked.steps
+        start_ms + course.origin_ms,
+        duration_ms,
+        sums,
+        rows,
+        is_cut,
+        fates,
+        weak_sets,
+        host_row,
+        walked.steps,
+        requests and requests.since_epoch(course.origin_ms),
     )
+
+
+def _settled(requests: Requests, vm_count: int, opens_ms: int, *, retries: bool) -> Settled:
+    """What *requests* settle, seen when the scheduled window opens at *opens_ms*."""
+    ends = requests.of(requests.is_move | ((requests.result == Result.ABORTED) & (not retries)))
+    outcome = np.full(vm_count, NOT_SELECTED, np.int8)
+    outcome[ends.rows] = ends.outcome
+    until_ms = np.zeros(vm_count, np.int64)
+    until_ms[ends.rows] = ends.at_ms + ends.duration_ms
+    is_busy = until_ms > opens_ms
+    return Settled(outcome, (outcome != NOT_SELECTED) & ~is_busy, np.where(is_busy, until_ms, 0))
+
+
+def _merged(
+    hits: tuple[Int64s, Int64s, npt.NDArray[np.uint32]], requests: Requests
+) -> tuple[Int64s, Int64s, npt.NDArray[np.uint32]]:
+    """Rows, starts and lengths of *hits* by the platform, and of moves, by row: a VM has one of both."""
+    moves = requests.of(requests.is_move)
+    rows = np.concatenate([hits[0], moves.rows])
+    by_row = np.argsort(rows)
+    start_ms, duration_ms = np.concatenate([hits[1], moves.at_ms]), np.concatenate([hits[2], moves.duration_ms])
+    return rows[by_row], start_ms[by_row], duration_ms[by_row]
 
 
 def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
@@ -346,8 +423,13 @@ def _walk(
     duration_ms: npt.NDArray[np.uint32],
     unit_ms: Int64s,
     deleted_ms: Int64s | None = None,
+    busy_until_ms: Int64s | None = None,
 ) -> _Walked:
-    """Start the units of *block*: deleted_ms int64[V] where VMs may be gone before."""
+    """Start the units of *block*.
+
+    deleted_ms     int64[V] where VMs may be gone before
+    busy_until_ms  int64[V] where their customers may have started a move: its end, else 0
+    """
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
     single_row, spans = block.single_row, (campaign.work_ms, campaign.update_domain_gap_ms)
@@ -363,9 +445,10 @@ def _walk(
         totals[walk.FREE_MS] = totals[walk.END_MS]
         return _Walked(unit_start_ms, single_start_ms, totals)
     overdue_ms = np.full(len(unit_start_ms) + len(single_ms), NEVER_MS)
+    busy_ms = np.zeros(len(deleted_ms), np.int64) if busy_until_ms is None else busy_until_ms
     walk.walk_living_sets(
-        course.start_ms, course.until_ms, *spans, *walkers, turn, frozen(deleted_ms), duration_ms, unit_start_ms,
-        overdue_ms[: len(unit_start_ms)], totals,
+        course.start_ms, course.until_ms, *spans, *walkers, turn, frozen(deleted_ms), frozen(busy_ms), duration_ms,
+        unit_start_ms, overdue_ms[: len(unit_start_ms)], totals,
     )  # fmt: skip
     if held_ms is not None:
         is_too_long = single_start_ms + held_ms > course.until_ms
@@ -374,7 +457,7 @@ def _walk(
     # A single is looked at when its wait is over: if it is gone by then, that takes no time.
     if len(single_start_ms) and held_ms is None:
         totals[walk.FREE_MS] = max(totals[walk.FREE_MS], single_start_ms.max())
-    left = np.flatnonzero(single_start_ms < deleted_ms[single_row:])
+    left = np.flatnonzero((single_start_ms < deleted_ms[single_row:]) & (busy_ms[single_row:] == 0))
     end_ms = totals[walk.END_MS]
     walk.walk_singles(course.start_ms, campaign.work_ms, 0, single_start_ms[left], single_ms[left], totals)
     if totals[walk.END_MS] > end_ms:
@@ -578,7 +661,7 @@ def _sweep(
     sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
 
     in_sets = rows[: np.searchsorted(rows, single_row)]
-    if vms.host is not None:
+    if vms.host is not None or vms.customers is not None:
         is_met = np.zeros(len(reason), np.bool_)
         is_met[vms.set_row[in_sets]] = True
         reason[is_met & (reason == outage.NOT_HIT)] = outage.LATE

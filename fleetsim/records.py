@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fleetsim.blocks import Int64s
+from fleetsim.customers import Requests
 from fleetsim.engine import Impacts, Steps, Sums, WeakSets, histogram_bin_starts_ms
 from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.kinds import KINDS, MaintenanceKind
@@ -27,6 +28,7 @@ from fleetsim.schema import (
     SUMMARY,
     SUMMARY_FIGURES,
     Bottleneck,
+    Kind,
     NoGuarantee,
     Outcome,
     Phase,
@@ -60,7 +62,7 @@ def events_schema(provenance: Provenance, *, has_hosts: bool, are_hosts_everywhe
 
 
 def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, schema: pa.Schema) -> pa.Table:
-    """Rows of `events` by *schema*, one a VM hit; *vm_row* is that of every VM of the part."""
+    """Rows of `events` by *schema*, one a VM hit or a request; *vm_row* is that of every VM of the part."""
     kind = _kind(campaign)
     count = len(impacts.duration_ms)
     columns = {
@@ -77,6 +79,32 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     # In place: whoever is frozen stays where it is.
     host_row = pa.nulls(count, pa.uint32()) if impacts.host_row is None else pa.array(impacts.host_row)
     columns |= {"host_from": host_row, "host_to": host_row}
+    by_platform = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+    if impacts.requests is None:
+        return by_platform
+    asked = _requests(impacts.requests, campaign, iteration, vm_row, schema)
+    both = pa.concat_tables([by_platform, asked], promote_options="none").unify_dictionaries()
+    # By row: the platform's hit of a VM, if there is one, comes after all that its customer did.
+    order = np.lexsort((both["start_at"].cast(pa.int64()).to_numpy(), both["vm_row"].to_numpy()))
+    return both.take(pa.array(order)).combine_chunks()
+
+
+def _requests(requests: Requests, campaign: Campaign, iteration: int, vm_row: pa.Array, schema: pa.Schema) -> pa.Table:
+    """Rows of `events`, one a request: whoever moves is started anew on another host."""
+    count = len(requests.rows)
+    columns = {
+        "campaign": _same_text(campaign.name, count),
+        "phase": _same_code(EVENTS, "phase", Phase.SELF_SERVICE, count),
+        "kind": _same_code(EVENTS, "kind", Kind.REDEPLOY, count),
+        "result": coded(EVENTS["result"], requests.result),
+        "iteration": _same(pa.uint8(), iteration, count),
+        "vm_row": vm_row.take(pa.array(requests.rows)),
+        "start_at": instants(requests.at_ms),
+        "duration_ms": pa.array(requests.duration_ms),
+        "effects": pa.array(requests.effects),
+        "host_from": pa.nulls(count, pa.uint32()),
+        "host_to": pa.nulls(count, pa.uint32()),
+    }
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -140,19 +168,26 @@ def outcomes(
         rows, fates = impacts.fates.rows, impacts.fates
         count = len(rows)
 
-        def selected(values: Any, dtype: type[np.generic]) -> pa.Array:
-            """*values* of the VMs hit as a column of the VMs selected, 0 for those that are not."""
+        asked = impacts.requests
+
+        def selected(values: Any, asked_values: Any, dtype: type[np.generic]) -> pa.Array:
+            """The sum of *values* of the VMs hit and of requests as a column of the VMs selected."""
             column = np.zeros(len(vm_row), dtype)
             column[impacts.rows] = values
+            if asked is not None:
+                np.add.at(column, asked.rows, asked_values)
             return pa.array(column[rows])
 
-        lost_ms = selected(impacts.duration_ms, np.uint32)
+        lost_ms = selected(impacts.duration_ms, asked and asked.duration_ms, np.uint32)
         columns = {
             "vm_row": vm_row.take(pa.array(rows)),
             "outcome": coded(OUTCOMES["outcome"], fates.outcome[rows]),
             "reason": coded(OUTCOMES["reason"], fates.reason[rows]),
-            "event_count": selected(1, np.uint32),
-            "effects": selected(_effects(impacts, kind).to_numpy(zero_copy_only=False), np.uint8),
+            "event_count": selected(1, 1, np.uint32),
+            # A VM has one impact at most: no effect is counted twice.
+            "effects": selected(
+                _effects(impacts, kind).to_numpy(zero_copy_only=False), asked and asked.effects, np.uint8
+            ),
         }
     none_ms = _same(pa.uint32(), 0, count)
     columns |= {
@@ -216,14 +251,14 @@ def stages(
                 scheduled_start_at=opens_at,
                 scheduled_end_at=opens_at + windows.scheduled_ms,
             )
-        if total.vm_hit_count:
+        if total.end_ms:
             row.update(first_start_at=start_ms_epoch + total.first_start_ms, last_end_at=start_ms_epoch + total.end_ms)
         rows.append(row)
     return _from_rows(STAGES, rows, provenance)
 
 
 def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
-    if not total.vm_hit_count:
+    if not total.end_ms:
         return Bottleneck.NONE
     waited_for = Bottleneck.PAIR if decided.waited_for_pair else Bottleneck.CAMPAIGN
     lead_ms = decided.stage.lead_ms or 0
@@ -265,11 +300,11 @@ def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple
     }
     if total.quorum_lost_ms is not None:
         singles["quorum_lost_ms"] = total.quorum_lost_ms
-    if total.vm_hit_count and total.cap_bound_ms is not None:
+    if total.end_ms and total.cap_bound_ms is not None:
         singles["cap_bound_ms"] = total.cap_bound_ms
     if decided.verdict is Verdict.AT_WORK:
         singles |= {"start_ms": decided.at_ms, "free_ms": total.free_ms}
-    if total.vm_hit_count:
+    if total.end_ms:
         singles |= {
             "end_ms": total.end_ms,
             "first_start_ms": total.first_start_ms,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import Scope, Vms, load, resolve_over
+from fleetsim.blocks import CUSTOMER_COLUMNS, Scope, Vms, load, resolve_over
 from fleetsim.course import ITERATION, Course, campaign_key
 from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
@@ -307,7 +307,7 @@ class _Writing:
             "summary": records.summary(self.sums, campaigns, outages, self.provenance),
         }
         self.folder.write_all({f"{name}.parquet": (self._encoded(table), len(table)) for name, table in tables.items()})
-        event_count = sum(sums.vm_hit_count for sums in self.sums.values())
+        event_count = sum(sums.event_count for sums in self.sums.values())
         outcome_count = sum(int(sums.outcome_counts.sum()) for sums in self.sums.values())
         return self.folder.finish(
             {
@@ -471,7 +471,7 @@ class _Writing:
         if decided.verdict in (stages.Verdict.AT_WORK, stages.Verdict.TRIAL):
             until_ms = NEVER_MS if stage.lead_ms is None else decided.at_ms + stage.length_ms_max
             key, origin_ms = self.keys[stage.place], self.scenario.start_ms_epoch
-            course = Course(decided.at_ms, key, origin_ms, stage.iteration, until_ms=until_ms)
+            course = Course(decided.at_ms, key, origin_ms, stage.iteration, until_ms=until_ms, region=stage.region)
             impacts = advance(vms, scope, course)
         else:
             impacts = idle(vms, scope, decided.at_ms, is_overdue=decided.verdict is stages.Verdict.NO_ROOM)
@@ -560,6 +560,7 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
         profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
         has_hosts=prepared.host_count > 0,
+        customer_columns=tuple(name for name in CUSTOMER_COLUMNS if name in prepared.columns),
     )
 
 

@@ -29,7 +29,7 @@ from fleetsim.kinds import KINDS
 from fleetsim.policies import COUNTS, Policy, registered
 from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, DomainOrder, HostOrder, Kind, Walk, words
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, CapScope, Decider, DomainOrder, HostOrder, Kind, Walk, words
 from fleetsim.sizes import families, family_of, migrates_live, preserves_memory
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ PAIR_EXCLUSIONS = ("all", "reboots")
 """Which work in one region keeps work out of its paired regions."""
 CANNOT_FREEZE = ("unaffected", "reboot")
 """What can happen to VMs whose size cannot be frozen. This version runs the first only."""
+TIMINGS = ("uniform", "early", "last_minute", "working_hours")
+"""When customers ask: anywhere in their window, mostly at its beginning or end, or from 9 to 17 on working days."""
 QUORUM_GROUPS = ("application", "set")
 OUTPUT_PROFILES = ("fast", "interchange")
 MAJORITY = "majority"
@@ -73,12 +75,30 @@ _GUIDE_OF_REBOOTS: dict[str, Any] = {
     "length": "25min",
     "update_domain_gap": "30min",
     "notice": "30d",
-    "self_service": {"length": "30d"},
+    "self_service": {
+        "length": "30d",
+        "uptake_ratio": 0.0,
+        "by": "subscription",
+        "timing": "uniform",
+        "failure_ratio": 0.0,
+        "retries": False,
+        "spare_ratio": 0.05,
+        "recycle": "1h",
+    },
     "scheduled": {"gap": "2d", "length": "14d"},
 }
 """What presets say otherwise, or besides, of a kind that needs a reboot: notices go out 30 days ahead, and windows were
 announced with a gap of two days and 14 days for the platform (Azure, "Handling planned maintenance notifications", 2017
 to 2020); a reboot takes about 25 min, and 30 min between domains let applications recover (the same)."""
+_REBOOTS: dict[str, dict[str, Any]] = {
+    DEFAULT_PRESET: _GUIDE_OF_REBOOTS,
+    "azure-2024": {
+        **_GUIDE_OF_REBOOTS,
+        "self_service": {**_GUIDE_OF_REBOOTS["self_service"], "length": "35d", "retries": True},
+    },
+}
+"""The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure (Azure,
+"Maintenance for virtual machines")."""
 _OF_REBOOTS = ("notice", "self_service", "scheduled")
 """Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}
@@ -193,6 +213,27 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class SelfService:
+    """What customers do in their window (semantics.md 29-32). Ratios are shares from 0 to 1.
+
+    uptake      share of the deciders who act
+    timing      when they ask: one of TIMINGS, or a profile of spans after the window's opening
+    failure     share of executed attempts that fail
+    retries     whether a customer whose attempt has failed asks again, rather than being out of the iteration
+    spare       slots on hosts that are updated already, as a share of the VMs of a cluster, or of those in none
+    recycle_ms  from the end of a move until the slot that the VM left can be used
+    """
+
+    uptake: Fraction
+    by: Decider
+    timing: "str | Profile"
+    failure: Fraction
+    retries: bool
+    spare: Fraction
+    recycle_ms: int
+
+
+@dataclass(frozen=True)
 class Campaign:
     """One maintenance over a fleet. Selectors are as given; `start_ms` is after the scenario's.
 
@@ -226,6 +267,7 @@ class Campaign:
     host_column: str | None  # of the fleet, by which hosts are ordered
     host_policy: Policy | None
     windows: Windows | None  # of kinds that need a reboot
+    self_service: SelfService | None  # where a customer acts in the first of them
 
     @property
     def host_order_given(self) -> str:
@@ -355,7 +397,7 @@ class Resolved:
             "caps": [cap.given for cap in campaign.caps],
             "host_order": campaign.host_order_given,
             **({} if campaign.host_policy is None else {"host_policy_sha256": campaign.host_policy.sha256}),
-            **({} if campaign.windows is None else _window_keys(campaign.windows)),
+            **({} if campaign.windows is None else _window_keys(campaign.windows, campaign.self_service)),
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -366,10 +408,21 @@ class Resolved:
         }
 
 
-def _window_keys(windows: Windows) -> dict[str, Any]:
+def _window_keys(windows: Windows, asked: SelfService | None) -> dict[str, Any]:
+    customers: dict[str, Any] = {"uptake_ratio": 0.0}
+    if asked is not None:
+        customers = {
+            "uptake_ratio": float(asked.uptake),
+            "by": asked.by.name.lower(),
+            "timing": asked.timing if isinstance(asked.timing, str) else _profile_keys(asked.timing),
+            "failure_ratio": float(asked.failure),
+            "retries": asked.retries,
+            "spare_ratio": float(asked.spare),
+            "recycle_ms": asked.recycle_ms,
+        }
     return {
         "notice_ms": windows.notice_ms,
-        "self_service": {"length_ms": windows.self_service_ms},
+        "self_service": {"length_ms": windows.self_service_ms, **customers},
         "scheduled": {"gap_ms": windows.gap_ms, "length_ms": windows.scheduled_ms},
     }
 
@@ -395,7 +448,7 @@ def preset_toml(name: str) -> str:
     except KeyError:
         raise InputError(f"preset: {_choice(tuple(_PRESETS), name)}") from None
     rest = tomli_w.dumps({**_PRESETS[name], "campaign": [{"name": "maintenance", **campaign}]})
-    of_reboots = "".join(f"\n#   {key} = {_inline(value)}" for key, value in _GUIDE_OF_REBOOTS.items())
+    of_reboots = "".join(f"\n#   {key} = {_inline(value)}" for key, value in _REBOOTS[name].items())
     head = f"# {name}: {_PRESET_DOCS[name]}\n# a reboot has instead, and besides:{of_reboots}\n"
     return f'{head}name = "{name}"\nstart = {_START_EXAMPLE}\n{rest}'
 
@@ -454,6 +507,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 host_column=campaign.host_order[1],
                 host_policy=campaign.host_order[2],
                 windows=_windows(campaign),
+                self_service=_self_service(campaign.self_service),
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -482,7 +536,7 @@ def json_schema() -> dict[str, Any]:
     _say_defaults(schema, tops)
     _say_defaults(schema["$defs"]["Output"], {name: preset["outputs"] for name, preset in _PRESETS.items()})
     for key, table in (("self_service", "SelfService"), ("scheduled", "Scheduled")):
-        _say_defaults(schema["$defs"][table], dict.fromkeys(_PRESETS, _GUIDE_OF_REBOOTS[key]))
+        _say_defaults(schema["$defs"][table], {name: keys[key] for name, keys in _REBOOTS.items()})
     _say_defaults(schema["$defs"]["Campaign"], {name: preset["campaign"][0] for name, preset in _PRESETS.items()})
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
@@ -1100,6 +1154,28 @@ def _points(value: object) -> object:
     raise ValueError(f'must be a list of pairs, such as [[0.5, "6s"], [1.0, "30s"]], got {_shown(value)}')
 
 
+def _share(value: object) -> Fraction:
+    """0.1 means a tenth, not the nearest binary fraction."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"must be a number from 0 to 1, got {_shown(value)}")
+    return Fraction(str(value))
+
+
+def _decider(value: object) -> Decider:
+    known = words(Decider)
+    if value not in known:
+        raise ValueError(_choice(known, value))
+    return Decider(known.index(str(value)))
+
+
+def _timing(value: object) -> "str | Profile":
+    if isinstance(value, dict):
+        return _profile(value, _FAMILY_FORMS)[0]
+    if value not in TIMINGS:
+        raise ValueError(_choice(TIMINGS, value))
+    return str(value)
+
+
 def _family_length(value: object) -> Profile:
     return _profile(value, _FAMILY_FORMS)[0]
 
@@ -1110,6 +1186,7 @@ _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
 
 _RATIO_SCHEMA = WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
 _COUNT_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _COUNT_MAX})
+_Share = Annotated[Fraction, PlainValidator(_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 _LengthMs = Annotated[int, PlainValidator(_length_ms), _SPAN_SCHEMA]
 _SpanMs = Annotated[int, PlainValidator(_span_ms), _SPAN_SCHEMA]
 _Switch = Annotated[bool, PlainValidator(_switch, json_schema_input_type=bool)]
@@ -1336,6 +1413,27 @@ class _SelfServiceKeys(_Keys):
     """The window in which customers may start the maintenance of their VMs themselves."""
 
     length: Annotated[_SpanMs, Field(description="how long it is open")]
+    uptake_ratio: Annotated[_Share, Field(description="share of those who decide that act")]
+    by: Annotated[
+        Decider,
+        PlainValidator(_decider),
+        WithJsonSchema({"enum": words(Decider)}),
+        Field(description="who decides: a subscription, else a set or single, for all its VMs; each set; each VM"),
+    ]
+    timing: Annotated[
+        str | Profile,
+        PlainValidator(_timing),
+        WithJsonSchema({"anyOf": [{"enum": list(TIMINGS)}, {"type": "object"}]}),
+        Field(description="when: one of these, or a profile of spans after the window's opening"),
+    ]
+    failure_ratio: Annotated[_Share, Field(description="share of the attempts that fail")]
+    retries: Annotated[
+        _Switch, Field(description="whether a customer may try again after a failure, rather than be out of it")
+    ]
+    spare_ratio: Annotated[
+        _Share, Field(description="room on updated hosts, as a share of the VMs of each cluster, else region")
+    ]
+    recycle: Annotated[_SpanMs, Field(description="until the place that a moved VM left can be used")]
 
 
 class _ScheduledKeys(_Keys):
@@ -1681,22 +1779,41 @@ def _with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
         **document,
         "outputs": {**base["outputs"], **outputs} if isinstance(outputs, dict) else outputs,
         "campaign": [
-            _filled(campaign_base, campaign) if isinstance(campaign, dict) else campaign for campaign in campaigns
+            _filled(campaign_base, _REBOOTS[base["preset"]], campaign) if isinstance(campaign, dict) else campaign
+            for campaign in campaigns
         ]
         if isinstance(campaigns, list)
         else campaigns,
     }
 
 
-def _filled(base: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, Any]:
-    """*campaign* with what a preset says besides: the regions of its waves are its regions, unless it says others."""
+def _filled(base: Mapping[str, Any], reboots: Mapping[str, Any], campaign: Mapping[str, Any]) -> dict[str, Any]:
+    """*campaign* with what a preset says besides, *reboots* of kinds that need one.
+
+    The regions of its waves are its regions, unless it says others.
+    """
     base = {key: value for key, value in base.items() if key != "regions" or "waves" not in campaign}
     kind = KINDS.get(str(campaign.get("kind")))
     if kind is None or not kind.has_windows:
         return {**base, **campaign}
-    base |= {"walk_by": _GUIDE["walk_by"]} | _GUIDE_OF_REBOOTS  # later practice walks others for pauses only
+    base |= {"walk_by": _GUIDE["walk_by"], **reboots}  # later practice walks others for pauses only
     said = {key: {**base[key], **campaign[key]} for key in _OF_REBOOTS if isinstance(campaign.get(key), dict)}
     return {**base, **campaign, **said}
+
+
+def _self_service(keys: _SelfServiceKeys | None) -> SelfService | None:
+    """What *keys* say of customers; None where nobody acts."""
+    if keys is None or not keys.uptake_ratio or not keys.length:
+        return None
+    return SelfService(
+        uptake=keys.uptake_ratio,
+        by=keys.by,
+        timing=keys.timing,
+        failure=keys.failure_ratio,
+        retries=keys.retries,
+        spare=keys.spare_ratio,
+        recycle_ms=keys.recycle,
+    )
 
 
 def _windows(campaign: _CampaignKeys) -> Windows | None:

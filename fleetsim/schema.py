@@ -123,6 +123,8 @@ class Stream(IntEnum):
     SINGLE_SPREAD = 3
     START_PRIORITY = 4
     HOST_SPREAD = 5
+    UPTAKE = 6
+    TIMING = 7
     # Fleets are drawn from the same generator, under a key of their own.
     REGION = 8
     SIZE = 9
@@ -143,6 +145,8 @@ class Stream(IntEnum):
     LIFETIME = 24
     PLACEMENT = 25
     LIFE = 32
+    # And once more of campaigns.
+    FAILURE = 26
 
 
 class DomainOrder(IntEnum):
@@ -151,6 +155,14 @@ class DomainOrder(IntEnum):
     RANDOM = 0
     SEQUENTIAL = 1
     LARGEST_FIRST = 2
+
+
+class Decider(IntEnum):
+    """Whose decision it is to start a maintenance in the window for customers."""
+
+    SUBSCRIPTION = 0  # where the fleet has one, else as SET
+    SET = 1  # and each single's own
+    VM = 2
 
 
 class HostOrder(IntEnum):

@@ -7,6 +7,7 @@ which sizes cannot be frozen. All spans and instants are whole milliseconds sinc
 half-open.
 """
 
+import datetime as dt
 import hashlib
 import heapq
 import itertools
@@ -22,12 +23,15 @@ DEFAULT_UPDATE_DOMAIN_COUNT = 5
 DEFAULT_FAULT_DOMAIN_COUNT = 3
 PLACEMENT_GROUP_VM_COUNT = 100
 FREEZE_ITERATION = 1
-MEMORY_LOST, CLOCK_SYNCHRONISED = 1, 16
+MEMORY_LOST, TEMP_DISK_LOST, ADDRESS_CHANGED, HOST_CHANGED, CLOCK_SYNCHRONISED = 1, 2, 4, 8, 16
 EFFECTS = {"freeze": CLOCK_SYNCHRONISED, "reboot": MEMORY_LOST}
 KINDS_THAT_REBOOT = ("reboot", "redeploy")
 
 # What a draw decides: the upper six bits of counter word 2.
-LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY, HOST_SPREAD = range(6)
+LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY, HOST_SPREAD, UPTAKE, TIMING = range(8)
+FAILURE = 26
+DAY_MS = 86_400_000
+REFUSALS_MAX = 3  # after that many a customer asks no more
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Vm:
     host: Identity | None = None
     size: str | None = None
     application: str | None = None
+    subscription: str | None = None
+    temp_disk_gib: float | None = None
+    dynamic_ip: bool | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
     set_cluster: str | None = None  # the cluster that all VMs of its set are in, if there is one: `as_prepared` says
 
@@ -106,6 +113,68 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class SelfService:
+    """What customers do in their window (semantics 29-32); ratios as they are spelt.
+
+    by          whose decision it is: "subscription" (else set or single), "set" (or single), "vm"
+    timing      "uniform", "early", "last_minute", "working_hours", or 65,537 quantiles in ms after the opening
+    requests    the plan of the customers instead: (vm, instant) each
+    start       of the scenario, and the hours that regions are ahead of UTC: for working hours
+    """
+
+    uptake: str = "0"
+    by: str = "subscription"
+    timing: str | Sequence[int] = field(default="uniform", repr=False)
+    failure: str = "0"
+    spare: str = "0.05"
+    recycle_ms: int = 3_600_000
+    retries: bool = False
+    requests: tuple[tuple[Identity, int], ...] | None = None
+    start: dt.datetime | None = None
+    hours_east: Mapping[str, int] = field(default_factory=dict, hash=False, repr=False)
+
+    def moment_ms(self, draw: int, region: str, opens_ms: int, closes_ms: int) -> int:
+        """When a customer asks: an instant within the window."""
+        last_ms = closes_ms - opens_ms - 1
+        if self.timing == "early":
+            return opens_ms + length_at([last_ms * i**3 // 65_536**3 for i in range(65_537)], draw)
+        if self.timing == "last_minute":
+            return opens_ms + length_at([last_ms - last_ms * i**3 // 65_536**3 for i in range(65_536, -1, -1)], draw)
+        if not isinstance(self.timing, str):
+            return opens_ms + length_at([min(ms, last_ms) for ms in self.timing], draw)
+        spans = [(opens_ms, closes_ms)]
+        if self.timing == "working_hours":
+            spans = self.working_spans(region, opens_ms, closes_ms) or spans
+        place = integer_below(sum(to_ms - from_ms for from_ms, to_ms in spans), draw)
+        for from_ms, to_ms in spans:
+            if place < to_ms - from_ms:
+                return from_ms + place
+            place -= to_ms - from_ms
+        raise AssertionError
+
+    def working_spans(self, region: str, opens_ms: int, closes_ms: int) -> list[tuple[int, int]]:
+        """From 9 to 17 on Mondays to Fridays, by the clock of the region."""
+        clock = dt.timezone(dt.timedelta(hours=self.hours_east.get(region, 0)))
+        day = (self.start + dt.timedelta(milliseconds=opens_ms)).astimezone(clock).date()
+        spans = []
+        while True:
+            from_ms, to_ms = (
+                (dt.datetime.combine(day, dt.time(hour), clock) - self.start) // dt.timedelta(milliseconds=1)
+                for hour in (9, 17)
+            )
+            if from_ms >= closes_ms:
+                return spans
+            if day.weekday() < 5 and opens_ms < to_ms:
+                spans.append((max(from_ms, opens_ms), min(to_ms, closes_ms)))
+            day += dt.timedelta(days=1)
+
+
+def is_below(draw: int, ratio: str) -> bool:
+    """Whether what happens to a share of all happens to who has drawn this."""
+    return draw >> 1 < math.floor(Fraction(ratio) * 2**63)
+
+
+@dataclass(frozen=True)
 class Campaign:
     """One campaign, defaults filled in.
 
@@ -139,6 +208,7 @@ class Campaign:
     caps: tuple[Cap, ...] = ()
     host_order: str = "auto"
     windows: Windows | None = None
+    self_service: SelfService = SelfService()
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -453,6 +523,17 @@ class Running:
     vm: Vm
     start_ms: int
     end_ms: int
+    is_move: bool = False  # that its customer started
+
+
+@dataclass(eq=False)
+class Request:
+    """A customer asks for a VM, after so many refusals and failures."""
+
+    vm: Vm
+    at_ms: int
+    refusal_count: int = 0
+    failure_count: int = 0
 
 
 @dataclass(eq=False)
@@ -474,9 +555,14 @@ class Stage:
     in_reach: list[Vm] = field(default_factory=list)  # whom it could hit when it started
     to_come: list[Vm] = field(default_factory=list)  # who will be created on a host that it could hit
     window: tuple[int, int] | None = None  # the scheduled one, once it is announced
+    requests: list[Request] = field(default_factory=list)
     start_ms: int | None = None
     end_ms: int | None = None  # when its region was free again
     over_ms: int | None = None  # when its wave need not wait for it any longer
+
+    def moves(self, vm: Vm) -> bool:
+        """Whether its customer has started what is not yet over."""
+        return any(impact.vm is vm and impact.is_move for impact in self.running)
 
     def is_at_work(self) -> bool:
         return self.start_ms is not None and self.end_ms is None
@@ -526,6 +612,7 @@ class _Simulation:
         self.agenda: list[int] = []  # instants at which something may change
         self.living = {vm.vm for vm in vms if vm.created_ms is None}
         self.gone: set[Identity] = set()
+        self.slots: dict[tuple, list[int]] = defaultdict(list)  # (campaign, where) -> when those taken come back
         self.neighbours = defaultdict(set)
         for region, paired_region in edges:
             self.neighbours[region].add(paired_region)
@@ -567,6 +654,7 @@ class _Simulation:
         self.settle(now)
         while self.release_a_wave(now) or self.try_a_stage(now):
             pass
+        self.take_requests(now)
         self.start_units(now)
 
     # ---- Ends, deletions, creations
@@ -574,7 +662,12 @@ class _Simulation:
     def end_impacts_and_units(self, now: int) -> None:
         for stage in self.stages:
             for impact in stage.running[:]:
-                if impact.end_ms == now:
+                if impact.end_ms == now and impact.is_move:
+                    self.end_impact(stage, impact, now, "updated_self_service", effects_of_a_move(impact.vm))
+                    for unit in stage.units:
+                        if impact.vm in unit.vms:
+                            unit.vms.remove(impact.vm)
+                elif impact.end_ms == now:
                     outcome = "updated" if stage.campaign.windows is None else "updated_scheduled"
                     self.end_impact(stage, impact, now, outcome, EFFECTS[stage.campaign.kind])
             for unit in stage.units:
@@ -590,13 +683,16 @@ class _Simulation:
         stage.running.remove(impact)
         name, vm, length_ms = stage.campaign.name, impact.vm.vm, now - impact.start_ms
         kind, phase = stage.campaign.kind, "platform" if stage.campaign.windows is None else "scheduled"
+        if impact.is_move:
+            kind, phase = "redeploy", "self_service"
         stage.events.append(Event(name, vm, impact.start_ms, length_ms, phase, kind, effects=effects))
         lost = "paused_ms" if kind == "freeze" else "down_ms"
-        self.give(stage, impact.vm, outcome, event_count=1, effects=effects, **{lost: length_ms})
+        self.give(stage, impact.vm, outcome, effects=effects, **{lost: length_ms})
 
     def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
         assert vm.vm not in stage.outcomes, "one outcome a VM, campaign and iteration"
-        stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, **more)
+        count = sum(event.vm == vm.vm for event in stage.events)
+        stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, event_count=count, **more)
 
     def delete_vms(self, now: int) -> None:
         """Whoever is paused is so no longer; whoever waits is not waited for any more (semantics 6, 8)."""
@@ -609,7 +705,8 @@ class _Simulation:
                 for unit in stage.units:
                     if unit.start_ms is None and gone in unit.vms:
                         unit.vms.remove(gone)
-                        self.give(stage, gone, "deleted")
+                        if gone.vm not in stage.outcomes:  # as it would, had its move ended so
+                            self.give(stage, gone, "deleted")
 
     def create_vms(self, now: int) -> None:
         """Who is created on a host that waits is one of those it hits; on one that is done, updated already."""
@@ -683,6 +780,7 @@ class _Simulation:
             return
         stage.window = (opens_ms, closes_ms)
         self.tick_at(closes_ms)
+        self.expect_requests(stage)
         if opens_ms == now:
             self.start_stage(stage, now)
         else:
@@ -720,8 +818,77 @@ class _Simulation:
     def is_overdue(self, unit: Unit, stage: Stage) -> None:
         unit.is_done = True
         for vm in unit.vms:
-            self.give(stage, vm, "overdue", reason="no_room_in_window")
+            if not stage.moves(vm):
+                self.give(stage, vm, "overdue", reason="no_room_in_window")
         unit.vms = []
+
+    # ---- Customers
+
+    def expect_requests(self, stage: Stage) -> None:
+        """When the customers of *stage* will ask (semantics 32)."""
+        campaign, (_, opens_ms, closes_ms, _, _) = stage.campaign, self.windows_of(stage)
+        asked = campaign.self_service
+        for vm in stage.scope:
+            if asked.requests is not None:
+                moments_ms = [at_ms for each, at_ms in asked.requests if each == vm.vm]
+            else:
+                own = vm.vm if vm.set is None or asked.by == "vm" else vm.set
+                whose = vm.subscription if asked.by == "subscription" and vm.subscription is not None else own
+                acts = is_below(draw64(self.seed, campaign.name, whose, UPTAKE), asked.uptake)
+                draw = draw64(self.seed, campaign.name, own, TIMING)
+                moments_ms = []
+                if acts and opens_ms < closes_ms:
+                    moments_ms = [asked.moment_ms(draw, vm.region, opens_ms, closes_ms)]
+            for at_ms in moments_ms:
+                self.expect(stage, Request(vm, at_ms))
+
+    def expect(self, stage: Stage, request: Request) -> None:
+        """Note a request that is made while the window is open; no other is (R8)."""
+        _, opens_ms, closes_ms, _, _ = self.windows_of(stage)
+        if opens_ms <= request.at_ms < closes_ms:
+            stage.requests.append(request)
+            self.tick_at(request.at_ms)
+
+    def take_requests(self, now: int) -> None:
+        for stage in self.stages:
+            due = [request for request in stage.requests if request.at_ms == now]
+            for request in sorted(due, key=lambda request: rank(request.vm.vm)):
+                if request.vm.vm in self.living and request.vm.vm not in stage.outcomes and not stage.moves(request.vm):
+                    self.take(request, stage, now)
+
+    def take(self, request: Request, stage: Stage, now: int) -> None:
+        """Refuse it, let it fail, or move the VM to a host that is updated already (semantics 29-31)."""
+        campaign, vm = stage.campaign, request.vm
+        asked = campaign.self_service
+        asks_again = replace(request, at_ms=now + DAY_MS)
+        of = "self_service", "redeploy"
+        where = (vm.region, vm.cluster)
+        base = sum((each.region, each.cluster) == where for each in self.vms)
+        taken = self.slots[campaign.name, where]
+        has_room = sum(until_ms > now for until_ms in taken) < math.floor(Fraction(asked.spare) * base)
+        if self.is_barred(vm, now) or not has_room:
+            stage.events.append(Event(campaign.name, vm.vm, now, 0, *of, "retry_later", effects=0))
+            asks_again.refusal_count += 1
+            if asks_again.refusal_count <= REFUSALS_MAX and asked.requests is None:
+                self.expect(stage, asks_again)
+        elif is_below(draw64(self.seed, campaign.name, vm.vm, FAILURE, request.failure_count), asked.failure):
+            stage.events.append(Event(campaign.name, vm.vm, now, 0, *of, "aborted", effects=0))
+            asks_again.failure_count += 1
+            if not asked.retries:
+                self.give(stage, vm, "skipped")
+            elif asked.requests is None:
+                self.expect(stage, asks_again)
+        else:
+            end_ms = now + self.length_ms(vm, campaign)
+            stage.running.append(Running(vm, now, end_ms, is_move=True))
+            self.tick_at(end_ms)
+            taken.append(end_ms + asked.recycle_ms)
+
+    def is_barred(self, vm: Vm, now: int) -> bool:
+        """Whether *vm* has an impact, or waits for a stage at work."""
+        has_impact = any(impact.vm is vm for stage in self.stages for impact in stage.running)
+        at_work = [stage for stage in self.stages if stage.is_at_work() and vm in stage.scope]
+        return has_impact or any(vm.vm not in stage.outcomes for stage in at_work)
 
     # ---- Waves and stages
 
@@ -775,7 +942,11 @@ class _Simulation:
         """Whom *stage* could hit now."""
         if stage.campaign.kind == "no_impact":
             return []
-        return [vm for vm in stage.scope if vm.vm in self.living and self.can_freeze(stage, vm)]
+        return [
+            vm
+            for vm in stage.scope
+            if vm.vm in self.living and vm.vm not in stage.outcomes and self.can_freeze(stage, vm)
+        ]
 
     def can_freeze(self, stage: Stage, vm: Vm) -> bool:
         """Whether *vm*, and with it its whole host as it is now, keeps its memory (semantics 9)."""
@@ -804,6 +975,8 @@ class _Simulation:
         stage.start_ms = now
         stage.in_reach = self.within_reach(stage)
         for vm in stage.scope:
+            if vm.vm in stage.outcomes:
+                continue  # by its customer
             if vm.vm in self.gone:
                 self.give(stage, vm, "deleted")
             elif vm.vm in self.living:
@@ -853,6 +1026,8 @@ class _Simulation:
         for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
             if unit.is_awaited(now) and not unit.vms:
                 unit.is_done = True  # a host whose turn a start has brought
+            elif any(stage.moves(vm) for vm in unit.vms):
+                continue  # it waits for the end of what its customer started (semantics 29)
             elif unit.may_start(now) and self.has_room(unit, stage, now):
                 if stage.window is not None and now + self.held_ms(unit, stage.campaign) > stage.window[1]:
                     for each in [unit, *(each for each in stage.units if unit in each.before)]:
@@ -1058,15 +1233,20 @@ class _Simulation:
         for unit in hit:
             walks[unit.walker].append(unit)
         for walker, units in walks.items():
+            first_ms, held_ms = units[0].earliest_ms, sum(unit.end_ms - unit.start_ms for unit in units)
+            end_ms, gap_ms = max(unit.end_ms for unit in units), (len(units) - 1) * campaign.update_domain_gap_ms
+            if campaign.self_service.uptake != "0":  # it may have waited for what customers had started
+                first_ms = min(unit.start_ms for unit in units)
+                gap_ms = end_ms - first_ms - held_ms
             self.log.walks.append(
                 Walk(
                     campaign.name,
                     region,
                     vms=tuple(vm for vm in [*stage.in_reach, *stage.to_come] if campaign.walker(vm) == walker),
-                    wait_ms=units[0].earliest_ms - stage.start_ms,
-                    end_ms=max(unit.end_ms for unit in units),
-                    held_ms=sum(unit.end_ms - unit.start_ms for unit in units),
-                    gap_ms=(len(units) - 1) * campaign.update_domain_gap_ms,
+                    wait_ms=first_ms - stage.start_ms,
+                    end_ms=end_ms,
+                    held_ms=held_ms,
+                    gap_ms=gap_ms,
                     unit_count=len(units),
                 )
             )
@@ -1098,15 +1278,16 @@ class _Simulation:
                 without_guarantee[set_id] = "shared_host"
         self.log.no_guarantee |= {(region, set_id, reason) for set_id, reason in without_guarantee.items()}
         quorum = self.quorum if self.quorum is not None and self.quorum.by == "set" else None
-        met = reached | {vm_of[event.vm].set for event in stage.events} - {None}
-        outages = {set_id: outage(sets[set_id], stage.events, quorum) for set_id in met}
+        impacts = [event for event in stage.events if event.duration_ms]
+        met = reached | {vm_of[event.vm].set for event in impacts} - {None}
+        outages = {set_id: outage(sets[set_id], impacts, quorum) for set_id in met}
         walks = [walk for walk in self.log.walks if (walk.campaign, walk.region) == (campaign.name, region)]
         figures = self.log.figures[campaign.name, region] = {
-            "vm_hit_count": len(stage.events),
-            "unavailable_ms": sum(event.duration_ms for event in stage.events),
+            "vm_hit_count": len(impacts),
+            "unavailable_ms": sum(event.duration_ms for event in impacts),
             "pending_vm_ms": sum(
                 event.end_ms - max(campaign.start_ms, _or_default_ms(vm_of[event.vm].created_ms, campaign.start_ms))
-                for event in stage.events
+                for event in impacts
             ),
             "set_count": len(reached),
             "single_count": sum(vm.set is None for vm in stage.in_reach),
@@ -1159,6 +1340,14 @@ class _Simulation:
         if quorum is not None:
             lost_ms = sum(found.quorum_lost_ms for found in outages)
             self.log.campaign_figures[campaign.name, "quorum_lost_ms"] = lost_ms
+
+
+def effects_of_a_move(vm: Vm) -> int:
+    """It starts anew on another host; what the fleet does not deny it had, it has lost."""
+    effects = MEMORY_LOST | HOST_CHANGED
+    if vm.temp_disk_gib != 0:
+        effects |= TEMP_DISK_LOST
+    return effects if vm.dynamic_ip is False else effects | ADDRESS_CHANGED
 
 
 def _or_default_ms(instant_ms: int | None, default_ms: int) -> int:

@@ -6,6 +6,7 @@ their definitions alone. Instants at which VMs come and go, and the horizon, are
 the oracle says something happens: that is where ties and exact fits are.
 """
 
+import csv
 import datetime as dt
 import itertools
 import json
@@ -21,7 +22,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.oracle import Campaign, Cap, Identity, Quorum, Vm, Windows
+from tests.oracle import Campaign, Cap, Identity, Quorum, SelfService, Vm, Windows
 
 SHIPPED_PAIRS = (
     ("eastus", "westus"),
@@ -120,6 +121,11 @@ WINDOWS = {
     "scheduled": {"1ms": 1, "10s": 10_000, "30s": 30_000, "60001ms": 60_001, "1h": 3_600_000, "14d": 14 * 86_400_000},
 }
 """Windows in which nothing fits, one unit just does, or everything."""
+TIMINGS = {
+    **{f'"{word}"': (lambda word=word: word) for word in ("uniform", "early", "last_minute", "working_hours")},
+    '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }': lambda: quantiles((0.5, 1), (1.0, 864_000_000)),
+    '{ min = "1ms", max = "10s" }': lambda: uniform(1, 10_000),
+}
 BAKES = {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000}
 CAPS = {
     "vms_count = 1": 1,
@@ -144,6 +150,7 @@ CANNOT_FREEZE = frozenset({"Standard_M64s", "Standard_L8s_v2"})
 """Those the documentation says keep no memory through an update."""
 TYPES = {"tier": pa.string(), "weight": pa.int64(), "is_spot": pa.bool_(), "load": pa.float64()}
 """Columns fleetsim does not know: what `where` may ask for beside its own."""
+KNOWN_TYPES = {"fault_domain": pa.int64(), "temp_disk_gib": pa.float64(), "dynamic_ip": pa.bool_()}
 VALUES = {
     "tier": ("web", "db", "é", None),
     "weight": (-1, 0, 2**53 + 1, None),
@@ -152,9 +159,16 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "windows", "caps", "hosts", "scale_set",
+    "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "hosts", "scale_set",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
+with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
+    HOURS_EAST = {
+        row["region"]: math.floor(float(row["longitude"]) / 15 + 0.5)
+        for row in csv.DictReader(file)
+        if row["longitude"]
+    }
+"""Of the regions whose place is published."""
 SEEDS = (0, 1, 7, 2**63 - 1)
 STARTS = (
     dt.datetime(2026, 12, 1, tzinfo=dt.UTC),
@@ -227,7 +241,7 @@ class Scene:
             if name in ("created", "deleted"):
                 columns[name] = self._instants([getattr(vm, f"{name}_ms") for vm in self.vms])
             elif name != "host":
-                dtype = pa.int64() if name == "fault_domain" else TYPES.get(name, pa.string())
+                dtype = KNOWN_TYPES.get(name) or TYPES.get(name, pa.string())
                 columns[name] = pa.array([vm.column(name) for vm in self.vms], dtype)
         return pa.table(columns)
 
@@ -264,7 +278,11 @@ class Scene:
 
     def log(self) -> oracle.Log:
         """What the oracle says."""
-        campaigns = [request.meant for request in self.requests]
+        clock = {"start": self.start, "hours_east": HOURS_EAST}
+        campaigns = [
+            replace(request.meant, self_service=replace(request.meant.self_service, **clock))
+            for request in self.requests
+        ]
         beyond = {"horizon_ms": self.horizon_ms, "quorum": self.quorum}
         return oracle.simulate(self.vms, campaigns, self.edges(), self.seed, **beyond)
 
@@ -330,6 +348,12 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
             if vm.set not in of_set:
                 of_set[vm.set] = draw(st.sampled_from([("a",), ("b",), (None,), ("a", "b"), ("a", None)]))
             vms[place] = replace(vm, cluster=draw(st.sampled_from(of_set[vm.set])))
+    if "customers" in features:
+        owners = draw(st.sampled_from([("me",), ("me", "you", None), ("é", "Ａ", "me")]))  # noqa: RUF001
+        for place, vm in enumerate(vms):
+            has = {"temp_disk_gib": (0.0, 0.5, None), "dynamic_ip": (True, False, None)}
+            whose = {"subscription": draw(st.sampled_from(owners))}
+            vms[place] = replace(vm, **whose, **{name: draw(st.sampled_from(of)) for name, of in has.items()})
     if "caps" in features:
         places = {"zone": draw(st.sampled_from([("1",), ("1", "2", None)]))}
         if "clusters" not in features:
@@ -390,6 +414,7 @@ def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
         "quorum": ("application",),
         "where": tuple(TYPES),
         "lifetimes": ("created", "deleted"),
+        "customers": ("subscription", "temp_disk_gib", "dynamic_ip"),
     }
     return tuple(dict.fromkeys(name for feature in features for name in columns.get(feature, ())))
 
@@ -470,7 +495,7 @@ def requests(
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     if meant.kind == "freeze" and not {"caps", "hosts"} & set(features) and may_have("windows"):
-        keys, meant = draw(_with_windows(keys, meant))
+        keys, meant = draw(_with_windows(keys, meant, has_customers=may_have("customers"), preset=preset))
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})
@@ -486,27 +511,64 @@ def requests(
 
 
 @st.composite
-def _with_windows(draw: st.DrawFn, keys: dict[str, str], meant: Campaign) -> tuple[dict[str, str], Campaign]:
-    """The same campaign as a reboot, with windows."""
+def _with_windows(
+    draw: st.DrawFn, keys: dict[str, str], meant: Campaign, *, has_customers: bool, preset: str | None
+) -> tuple[dict[str, str], Campaign]:
+    """The same campaign as a reboot, with windows, and customers who act in theirs."""
     said = {key: draw(st.sampled_from([None, *spans, *spans])) for key, spans in WINDOWS.items()}
     ms = {key: WINDOWS[key][span] for key, span in said.items() if span}
     days = 86_400_000
     windows = Windows(
         ms.get("notice", 30 * days),
-        ms.get("self_service", 30 * days),
+        ms.get("self_service", (35 if preset == "azure-2024" else 30) * days),
         ms.get("gap", 2 * days),
         ms.get("scheduled", 14 * days),
     )
+    asked = {"length": json.dumps(said["self_service"])} if said["self_service"] else {}
+    if has_customers:
+        more, customers = draw(_customers(preset))
+        asked, meant = asked | more, replace(meant, self_service=customers)
     tables = {
         "notice": said["notice"] and json.dumps(said["notice"]),
-        "self_service": said["self_service"] and f'{{ length = "{said["self_service"]}" }}',
+        "self_service": asked and f"{{ {', '.join(f'{key} = {spelt}' for key, spelt in asked.items())} }}",
     }
     inner = {"gap": said["gap"], "length": said["scheduled"]}
     inner = {key: span for key, span in inner.items() if span}
     tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {json.dumps(span)}' for key, span in inner.items())} }}"
     keys = keys | {"kind": '"reboot"'} | {key: spelt for key, spelt in tables.items() if spelt}
     lengths = meant.lengths if "length" in keys else constant(1_500_000)
-    return keys, replace(meant, kind="reboot", windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000)
+    walked = {} if "walk_by" in keys else {"walk_by": "update_domain"}  # whatever freezes walk by default
+    return keys, replace(
+        meant, kind="reboot", windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000, **walked
+    )
+
+
+@st.composite
+def _customers(draw: st.DrawFn, preset: str | None) -> tuple[dict[str, str], SelfService]:
+    """What customers do, as the user writes it and as the oracle wants it."""
+    uptake, failure = draw(st.sampled_from(["0.5", "1.0", "1"])), draw(st.sampled_from([None, "0", "0.5", "1.0"]))
+    spare = draw(st.sampled_from([None, "0.0", "0.1", "0.3", "1.0"]))
+    timing, by = draw(st.sampled_from([None, *TIMINGS])), draw(st.sampled_from([None, "subscription", "set", "vm"]))
+    recycle = draw(st.sampled_from([None, "0s", "1ms", "2d"]))
+    retries = draw(st.sampled_from([None, "true", "false"]))
+    keys = {
+        "uptake_ratio": uptake,
+        "failure_ratio": failure,
+        "spare_ratio": spare,
+        "timing": timing,
+        "by": by and json.dumps(by),
+        "recycle": recycle and json.dumps(recycle),
+        "retries": retries,
+    }
+    return {key: spelt for key, spelt in keys.items() if spelt}, SelfService(
+        uptake=uptake,
+        by=by or "subscription",
+        timing=TIMINGS[timing]() if timing else "uniform",
+        failure=failure or "0",
+        spare=spare or "0.05",
+        recycle_ms={"0s": 0, "1ms": 1, "2d": 172_800_000, None: 3_600_000}[recycle],
+        retries=preset == "azure-2024" if retries is None else retries == "true",
+    )
 
 
 @st.composite
@@ -594,6 +656,8 @@ def scenes(
     preset = draw(st.sampled_from([None, "azure-2017"]))
     if "azure_2024" in features:
         preset = "azure-2024"
+    if "customers" in features:
+        campaign_count_max = 1
     names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(range(1, campaign_count_max + 1)))]
     asked = {"features": features, "preset": preset, "vms": vms}
     scene = Scene(

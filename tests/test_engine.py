@@ -66,6 +66,8 @@ HUNTS = {
     "windows": ("windows",),
     "windows and lifetimes": ("windows", "lifetimes", "horizon", "reboots"),
     "windows and waves": ("windows", "waves", "lifetimes", "azure_2024"),
+    "customers": ("windows", "customers"),
+    "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
     "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
@@ -73,6 +75,8 @@ HUNTS = {
 """What examples are drawn for; most of what a feature breaks, it breaks alone."""
 
 WINDOW_COLUMNS = ("notice_at", "self_service_start_at", "self_service_end_at", "scheduled_start_at", "scheduled_end_at")
+VM_COLUMNS = ("set_kind", "cluster", "zone", "rack", "host", "size", "application")
+VM_COLUMNS += ("subscription", "temp_disk_gib", "dynamic_ip")
 HOUR_MS = 3_600_000
 SPAN_MS_MAX = 3650 * 86_400_000
 
@@ -97,7 +101,7 @@ class Findings:
 
 
 def by_vm(rows):
-    return sorted(rows, key=lambda row: (row.campaign, oracle.rank(row.vm)))
+    return sorted(rows, key=lambda row: (row.campaign, oracle.rank(row.vm), getattr(row, "start_ms", 0)))
 
 
 def by_region(stages):
@@ -182,7 +186,7 @@ def vm_of(scene: Scene, row: dict[str, object]) -> Vm:
         row.get("fault_domain"),
         ms_since(scene, row.get("created")),
         ms_since(scene, row.get("deleted")),
-        **{name: row.get(name) for name in ("set_kind", "cluster", "zone", "rack", "host", "size", "application")},
+        **{name: row.get(name) for name in VM_COLUMNS},
         attributes={name: row[name] for name in TYPES if name in row},
     )
 
@@ -267,7 +271,7 @@ def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
     """Starts and time lost by the hour, and lengths as they were felt, in bins at most 1/64 wide."""
     region_of = {vm.vm: vm.region for vm in scene.vms}
     hourly, lengths = defaultdict(Counter), defaultdict(list)
-    for event in log.events:
+    for event in [event for event in log.events if event.duration_ms]:
         of, hour_ms = (event.campaign, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
         hourly[*of, "hourly_start_count"][hour_ms] += 1
         hourly[*of, "hourly_unavailable_ms"][hour_ms] += event.duration_ms

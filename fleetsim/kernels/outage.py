@@ -16,7 +16,7 @@ GUARANTEED = -1
 NOT_HIT = -2
 """In `weigh_sets`: no VM of the set is to be hit."""
 LATE = -3
-"""To `sweep_sets`: those of its VMs that are hit are created after the stage's start, so nothing was promised."""
+"""To `sweep_sets`: those of its VMs that are hit come, or are moved, beside what was promised at the stage's start."""
 
 # Positions of `totals` of `sweep_sets`.
 OUT_MS = 0

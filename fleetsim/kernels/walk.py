@@ -139,7 +139,7 @@ def walk_living_sets(
     stage_start_ms, until_ms, work_ms, gap_ms,
     set_offsets, set_start_ms,
     unit_offsets, unit_priority, turn,
-    deleted_ms, duration_ms,
+    deleted_ms, busy_until_ms, duration_ms,
     unit_start_ms, unit_overdue_ms,
     totals,
 ):  # fmt: skip
@@ -150,6 +150,8 @@ def walk_living_sets(
     start, nor does any after it in its set (semantics.md 33).
 
     Reads    deleted_ms     int64[V]  NEVER_MS where it is not
+             busy_until_ms  int64[V]  the end of what its customer has started: until then its unit waits, and it
+                                      is not hit; else 0
              duration_ms    uint32[V] lengths as drawn
     Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left, or no room
     Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
@@ -169,17 +171,24 @@ def walk_living_sets(
                 unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, min(clock_ms, until_ms)
                 continue
             held_ms = last_deleted_ms = np.int64(0)
+            begin_ms = clock_ms
             for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
-                if deleted_ms[row] > clock_ms:
+                begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))
+            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+                if busy_until_ms[row] > 0:
+                    last_deleted_ms = max(last_deleted_ms, busy_until_ms[row])
+                    continue
+                if deleted_ms[row] > begin_ms:
                     held_ms = max(held_ms, work_ms, np.int64(duration_ms[row]))
                 last_deleted_ms = max(last_deleted_ms, deleted_ms[row])
+            clock_ms = begin_ms
             if held_ms == 0:
                 unit_start_ms[unit] = NEVER_MS
                 turn_ms = max(turn_ms, last_deleted_ms)
                 continue
             if clock_ms + held_ms > until_ms:
                 is_overdue = True
-                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, clock_ms
+                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, min(clock_ms, until_ms)
                 continue
             unit_start_ms[unit] = clock_ms
             walk_start_ms = min(walk_start_ms, clock_ms)
