@@ -8,6 +8,7 @@ use.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Self
 
@@ -61,6 +62,7 @@ _SWEPT_AT_ONCE = 1 << 22
 _FLEET_COLUMNS = ["vm_row", "vm", "region", "set", "update_domain"]
 _EVENT_COLUMNS = ["phase", "kind", "result", "iteration", "vm_row", "start_at", "duration_ms", "effects"]
 _OUTCOME_COLUMNS = ["iteration", "vm_row", "outcome", "reason", "paused_ms", "down_ms", "event_count", "effects"]
+_SELF_SERVICE = "self_service"
 _NOBODY: Ints = np.empty(0, np.int64)
 
 
@@ -256,10 +258,11 @@ class Part:
     def note(self, cell: "Cell") -> None:
         """Keep of *cell* what rules about the part ask for."""
         self._weak.append(cell.weak_sets)
-        if "events" in self.listing.readable and len(cell.place):
-            self._spans[cell.campaign.place] = int(cell.start_ms.min()), int(cell.end_ms.max())
-            self._has_repeats |= cell.is_repeated
-            self._event_count += len(cell.place)
+        if "events" in self.listing.readable and len(cell.felt.place):
+            felt = cell.felt
+            self._spans[cell.campaign.place] = int(felt.start_ms.min()), int(felt.end_ms.max())
+            self._has_repeats |= felt.is_repeated
+            self._event_count += len(felt.place)
 
     @lazily
     def impacts(self) -> pl.DataFrame:
@@ -279,7 +282,7 @@ class Part:
         frames = [pl.DataFrame(schema={"campaign": pl.UInt16, "vm_row": pl.UInt32, **_SPAN_TYPES})]
         for cell in self.cells():
             if cell.campaign.place in near:
-                happened = cell.events.filter(pl.col("place") >= 0)
+                happened = cell.felt.events.filter(pl.col("place") >= 0)
                 campaign = pl.lit(cell.campaign.place, pl.UInt16)
                 frames.append(
                     happened.select("vm_row", "start_ms", "end_ms", campaign=campaign).select(frames[0].columns)
@@ -469,6 +472,9 @@ class Cell:
         if not self.stage.is_told and self.part.lifetimes is not None:
             # Who was created before the first impact may have been so after the stage started: an event tells.
             mask &= (self.part.lifetimes[0] <= self.stage.asked_ms) | (self.event_count > 0)
+        if self.campaign.self_service is not None:
+            outcome, _ = self.settled
+            mask &= (outcome < 0) | self.is_moving
         return mask
 
     @lazily
@@ -492,8 +498,8 @@ class Cell:
     # What happened
 
     @lazily
-    def events(self) -> pl.DataFrame:
-        """Every event with a `vm_row` in this part's range; `place` is -1 for VMs the part has not."""
+    def _rows(self) -> pl.DataFrame:
+        """Every row of `events` with a `vm_row` in this part's range; `place` is -1 for VMs the part has not."""
         events = self._happened("events", _EVENT_COLUMNS)
         start_ms = pl.col("start_at").dt.epoch("ms") - self.testimony.start_epoch_ms
         return (
@@ -502,6 +508,69 @@ class Cell:
             .with_columns(end_ms=pl.col("start_ms") + pl.col("duration_ms"))
             .drop("start_at")
         )
+
+    @lazily
+    def events(self) -> pl.DataFrame:
+        """Rows of what the platform did."""
+        return self._rows.filter(pl.col("phase") != _SELF_SERVICE) if self._has_requests else self._rows
+
+    @lazily
+    def requests(self) -> pl.DataFrame:
+        """Rows of what customers asked for."""
+        return self._rows.filter(pl.col("phase") == _SELF_SERVICE) if self._has_requests else self._rows.head(0)
+
+    @lazily
+    def _has_requests(self) -> bool:
+        return _SELF_SERVICE in self._rows["phase"].unique().cast(pl.String).to_list()
+
+    @lazily
+    def felt(self) -> "Cell":
+        """The same with the moves that customers started as impacts, beside those by the platform."""
+        return _Felt(self) if self._has_requests else self
+
+    @property
+    def awaited(self) -> pl.DataFrame:
+        """`requests` of stages with windows, else none."""
+        return self.requests if self.stage is not None and self.stage.until_ms is not None else self.requests.head(0)
+
+    @lazily
+    def row_count(self) -> Ints:
+        """Rows of `events` of each VM."""
+        place = self._rows["place"].to_numpy()
+        return np.bincount(place[place >= 0], minlength=len(self.part.vms))
+
+    @lazily
+    def settled(self) -> tuple[npt.NDArray[np.int8], Ints]:
+        """How customers ended the iteration for each VM, -1 where they did not, and when."""
+        outcome = np.full(len(self.part.vms), -1, np.int8)
+        at_ms = np.full(len(self.part.vms), NEVER_MS)
+        asked = self.campaign.self_service
+        if asked is None or "events" not in self.part.listing.readable:
+            return outcome, at_ms
+        told = self.requests.filter(pl.col("place") >= 0)
+        result, place = told["result"].cast(pl.String), told["place"].to_numpy()
+        end_ms = told["end_ms"].to_numpy()
+        is_moved = (result == "completed").to_numpy()
+        deleted_ms = np.full(len(place), NEVER_MS)
+        if self.part.lifetimes is not None:
+            deleted_ms = self.part.lifetimes[1][place]
+        effects = told["effects"].to_numpy()
+        is_cut = is_moved & (end_ms == deleted_ms) & (effects == 0)
+        outcome[place[is_moved]] = Outcome.UPDATED_SELF_SERVICE
+        outcome[place[is_cut]] = Outcome.DELETED
+        is_out = (result == "aborted").to_numpy() & (not asked.retries)
+        outcome[place[is_out]] = Outcome.SKIPPED
+        at_ms[place[is_moved | is_out]] = end_ms[is_moved | is_out]
+        return outcome, at_ms
+
+    @lazily
+    def is_moving(self) -> Bools:
+        """VMs whose customers have started what goes on when the scheduled window opens."""
+        outcome, at_ms = self.settled
+        if self.stage is None or self.stage.start_ms is None:
+            return np.zeros(len(outcome), np.bool_)
+        moving: Bools = (outcome >= 0) & (at_ms > self.stage.start_ms)
+        return moving
 
     @property
     def announced(self) -> pl.DataFrame:
@@ -648,10 +717,15 @@ class Cell:
                 or_else[goes] |= np.uint16(1 << Outcome.DELETED)
         if has_windows and self.stage.until_ms is not None and "events" in self.part.listing.readable:
             # Who was not hit in the window; when that was seen, and who was gone by then, is not told.
-            unhit = self.hittable & (self.event_count == 0)
+            unhit = self.hittable & (self.event_count == 0) & ~self.is_moving
             outcome[unhit], reason[unhit] = Outcome.OVERDUE, Reason.NO_ROOM_IN_WINDOW
             if self.part.lifetimes is not None:
                 or_else[unhit & (self.part.lifetimes[1] <= self.stage.until_ms)] |= np.uint16(1 << Outcome.DELETED)
+        if self.campaign.self_service is not None and not is_overdue:
+            settled, _ = self.settled
+            outcome[settled >= 0], reason[settled >= 0] = settled[settled >= 0], Reason.NONE
+            if "events" not in self.part.listing.readable:
+                or_else |= np.uint16(1 << Outcome.UPDATED_SELF_SERVICE | 1 << Outcome.SKIPPED | 1 << Outcome.DELETED)
         return outcome, reason, or_else
 
     def _open_until_ms(self, judged_ms: int) -> Ints:
@@ -732,7 +806,8 @@ class Cell:
     @lazily
     def walks(self) -> "Walks":
         """The sets and singles here that walk alone; none, where hosts are the units."""
-        places = np.flatnonzero(self.hittable & (self._clusters[0] < 0) & (self.part.host is None))
+        is_alone = (self._clusters[0] < 0) & (self.part.host is None)
+        places = np.flatnonzero(self.hittable & ~self.is_moving & is_alone)
         set_row = self.part.set_row[places]
         walker = np.where(set_row < 0, self.part.set_count + places, set_row)
         return Walks.of(self, places, walker)
@@ -741,7 +816,7 @@ class Cell:
     def clusters(self) -> "Walks":
         """This part's share of the clusters whose sets walk in step."""
         cluster, names = self._clusters
-        places = np.flatnonzero(self.hittable & (cluster >= 0))
+        places = np.flatnonzero(self.hittable & ~self.is_moving & (cluster >= 0))
         return Walks.of(self, places, cluster[places], names)
 
     @lazily
@@ -960,25 +1035,25 @@ class Cell:
             )
             figures[figure, bin_start_ms] = (low, high)
 
-        durations = self.duration_ms
-        if len(self.place):
-            self._tell_bins(tell)
-        tell("unavailable_ms", durations.sum())
-        since_ms = np.full(len(self.place), self.campaign.asked_ms)
+        felt = self.felt
+        if len(felt.place):
+            felt._tell_bins(tell)
+        tell("unavailable_ms", felt.duration_ms.sum())
+        since_ms = np.full(len(felt.place), self.campaign.asked_ms)
         if self.part.lifetimes is not None:
-            since_ms = np.maximum(since_ms, self.part.lifetimes[0][self.place])
-        tell("pending_vm_ms", (self.end_ms - since_ms).sum())
-        tell("vm_hit_count", np.count_nonzero(self.event_count))
+            since_ms = np.maximum(since_ms, self.part.lifetimes[0][felt.place])
+        tell("pending_vm_ms", (felt.end_ms - since_ms).sum())
+        tell("vm_hit_count", np.count_nonzero(felt.event_count))
         tell("set_count", np.count_nonzero(self.strength >= 0))
         tell("single_count", np.count_nonzero(self.hittable & (self.part.set_row < 0)))
         tell("no_guarantee_count", np.count_nonzero(self.strength > 0))
-        states = self.states
+        states = felt.states
         tell("set_out_ms", states.out_ms)
         if self.testimony.quorum is not None and self.testimony.quorum.by == "set":
             tell("quorum_lost_ms", states.quorum_lost_ms(self.testimony.quorum))
         promised = states.where((self.strength[states.group] == 0) & (states.values["living"] > 0))
         ratios = promised.values["out"] / promised.values["living"]
-        tidy = self.tidy_outages.filter(pl.Series(self.strength[self.tidy_outages["set_row"].to_numpy()] == 0))
+        tidy = felt.tidy_outages.filter(pl.Series(self.strength[felt.tidy_outages["set_row"].to_numpy()] == 0))
         tidy_ratios = (tidy["down"] / tidy["vm_count"]).to_numpy()
         tell("set_down_ratio_max", max(ratios.max(initial=0.0), tidy_ratios.max(initial=0.0)))
         self._tell_outcomes(tell)
@@ -1036,6 +1111,21 @@ _DECLARED = {"events": EVENTS, "outcomes": OUTCOMES}
 _PLACED = {"folder_region": pl.UInt16, "place": pl.Int64}
 _OUT = ("out", "out_sum", "out_squares", "out_host_sum", "out_host_squares")
 _LIVING = ("living", "living_sum", "living_squares")
+
+
+class _Felt(Cell):
+    """A cell in which moves that customers started are impacts like any other."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell.part, cell.campaign, cell.stage)
+        self._cell = cell
+
+    @lazily
+    def events(self) -> pl.DataFrame:
+        moves = self._cell.requests.filter(pl.col("duration_ms") > 0)
+        return pl.concat([self._cell.events, moves])
+
+
 Figures = dict[tuple[str, int | None], tuple[float, float]]
 """A figure and its bin, and between which values it must be: one value but where a cut impact hides a length."""
 
@@ -1287,7 +1377,9 @@ class Walks:
         loss: Mapping[str, Ints],
         visit: Mapping[str, Ints],
         gain: Mapping[str, Ints] | None = None,
+        is_held_up: bool = False,
     ) -> None:
+        self.is_held_up = is_held_up  # some of them, perhaps, until moves that customers have started are over
         self.testimony = testimony
         self.campaign = campaign
         self.stage = stage
@@ -1348,6 +1440,7 @@ class Walks:
             loss=loss,
             visit=_visits(cell, places, number),
             gain=gain,
+            is_held_up=bool(cell.is_moving.any()),
         )
 
     @classmethod
@@ -1465,7 +1558,7 @@ class Walks:
         assert self.stage.start_ms is not None
         if self.may_wait:
             return NEVER_MS - 1 if self.stage.free_ms is None else self.stage.free_ms
-        if not self.stage.is_told and not len(self.visit["unit"]):
+        if self.is_held_up or (not self.stage.is_told and not len(self.visit["unit"])):
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
         return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
 
@@ -1499,6 +1592,8 @@ class Walks:
         held_ms = np.where(none, np.maximum(self.unit["length_ms_max"], self.campaign.work_ms), 0)
         most_ms = np.zeros(walk_count, np.int64)
         np.maximum.at(most_ms, self.unit["walk"], held_ms)
+        if self.is_held_up:
+            return np.asarray(none, np.bool_)
         is_full: Bools = none & ((from_ms + most_ms) > self._until_ms)[self.unit["walk"]]
         if self.ranks is not None:  # no domain passes another that had no room
             last_rank = np.full(walk_count, -NEVER_MS)
@@ -1617,7 +1712,7 @@ class Walks:
             return None
         walk_row, first_ms, end_ms, end_ms_max, count = spans.row(0)[:5]
         held_ms, held_ms_max = (int(held[walk_row]) for held in self.held_ms)
-        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait
+        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait, self.is_held_up
 
     @lazily
     def held_ms(self) -> tuple[Ints, Ints]:
@@ -1754,6 +1849,7 @@ class CellFacts:
     reach: "_Reach | None"
     clusters: Walks | None  # its share of those that walk in step
     loads: Loads | None
+    room: "_Room | None"  # where customers act
 
     @staticmethod
     def of(cell: Cell, walks: Walks) -> "CellFacts":
@@ -1761,13 +1857,84 @@ class CellFacts:
         has_events = "events" in readable
         return CellFacts(
             key=(cell.campaign.place, cell.part.region),
-            row_counts={table: len(getattr(cell, table)) for table in ("events", "outcomes") if table in readable},
+            row_counts={
+                table: len(getattr(cell, rows))
+                for table, rows in (("events", "_rows"), ("outcomes", "outcomes"))
+                if table in readable
+            },
             figures=cell.figures() if has_events else {},
             walks=WalkFacts.of(walks) if has_events else None,
             reach=cell.reach if stage is not None and stage.start_ms is None and stage.overdue_count else None,
             clusters=cell.clusters if has_events and stage is not None and cell.campaign.is_in_step else None,
             loads=cell.loads if has_events and stage is not None and cell.campaign.caps else None,
+            room=_Room.of(cell) if has_events and stage is not None and cell.campaign.self_service else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Requests of customers, and how many VMs each cluster has: what room there was, and who took it.
+
+    requests  cluster, vm_row, start_ms, is_move; until when a move takes its slot, at least and at most
+    """
+
+    requests: pl.DataFrame
+    vm_counts: Mapping[str | None, int]
+
+    @staticmethod
+    def of(cell: Cell) -> "_Room":
+        asked = cell.campaign.self_service
+        assert asked is not None
+        column = cell.part.column("cluster")
+        count = len(cell.part.vms)
+        cluster = pl.repeat(None, count, dtype=pl.String, eager=True) if column is None else column.cast(pl.String)
+        result = pl.col("result").cast(pl.String)
+        # A failed attempt takes no room, and was not refused.
+        told = cell.requests.filter(pl.col("place") >= 0, result != "aborted")
+        place, end_ms = told["place"].to_numpy(), told["end_ms"].to_numpy()
+        longest_ms = told["start_ms"].to_numpy() + cell.lengths_ms[1][place]
+        may_be_cut = np.zeros(len(place), np.bool_)
+        if cell.part.lifetimes is not None:
+            may_be_cut = end_ms == cell.part.lifetimes[1][place]
+        requests = told.select("vm_row", "start_ms", is_move=result == "completed").with_columns(
+            cluster=cluster.gather(place),
+            until_ms=pl.Series(end_ms + asked.recycle_ms),
+            until_ms_max=pl.Series(np.where(may_be_cut, longest_ms, end_ms) + asked.recycle_ms),
+        )
+        counts = cluster.value_counts(name="count")
+        return _Room(requests, dict(zip(counts[cluster.name], counts["count"], strict=True)))
+
+    @staticmethod
+    def swept(rooms: Sequence["_Room"], spare: Fraction) -> pl.DataFrame:
+        """Each request beside the slots and those taken, by it too: `is_wrong` if too many, or refused with room."""
+        requests = pl.concat([room.requests for room in rooms])
+        swept = []
+        for (cluster,), group in requests.group_by("cluster"):
+            slot_count = sum(room.vm_counts.get(cluster, 0) for room in rooms) * spare.numerator // spare.denominator
+            moves, at_ms = group.filter("is_move"), group["start_ms"].to_numpy()
+            taken = np.searchsorted(moves["start_ms"].sort().to_numpy(), at_ms, side="right")
+            most, least = (
+                taken - np.searchsorted(moves[name].sort().to_numpy(), at_ms, side="right")
+                for name in ("until_ms_max", "until_ms")
+            )
+            is_wrong = np.where(group["is_move"].to_numpy(), least > slot_count, most < slot_count)
+            swept.append(
+                group.select("vm_row", "start_ms", "cluster", "is_move").with_columns(
+                    slot_count=pl.lit(slot_count), taken_count=pl.Series(least), is_wrong=pl.Series(is_wrong)
+                )
+            )
+        return pl.concat(swept) if swept else pl.DataFrame(schema=_ROOM_TYPES)
+
+
+_ROOM_TYPES = {
+    "vm_row": pl.UInt32,
+    "start_ms": pl.Int64,
+    "cluster": pl.String,
+    "is_move": pl.Boolean,
+    "slot_count": pl.Int32,
+    "taken_count": pl.Int64,
+    "is_wrong": pl.Boolean,
+}
 
 
 class InStep:
@@ -1803,6 +1970,7 @@ class Whole:
         self._visits: dict[tuple[int, int], list[pl.DataFrame]] = {}
         self._reach: dict[tuple[int, int], list[_Reach]] = {}
         self._loads: dict[tuple[int, int], list[Loads]] = {}
+        self._rooms: dict[tuple[int, int], list[_Room]] = {}
         self._overloads = [pl.DataFrame(schema=_OVERLOADS)]
         self._load_count = 0
         self._set_ranges: list[tuple[int, Any, Any, str]] = []
@@ -1872,6 +2040,8 @@ class Whole:
             self.add_walks(facts.walks)
         if facts.reach is not None:
             self._reach.setdefault(facts.key, []).append(facts.reach)
+        if facts.room is not None:
+            self._rooms.setdefault(facts.key, []).append(facts.room)
         if facts.loads is not None:
             if any(region != facts.key[1] for _, region in self._loads):
                 self._sweep_loads()  # the region before went by
@@ -1938,7 +2108,11 @@ class Whole:
     def last_walks(self) -> pl.DataFrame:
         """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
         names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count", "held_ms", "held_ms_max"]
-        types = {**STAGE_TYPES, **dict.fromkeys(names, pl.Int64), "may_wait": pl.Boolean}
+        types = {
+            **STAGE_TYPES,
+            **dict.fromkeys(names, pl.Int64),
+            **dict.fromkeys(("may_wait", "is_held_up"), pl.Boolean),
+        }
         walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
         told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
         return told.join(walks, on=STAGE, how="left").join(self.chains, on=STAGE, how="left")
@@ -2066,6 +2240,18 @@ class Whole:
         return pl.concat([one, two]).join(lengths, on="campaign", how="left")
 
     @lazily
+    def room(self) -> pl.DataFrame:
+        """Requests of customers beside the room there was for them."""
+        frames = [pl.DataFrame(schema={**STAGE_TYPES, **_ROOM_TYPES})]
+        for (place, region), rooms in self._rooms.items():
+            asked = self.testimony.campaigns[place].self_service
+            assert asked is not None
+            stage = {"campaign": pl.lit(place, pl.UInt16), "iteration": pl.lit(ITERATION, pl.UInt8)}
+            swept = _Room.swept(rooms, asked.spare).with_columns(**stage, region=pl.lit(region, pl.UInt16))
+            frames.append(swept.cast(frames[0].schema).select(frames[0].columns))
+        return pl.concat(frames)
+
+    @lazily
     def overdue(self) -> pl.DataFrame:
         """Stages that never started for want of room, and when they would have ended at the latest."""
         rows = []
@@ -2120,8 +2306,9 @@ class Whole:
                 lifetimes = part.lifetimes or (np.full(len(prints), -NEVER_MS), np.full(len(prints), NEVER_MS))
                 members.append((prints[is_here], *(each[is_here] for each in lifetimes)))
                 cell = Cell(part, campaign, None)
-                rows = np.flatnonzero(is_here[cell.place])
-                impacts.append((prints[cell.place[rows]], cell.start_ms[rows], cell.end_ms[rows]))
+                felt = cell.felt
+                rows = np.flatnonzero(is_here[felt.place])
+                impacts.append((prints[felt.place[rows]], felt.start_ms[rows], felt.end_ms[rows]))
             if any(len(happened) for happened, *_ in impacts):
                 yield self._applications_swept(members, impacts)
 

@@ -491,6 +491,26 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfService:
+    """What customers may do in their window."""
+
+    fails: bool
+    retries: bool
+    spare: Fraction
+    recycle_ms: int
+
+    @staticmethod
+    def read(given: Mapping[str, Any]) -> "SelfService | None":
+        if given["kind"] not in _REBOOTS or not given["self_service"]["uptake_ratio"]:
+            return None
+        keys = given["self_service"]
+        # As the scenario spells it, not as a float rounds it.
+        return SelfService(
+            keys["failure_ratio"] > 0, keys["retries"], Fraction(str(keys["spare_ratio"])), keys["recycle_ms"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """The parameters of one campaign that rules ask for."""
 
@@ -516,6 +536,7 @@ class Campaign:
     families: tuple[tuple[tuple[str, ...], int, int], ...]  # sizes, length_ms_min, length_ms_max
     caps: tuple[Cap, ...]
     windows: Windows | None
+    self_service: SelfService | None  # None: no customer acts
 
     @property
     def phase(self) -> str:
@@ -562,6 +583,7 @@ class Campaign:
             ),
             caps=tuple(map(Cap.read, given.get("caps", []))),
             windows=Windows.read(given),
+            self_service=SelfService.read(given),
         )
 
 

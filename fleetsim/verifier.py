@@ -26,6 +26,7 @@ from fleetsim.schema import (
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
     UPDATE_DOMAIN_COUNT_MAX,
+    Effect,
     Outcome,
     Reason,
     words,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 _Given = TypeVar("_Given")
 _Found = TypeVar("_Found")
+DAY_MS = 86_400_000
+REFUSALS_MAX = 3
+"""A customer who is refused asks again a day later, as often as that (semantics.md 31)."""
 OFFENDERS_SHOWN = 5
 """Offenders a result shows; all are counted."""
 
@@ -551,6 +555,129 @@ def _stray_events(whole: Whole) -> pl.DataFrame:
     return whole.stray_events
 
 
+@_rule("R2", "cell", over="requests", needs="events")
+def _only_reboots_are_asked_for(cell: Cell) -> pl.DataFrame:
+    """Only stages of kinds that reboot have requests of customers."""
+    if cell.campaign.self_service is not None:
+        return cell.requests.head(0)
+    return cell.requests.select("vm_row", "start_ms", pl.col("result").cast(pl.String))
+
+
+@_rule("R4", "cell", over="requests", needs="events")
+def _requests_sound(cell: Cell) -> pl.DataFrame:
+    """Every request is of a VM in scope that lives; what comes of it is a move, or nothing."""
+    requests, stage, place = cell.requests, cell.stage, cell.requests["place"].to_numpy()
+    result, count = requests["result"].cast(pl.String), len(requests)
+    start_ms, end_ms, effects = (requests[name].to_numpy() for name in ("start_ms", "end_ms", "effects"))
+    is_move = (result == "completed").to_numpy()
+    problems = {
+        "no such VM": place < 0,
+        "is of no VM the campaign selects": ~cell.selected[place],
+        "its stage was never announced": np.full(count, stage is None or stage.start_ms is None),
+        "is of another iteration": (requests["iteration"] != ITERATION).to_numpy(),
+        "lies in another region's folder": (requests["folder_region"] != cell.part.region).to_numpy(),
+        "is no redeploy": (requests["kind"].cast(pl.String) != "redeploy").to_numpy(),
+        "ends as no request does": ~result.is_in(["completed", "aborted", "retry_later"]).to_numpy(),
+        "lasts though nothing was done": ~is_move & (end_ms != start_ms),
+        "has effects though nothing was done": ~is_move & (effects != 0),
+    }
+    if cell.part.lifetimes is not None:
+        created_ms, deleted_ms = (each[place] for each in cell.part.lifetimes)
+        problems["is of a VM that was not there"] = (start_ms < created_ms) | (start_ms >= deleted_ms)
+        problems["goes on when its VM is gone"] = end_ms > deleted_ms
+    found = _first_problem(requests, problems)
+    return found.select("vm_row", "start_ms", "end_ms", pl.col("result").cast(pl.String), "problem")
+
+
+@_rule("R7", "cell", over="awaited", needs="events stages")
+def _left_alone_once_moved(cell: Cell) -> pl.DataFrame:
+    """A VM that its customer moved, or failed to where that may not be tried again, has nothing further done to it."""
+    outcome, at_ms = cell.settled
+    later = np.flatnonzero(outcome[cell.place] >= 0)
+    hit = cell.part.vms[cell.place[later]].select("vm_row", start_ms=pl.Series(cell.start_ms[later]))
+    requests = cell.awaited.filter(pl.col("place") >= 0)
+    place, start_ms = requests["place"].to_numpy(), requests["start_ms"].to_numpy()
+    is_further = (outcome[place] >= 0) & (requests["end_ms"].to_numpy() > at_ms[place])
+    is_further |= (
+        (outcome[place] >= 0)
+        & (start_ms >= at_ms[place])
+        & (requests["result"].cast(pl.String) == "retry_later").to_numpy()
+    )
+    return pl.concat([hit, requests.filter(pl.Series(is_further)).select("vm_row", "start_ms")]).with_columns(
+        problem=pl.lit("was settled by its customer")
+    )
+
+
+@_rule("R8", "cell", over="awaited", needs="events stages")
+def _inside_their_window(cell: Cell) -> pl.DataFrame:
+    """Customers start nothing outside their window."""
+    stage, windows = cell.stage, cell.campaign.windows
+    if stage is None or stage.start_ms is None or windows is None:
+        return cell.awaited.head(0)
+    closes_ms = stage.start_ms - windows.gap_ms
+    opens_ms = closes_ms - windows.self_service_ms
+    outside = cell.awaited.filter((pl.col("start_ms") < opens_ms) | (pl.col("start_ms") >= closes_ms))
+    return outside.select(
+        "vm_row", "start_ms", self_service_start_ms=pl.lit(opens_ms), self_service_end_ms=pl.lit(closes_ms)
+    )
+
+
+@_rule("R17", "cell", over="awaited", needs="events effects")
+def _moved_effects(cell: Cell) -> pl.DataFrame:
+    """A move loses memory, host and a temporary disk if there is one; a dynamic address changes, no other does."""
+    moves = cell.awaited.filter(pl.col("place") >= 0, pl.col("duration_ms") > 0)
+    place = moves["place"].to_numpy()
+    expected = np.full(len(place), int(Effect.MEMORY_LOST | Effect.HOST_CHANGED), np.uint8)
+    for name, denial, effect in (
+        ("temp_disk_gib", 0.0, Effect.TEMP_DISK_LOST),
+        ("dynamic_ip", False, Effect.ADDRESS_CHANGED),
+    ):
+        column = cell.part.column(name)
+        had = np.ones(len(place), np.bool_) if column is None else (column != denial).fill_null(True).to_numpy()[place]
+        expected[had] |= np.uint8(effect)
+    effects = moves["effects"].to_numpy()
+    is_cut = np.zeros(len(place), np.bool_)
+    if cell.part.lifetimes is not None:
+        is_cut = (moves["end_ms"].to_numpy() == cell.part.lifetimes[1][place]) & (effects == 0)
+    wrong = moves.with_columns(effects_expected=pl.Series(expected)).filter(pl.Series((effects != expected) & ~is_cut))
+    return wrong.select("vm_row", "start_ms", "effects", "effects_expected")
+
+
+@_rule("R22", "cell", over="awaited", needs="events stages")
+def _tries_of_one(cell: Cell) -> pl.DataFrame:
+    """Of one VM at most one attempt is executed unless failures may be tried again, and it is asked for day by day."""
+    asked = cell.campaign.self_service
+    if asked is None:
+        return cell.awaited.head(0)
+    result = pl.col("result").cast(pl.String)
+    ordered = cell.awaited.sort("vm_row", "start_ms").with_columns(
+        since_ms=pl.col("start_ms") - _before(["vm_row"], "start_ms"),
+        before=_before(["vm_row"], "result").cast(pl.String),
+    )
+    counted = ordered.with_columns(
+        refusal_count=(result == "retry_later").cum_sum().over("vm_row"),
+        attempt_count=(result != "retry_later").cum_sum().over("vm_row"),
+    )
+    problem = (
+        pl.when((pl.col("attempt_count") > 1) & pl.lit(not asked.retries))
+        .then(pl.lit("is tried again"))
+        .when((result == "aborted") & pl.lit(not asked.fails))
+        .then(pl.lit("fails though none does"))
+        .when(pl.col("since_ms") != DAY_MS)
+        .then(pl.lit("is asked for at another time than a day later"))
+        .when(pl.col("refusal_count") > REFUSALS_MAX + 1)
+        .then(pl.lit("is asked for after too many refusals"))
+    )
+    wrong = counted.with_columns(problem=problem).filter(pl.col("problem").is_not_null())
+    return wrong.select("vm_row", "start_ms", result, "problem")
+
+
+@_rule("R25", "run", over="room", needs="events stages")
+def _room_kept(whole: Whole) -> pl.DataFrame:
+    """Customers' moves take no more room than there is, and none is refused where there is room."""
+    return whole.room.filter("is_wrong").drop("is_wrong")
+
+
 @_rule("R5", "cell", over="outcomes", needs="outcomes")
 def _one_outcome(cell: Cell) -> pl.DataFrame:
     """Every VM selected ends an iteration in exactly one outcome: the one its dates, its size and its event tell."""
@@ -604,10 +731,11 @@ def _stray_outcomes(whole: Whole) -> pl.DataFrame:
 @_rule("R6", "cell", over="events", needs="events")
 def _updated_once(cell: Cell) -> pl.DataFrame:
     """A VM is updated at most once in an iteration."""
-    if not cell.is_repeated:
+    felt = cell.felt
+    if not felt.is_repeated:
         return cell.part.vms.head(0)
-    rows = np.flatnonzero(cell.event_count > 1)
-    return cell.part.vms[rows].select("vm_row", event_count=pl.Series(cell.event_count[rows]))
+    rows = np.flatnonzero(felt.event_count > 1)
+    return cell.part.vms[rows].select("vm_row", event_count=pl.Series(felt.event_count[rows]))
 
 
 @_rule("R13", "run", over="calendar", needs="stages summary")
@@ -795,7 +923,7 @@ def _one_fault_domain_down(cell: Cell) -> pl.DataFrame:
 @_rule("R40", "walks", over="set_visits", needs="events")
 def _no_time_lost(walks: Walks) -> pl.DataFrame:
     """The next domain of a set starts as soon as the gap is over: an empty one costs neither time nor gap."""
-    if walks.may_wait:  # what it may wait for besides
+    if walks.may_wait or walks.is_held_up:  # what it may wait for besides
         return walks.set_visits.head(0)
     clear_ms = pl.col("end_ms_max") + walks.campaign.gap_ms
     return _in_turn(walks.set_visits, clear_ms, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
@@ -811,13 +939,14 @@ def _keeps_state(cell: Cell) -> pl.DataFrame:
 @_rule("R42", "cell", over="events", needs="events")
 def _length_in_bounds(cell: Cell) -> pl.DataFrame:
     """Every impact is as long as its campaign's length, and its size's family, allows."""
-    low, high = (length[cell.place] for length in cell.lengths_ms)
-    duration_ms = cell.duration_ms
-    outside = ((duration_ms < np.maximum(low, 1)) | (duration_ms > high)) & ~cell.is_cut
+    felt = cell.felt
+    low, high = (length[felt.place] for length in cell.lengths_ms)
+    duration_ms = felt.duration_ms
+    outside = ((duration_ms < np.maximum(low, 1)) | (duration_ms > high)) & ~felt.is_cut
     rows = np.flatnonzero(outside)
-    return cell.part.vms[cell.place[rows]].select(
+    return cell.part.vms[felt.place[rows]].select(
         "vm_row",
-        start_ms=pl.Series(cell.start_ms[rows]),
+        start_ms=pl.Series(felt.start_ms[rows]),
         duration_ms=pl.Series(duration_ms[rows]),
         length_ms_min=pl.Series(low[rows]),
         length_ms_max=pl.Series(high[rows]),
@@ -959,10 +1088,10 @@ def _outcome_totals(cell: Cell) -> pl.DataFrame:
         outcomes = outcomes.filter(pl.col("place") >= 0)
     place = outcomes["place"].to_numpy()
     figures: dict[str, npt.NDArray[Any]] = {
-        "event_count": cell.event_count,
-        "paused_ms": cell.lost_ms if cell.is_paused else np.zeros(len(cell.part.vms), np.int64),
-        "down_ms": np.zeros(len(cell.part.vms), np.int64) if cell.is_paused else cell.lost_ms,
-        "effects": cell.effects,
+        "event_count": cell.row_count,
+        "paused_ms": cell.felt.lost_ms if cell.is_paused else np.zeros(len(cell.part.vms), np.int64),
+        "down_ms": np.zeros(len(cell.part.vms), np.int64) if cell.is_paused else cell.felt.lost_ms,
+        "effects": cell.felt.effects,
     }
     expected = {figure: values[place] for figure, values in figures.items()}
     differs = [outcomes[figure].to_numpy() != values for figure, values in expected.items()]
@@ -1056,9 +1185,9 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
         ),
     )
     shown = [*STAGE, "start_ms", "end_ms", *NOT_TOLD_BY_EVENTS]
-    return (
-        whole.last_walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
-    )
+    # Which of its spans a walk spent on waiting for moves is not told.
+    walks = whole.last_walks.filter(~pl.col("is_held_up").fill_null(value=False))
+    return walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
 
 
 @_rule("R74", "run", over="steps", needs="events stages summary")
@@ -1099,7 +1228,9 @@ def _outages_swept(whole: Whole) -> pl.DataFrame:
 def _closed_form(walks: Walks) -> pl.DataFrame:
     """With one length for all, a set of k domains takes k lengths and k - 1 gaps from first start."""
     took_ms = pl.col("end_ms") - pl.col("first_start_ms")
-    differs = took_ms < pl.col("expected_ms") if walks.may_wait else took_ms != pl.col("expected_ms")
+    differs = (
+        took_ms < pl.col("expected_ms") if walks.may_wait or walks.is_held_up else took_ms != pl.col("expected_ms")
+    )
     wrong = walks.constant_spans.with_columns(took_ms=took_ms).filter(differs)
     return wrong.select("walk_row", "domain_count", "took_ms", "expected_ms")
 
