@@ -46,8 +46,16 @@ APPROXIMATE = (
 """Figures taken from the engine's histogram where a run kept neither outcomes nor events."""
 OF_WHOLE = ("length_ms", "length_bound_ratio", "set_down_ratio_max", "set_out_ms", "no_guarantee_count", "waited_ms")
 """Figures that stay those of the whole campaign where only some VMs are looked at."""
-_OPTIONAL = ("pending_vm_ms", "application_down_ratio_max", "application_out_ms", "quorum_lost_ms")
-"""Figures that a run without applications, without quorum, or of an earlier version does not have."""
+_OPTIONAL = (
+    "pending_vm_ms",
+    "application_down_ratio_max",
+    "application_out_ms",
+    "quorum_lost_ms",
+    "self_service_ratio",
+    "temp_disk_lost_gib",
+    "addresses_changed_count",
+)
+"""Figures that a run without applications, quorum or customers who act, or of an earlier version, does not have."""
 
 
 def report(

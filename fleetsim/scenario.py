@@ -570,6 +570,7 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         sizes_of[family] = (*sizes_of.get(family, ()), size)
     scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
     problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
+    problems += _beside_customers(scenario, [scope.regions for scope in scopes])
     for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
         problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
     if problems:
@@ -617,6 +618,22 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         ),
         warnings=tuple(warnings),
     )
+
+
+def _beside_customers(scenario: Scenario, regions: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Campaigns in the *regions* of one whose customers act: whom to refuse then, this version does not know."""
+    for campaign in scenario.campaigns:
+        if campaign.self_service is None:
+            continue
+        for other in scenario.campaigns:
+            shared = sorted(set(regions[campaign.place]) & set(regions[other.place])) if other is not campaign else []
+            if shared:
+                word = scenario._places.word(("campaign", campaign.place, "self_service", "uptake_ratio"))
+                yield (
+                    f"{word}: must be 0 in this version where another campaign is in the same region,"
+                    f" got campaign '{other.name}' in {shared[0]}"
+                )
+                break
 
 
 def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Iterable[str | None]) -> list[str]:
@@ -1793,11 +1810,11 @@ def _filled(base: Mapping[str, Any], reboots: Mapping[str, Any], campaign: Mappi
     The regions of its waves are its regions, unless it says others.
     """
     base = {key: value for key, value in base.items() if key != "regions" or "waves" not in campaign}
+    # Of a kind without windows too, so that all that is told of them is that they do not go with it.
+    said = {key: {**reboots[key], **campaign[key]} for key in _OF_REBOOTS if isinstance(campaign.get(key), dict)}
     kind = KINDS.get(str(campaign.get("kind")))
-    if kind is None or not kind.has_windows:
-        return {**base, **campaign}
-    base |= {"walk_by": _GUIDE["walk_by"], **reboots}  # later practice walks others for pauses only
-    said = {key: {**base[key], **campaign[key]} for key in _OF_REBOOTS if isinstance(campaign.get(key), dict)}
+    if kind is not None and kind.has_windows:
+        base |= {"walk_by": _GUIDE["walk_by"], **reboots}  # later practice walks others for pauses only
     return {**base, **campaign, **said}
 
 

@@ -25,6 +25,7 @@ from fleetsim.regions import Relation
 from fleetsim.scenario import (
     FleetFacts,
     Quorum,
+    SelfService,
     Windows,
     difference,
     json_schema,
@@ -318,8 +319,18 @@ BAD_CAMPAIGN_LINES = {
     ' once, got [{ per = "zone", vms_count = 3 }, { per = "zone", vms_ratio = 0.1 }]',
     # windows
     "notice = '1d'": "notice: goes with kinds that need a reboot, got it with kind 'freeze'",
-    "self_service = {}": "self_service.length: is needed",
+    "self_service = {}": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
     "self_service = { length = '1d' }": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
+    "self_service = { uptake_ratio = 1.1 }": "self_service.uptake_ratio: must be a number from 0 to 1, got 1.1",
+    "self_service = { failure_ratio = true }": "self_service.failure_ratio: must be a number from 0 to 1, got true",
+    "self_service = { spare_ratio = -1 }": "self_service.spare_ratio: must be a number from 0 to 1, got -1",
+    "self_service = { by = 'sets' }": "self_service.by: must be one of 'subscription', 'set', 'vm', got 'sets';"
+    " did you mean 'set'?",
+    "self_service = { timing = 'late' }": "self_service.timing: must be one of 'uniform', 'early', 'last_minute',"
+    " 'working_hours', got 'late'",
+    "self_service = { timing = { quantiles = [[0.5, '2d'], [1.0, '1d']] } }": "self_service.timing.quantiles: must have"
+    " spans that do not fall from point to point, got [[0.5, \"2d\"], [1.0, \"1d\"]]",
+    "self_service = { recycle = '-1h' }": "self_service.recycle: must be from 0s to 3650d, got '-1h'",
     "scheduled = { gap = '1d', length = '0s' }": "scheduled.length: must be from 1ms to 3650d, got '0s'",
     "scheduled = { gap = '-1d', length = '1d' }": "scheduled.gap: must be from 0s to 3650d, got '-1d'",
     "scheduled = { gap = '1d', length = '1d', lenght = '1d' }": "scheduled.lenght: unknown key; did you mean 'length'?",
@@ -520,6 +531,37 @@ def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
     assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms)
     assert campaign.windows.lead_ms == 40 * day_ms
     assert campaign.length.length_ms_max == 1_000
+
+
+def test_customers_do_nothing_unless_some_are_said_to_act():
+    assert load_scenario(REBOOT).campaigns[0].self_service is None
+
+    keys = "self_service = { uptake_ratio = 0.1, timing = 'early', by = 'vm', recycle = '2h' }"
+    (campaign,) = load_scenario(f"{REBOOT}{keys}").campaigns
+    assert campaign.self_service == SelfService(
+        uptake=Fraction(1, 10),
+        by=Decider.VM,
+        timing="early",
+        failure=Fraction(0),
+        retries=False,
+        spare=Fraction(1, 20),
+        recycle_ms=7_200_000,
+    )
+    assert campaign.windows.self_service_ms == 30 * 86_400_000
+
+    text = f"{REBOOT}{keys}".replace("[[campaign]]", "preset = 'azure-2024'\n[[campaign]]", 1)
+    (campaign,) = load_scenario(text).campaigns
+    assert (campaign.self_service.retries, campaign.windows.self_service_ms) == (True, 35 * 86_400_000)
+
+
+def test_customers_act_where_no_other_campaign_is():
+    text = f"{REBOOT}self_service = {{ uptake_ratio = 0.1 }}\n[[campaign]]\nname = 'other'\n"
+    with pytest.raises(InputError) as caught:
+        resolved(text)
+    assert caught.value.problems == [
+        "scenario:7: campaign.hypervisor.self_service.uptake_ratio: must be 0 in this version where another campaign is"
+        " in the same region, got campaign 'other' in eastus"
+    ]
 
 
 def test_what_reboots_do_not_know_yet_is_told():

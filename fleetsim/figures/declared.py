@@ -120,6 +120,9 @@ FIGURES = {
             "largest share of one set's living VMs out at once, over sets that have a guarantee",
             _OF_STAGES,
         ),
+        Figure("self_service_ratio", "ratio", "share of the VMs in scope that their customers moved", _OF_STAGES),
+        Figure("temp_disk_lost_gib", "GiB", "temporary disks lost by moves, summed", _OF_STAGES),
+        Figure("addresses_changed_count", "VMs", "VMs whose dynamic addresses changed with a move", _OF_STAGES),
         Figure("set_out_ms", "ms", "time in which all living VMs of a set were out, summed", _OF_STAGES),
         Figure(
             "application_down_ratio_max",

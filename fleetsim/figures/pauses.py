@@ -170,7 +170,7 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
         hit = rows.select(
             "vm_row",
             "outcome",
-            paused_ms=pl.when(pl.col("event_count") > 0).then(pl.col("paused_ms").cast(pl.Int64)),
+            paused_ms=pl.when(pl.col("paused_ms") + pl.col("down_ms") > 0).then(pl.col("paused_ms").cast(pl.Int64)),
             unavailable_ms=pl.col("paused_ms").cast(pl.Int64) + pl.col("down_ms"),
         )
         if given or files.only:
@@ -179,8 +179,10 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
         kind = pl.col("kind").cast(pl.String)
         paused = kind.is_in([Kind.FREEZE.name.lower(), Kind.LIVE_MIGRATION.name.lower()])
         duration_ms = pl.col("duration_ms").cast(pl.Int64)
-        per_vm = rows.group_by("vm_row").agg(
-            paused_ms=duration_ms.filter(paused).sum(), unavailable_ms=duration_ms.sum()
+        per_vm = (
+            rows.filter(duration_ms > 0)
+            .group_by("vm_row")
+            .agg(paused_ms=duration_ms.filter(paused).sum(), unavailable_ms=duration_ms.sum())
         )
         # Every VM that the campaign selects is in scope; one without an event is known to the fleet alone.
         where = next(each.get("where", {}) for each in files.campaigns if each["name"] == part.campaign)

@@ -296,9 +296,10 @@ _EVENTS_SCHEMA = {column.name: _DTYPES[column.dtype] for column in schema.EVENTS
 
 
 def intervals(files: RunFiles, path: Path) -> pl.LazyFrame:
-    """`vm_row`, `start_ms` and `end_ms` of the events in *path*, since scenario start."""
+    """`vm_row`, `start_ms` and `end_ms` of the impacts in *path*, since scenario start."""
     start_ms = pl.col("start_at").dt.epoch("ms") - files.start_ms_epoch
-    return scanned(path).select("vm_row", start_ms=start_ms, end_ms=start_ms + pl.col("duration_ms").cast(pl.Int64))
+    impacts = scanned(path).filter(pl.col("duration_ms") > 0)  # the rest are requests without one
+    return impacts.select("vm_row", start_ms=start_ms, end_ms=start_ms + pl.col("duration_ms").cast(pl.Int64))
 
 
 def ms_since_start(files: RunFiles, column: str) -> pl.Expr:

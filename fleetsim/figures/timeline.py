@@ -11,13 +11,17 @@ import polars.selectors as cs
 from fleetsim import schema
 from fleetsim.figures.cliques import clique_of
 from fleetsim.figures.declared import HOUR_MS, OUTCOME_COUNTS, STAGE, duration
-from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, stage_columns
+from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, scanned, stage_columns
+from fleetsim.schema import Effect
 
 _SINGLE_VALUES = [
     name
     for name in schema.SUMMARY_FIGURES
     if name not in ("hourly_start_count", "hourly_unavailable_ms", "paused_ms_histogram", "down_ms_histogram")
 ]
+
+
+_MOVED = ("temp_disk_lost_gib", "addresses_changed_count")
 
 
 def stages(files: RunFiles) -> pl.DataFrame:
@@ -53,6 +57,7 @@ def stages(files: RunFiles) -> pl.DataFrame:
         .sort("start_ms", *STAGE, nulls_last=True)
         .collect()
     )
+    told = told.join(_moved(files), on=STAGE, how="left", maintain_order="left")
     events = files.parts("events") if "host_row" in files.fleet_schema else []
     cliques = [clique_of(files, stage, events) for stage in told.select(STAGE).iter_rows(named=True)]
     clique_ms = pl.Series("clique_bound_ms", [clique and clique.bound_ms for clique in cliques], pl.Int64)
@@ -166,7 +171,8 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("first_start_ms").min(),
         pl.col("last_end_ms", "set_down_ratio_max").max(),
         pl.col(counts).sum(),
-        *(_sum_of_known(name) for name in ("pending_vm_ms", "quorum_lost_ms")),
+        *(_sum_of_known(name) for name in ("pending_vm_ms", "quorum_lost_ms", *_MOVED)),
+        self_service_ratio=_sum_of_known("moved_count") / pl.col("scope_count").sum(),
     )
     # What no stage has alone: applications span regions.
     whole = ("application_out_ms", "quorum_lost_ms")
@@ -188,6 +194,41 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("bound_ms", *(f"whole_{name}" for name in whole))
     )
+
+
+def _moved(files: RunFiles) -> pl.DataFrame:
+    """What customers' own starts came to in each stage where some could; empty without outcomes.
+
+    STAGE, `moved_count` and `scope_count` VMs, `temp_disk_lost_gib` (null where the fleet does not tell),
+    `addresses_changed_count`.
+    """
+    able = {each["name"] for each in files.campaigns if each.get("self_service", {}).get("uptake_ratio")}
+    has_disks = "temp_disk_gib" in files.fleet_schema
+    types = {"moved_count": pl.Int64, "scope_count": pl.Int64, "temp_disk_lost_gib": pl.Float64}
+    types |= {"addresses_changed_count": pl.Int64}
+    found = [pl.DataFrame(schema={"campaign": pl.String, "iteration": pl.UInt8, "region": pl.String, **types})]
+    pieces = []
+    for part in files.parts("outcomes") if able and files.has("outcomes") else ():
+        if part.campaign not in able:
+            continue
+        rows = scanned(part.path).select("vm_row", "outcome", "effects")
+        if has_disks or files.only:
+            disks = {"disk_gib": "temp_disk_gib"} if has_disks else {}
+            rows = rows.join(files.fleet(part.fleet_path, disks), on="vm_row")
+        has_lost = (pl.col("effects") & int(Effect.TEMP_DISK_LOST)) != 0
+        disk_gib = pl.col("disk_gib").filter(has_lost).sum() if has_disks else pl.lit(None, pl.Float64)
+        sums = (
+            (pl.col("outcome").cast(pl.String) == "updated_self_service").sum(),
+            pl.len(),
+            disk_gib,
+            ((pl.col("effects") & int(Effect.ADDRESS_CHANGED)) != 0).sum(),
+        )
+        named = [each.cast(dtype).alias(name) for each, (name, dtype) in zip(sums, types.items(), strict=True)]
+        pieces.append(rows.select(named).with_columns(*stage_columns(part)).select(found[0].columns))
+    found += in_turn(files, "moves", pieces)
+    counts = pl.col("moved_count", "scope_count", "addresses_changed_count").sum()
+    summed = pl.concat(found).group_by(STAGE).agg(counts, _sum_of_known("temp_disk_lost_gib"))
+    return summed.with_columns(self_service_ratio=pl.col("moved_count") / pl.col("scope_count"))
 
 
 def _sum_of_known(name: str, where: pl.Expr | None = None) -> pl.Expr:
