@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fleetsim.first_run import demo as demo
     from fleetsim.first_run import warmup as warmup
     from fleetsim.foreign import verify_events as verify_events
+    from fleetsim.instance_view import status as status
     from fleetsim.lesson import placements as placements
     from fleetsim.loosening import looser as looser
     from fleetsim.policies import policy as policy
@@ -41,6 +42,7 @@ _HOMES = {
     "read_events": "figures",
     "report": "reporting",
     "run": "runner",
+    "status": "instance_view",
     "verify": "verifier",
     "verify_events": "foreign",
     "warmup": "first_run",

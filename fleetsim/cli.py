@@ -614,6 +614,22 @@ def report(
 
 
 @cli.command()
+@_run_folder
+@click.option("--vm", required=True, metavar="ID", help="Which one, as the fleet calls it.")
+@click.option("--at", metavar="INSTANT", help="As 2026-12-05T08:00:00Z, or after the scenario's start: 36h, 12d.")
+@_json
+def status(run_folder: Path, vm: str, at: str | None, as_json: bool) -> None:
+    """Tell what the owner of one VM is told, or its story.
+
+    With --at: the fields of maintenanceRedeployStatus, as the instance view of the VM has them; there are none unless a
+    maintenance with windows concerns it. Without: its whole story, in order of time.
+    """
+    from fleetsim.instance_view import status as call
+
+    _print(call(run_folder, vm, at), as_json)
+
+
+@cli.command()
 @click.argument("table", required=False)
 @_json
 def schema(table: str | None, as_json: bool) -> None:

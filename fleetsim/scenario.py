@@ -908,7 +908,8 @@ def _span_text(ms: int) -> str:
     return f"{ms // _UNIT_MS[unit]}{unit}"
 
 
-def _span_ms(value: object) -> int:
+def span_ms(value: object) -> int:
+    """The ms of a span such as `36h`, as scenarios say one; `ValueError` where *value* is none."""
     return _span(value, 0, SPAN_MS_MAX)
 
 
@@ -1205,7 +1206,7 @@ _RATIO_SCHEMA = WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximu
 _COUNT_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _COUNT_MAX})
 _Share = Annotated[Fraction, PlainValidator(_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 _LengthMs = Annotated[int, PlainValidator(_length_ms), _SPAN_SCHEMA]
-_SpanMs = Annotated[int, PlainValidator(_span_ms), _SPAN_SCHEMA]
+_SpanMs = Annotated[int, PlainValidator(span_ms), _SPAN_SCHEMA]
 _Switch = Annotated[bool, PlainValidator(_switch, json_schema_input_type=bool)]
 
 
@@ -1566,7 +1567,7 @@ class _CampaignKeys(_Keys):
     ]
     notice: Annotated[
         int | None,
-        PlainValidator(_span_ms),
+        PlainValidator(span_ms),
         _SPAN_SCHEMA,
         Field(description="of kinds that need a reboot: before the scheduled window, at least"),
     ] = None

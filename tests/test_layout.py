@@ -42,6 +42,7 @@ def test_imports_go_down():
         ("stages", "from fleetsim import runner", "imports go down"),
         ("kernels/impact", "from fleetsim.kernels import walk", "kernels are strangers"),
         ("verifier", "from fleetsim.tables import to_numpy", "the verifier and the reports"),
+        ("instance_view", "from fleetsim.tables import to_numpy", "the verifier and the reports"),
         ("engine", "import numba", "numba is imported by"),
         ("nowhere", "import json", "imports go down"),
     ],
