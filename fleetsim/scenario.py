@@ -448,7 +448,11 @@ def preset_toml(name: str) -> str:
     except KeyError:
         raise InputError(f"preset: {_choice(tuple(_PRESETS), name)}") from None
     rest = tomli_w.dumps({**_PRESETS[name], "campaign": [{"name": "maintenance", **campaign}]})
-    of_reboots = "".join(f"\n#   {key} = {_inline(value)}" for key, value in _REBOOTS[name].items())
+    of_reboots = "".join(
+        f"\n#   {key}{f'.{inner}' if inner else ''} = {_inline(value)}"
+        for key, said in _REBOOTS[name].items()
+        for inner, value in (said.items() if isinstance(said, dict) else [("", said)])
+    )
     head = f"# {name}: {_PRESET_DOCS[name]}\n# a reboot has instead, and besides:{of_reboots}\n"
     return f'{head}name = "{name}"\nstart = {_START_EXAMPLE}\n{rest}'
 

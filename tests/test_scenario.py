@@ -34,7 +34,7 @@ from fleetsim.scenario import (
     presets,
     resolve,
 )
-from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, DomainOrder, Kind, Phase, Walk
+from fleetsim.schema import LENGTH_MS_MAX, SPAN_MS_MAX, Decider, DomainOrder, Kind, Phase, Walk
 
 MINIMAL = """\
 name = "demo"
@@ -329,7 +329,7 @@ BAD_CAMPAIGN_LINES = {
     "self_service = { timing = 'late' }": "self_service.timing: must be one of 'uniform', 'early', 'last_minute',"
     " 'working_hours', got 'late'",
     "self_service = { timing = { quantiles = [[0.5, '2d'], [1.0, '1d']] } }": "self_service.timing.quantiles: must have"
-    " spans that do not fall from point to point, got [[0.5, \"2d\"], [1.0, \"1d\"]]",
+    ' spans that do not fall from point to point, got [[0.5, "2d"], [1.0, "1d"]]',
     "self_service = { recycle = '-1h' }": "self_service.recycle: must be from 0s to 3650d, got '-1h'",
     "scheduled = { gap = '1d', length = '0s' }": "scheduled.length: must be from 1ms to 3650d, got '0s'",
     "scheduled = { gap = '-1d', length = '1d' }": "scheduled.gap: must be from 0s to 3650d, got '-1d'",
@@ -560,7 +560,7 @@ def test_customers_act_where_no_other_campaign_is():
         resolved(text)
     assert caught.value.problems == [
         "scenario:7: campaign.hypervisor.self_service.uptake_ratio: must be 0 in this version where another campaign is"
-        " in the same region, got campaign 'other' in eastus"
+        " in the same region, got campaign 'other' in northeurope"
     ]
 
 
@@ -1328,6 +1328,7 @@ NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree
     "notice = '1d'",
     "self_service = {}",
     "self_service = { length = '1d' }",
+    "self_service = { timing = { quantiles = [[0.5, '2d'], [1.0, '1d']] } }",
     "scheduled = { gap = '1d', length = '0s' }",
     "pair_lag = '3650.1d'",
     "start = '0.0005s'",
