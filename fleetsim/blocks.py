@@ -27,7 +27,7 @@ from fleetsim.kernels import hosts
 from fleetsim.kinds import KINDS
 from fleetsim.regions import Relation
 from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, SelfService, resolve
-from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Decider, Effect, Outcome, Reason, Walk
+from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Decider, Effect, Kind, Outcome, Reason, Walk
 from fleetsim.tables import to_numpy
 
 Int64s = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _INSTANT = pa.timestamp("ms", tz="UTC")
 
-CUSTOMER_COLUMNS = ("cluster", "subscription", "temp_disk_gib", "dynamic_ip")
+MOVE_COLUMNS = ("cluster", "subscription", "temp_disk_gib", "dynamic_ip")
 """Fleet columns that say whose a VM is, where there is room for it, and what a move costs it."""
 
 NOT_SELECTED = -1
@@ -73,7 +73,7 @@ class Scope:
     profile_of_size: Mapping[str, int] | None = None
     quorum: Quorum | None = None  # of sets
     has_hosts: bool = False
-    customer_columns: tuple[str, ...] = ()  # of CUSTOMER_COLUMNS those that the fleet has
+    move_columns: tuple[str, ...] = ()  # of MOVE_COLUMNS those that the fleet has
 
     @property
     def has_impact(self) -> bool:
@@ -91,6 +91,11 @@ class Scope:
             or self.campaign.windows
             or self.has_hosts
         )
+
+    @property
+    def moves_vms(self) -> bool:
+        """Whether VMs start anew on other hosts: by the platform, or by their customers."""
+        return self.campaign.kind == Kind.REDEPLOY or self.campaign.self_service is not None
 
     @property
     def walks_fault_domains(self) -> bool:
@@ -131,7 +136,10 @@ class Scope:
         wanted += [self.campaign.host_column] if self.has_hosts and self.campaign.host_column else []
         wanted += [column for column, _ in self._told_to_policy.values()]
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
-        wanted += ["vm", *self.customer_columns] if self.campaign.self_service else []
+        if self.campaign.self_service:
+            wanted += ["vm", *(name for name in ("cluster", "subscription") if name in self.move_columns)]
+        if self.moves_vms:
+            wanted += [name for name in ("temp_disk_gib", "dynamic_ip") if name in self.move_columns]
         return list(dict.fromkeys(wanted))
 
 
@@ -161,7 +169,6 @@ class Customers:
     pool: Int64s  # [V] of its cluster, or of the VMs in none
     pool_sizes: Int64s  # [P] VMs
     subscription: tuple[Bools, Int64s] | None  # [V] whether it has one, and the key that draws are addressed by
-    effects: npt.NDArray[np.uint8]  # [V] of a move
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ class Vms:
     host_row: npt.NDArray[np.uint32] | None = None  # [V] row of it in the table of hosts
     host_rank: Int64s | None = None  # [hosts] by the column that orders them, where one does
     customers: Customers | None = None  # None: nobody acts
+    move_effects: npt.NDArray[np.uint8] | None = None  # [V] None: nobody is moved
     told: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # [hosts] each, to the policy that orders them
 
     def keeps_memory_at(self, instant_ms: int) -> Bools | None:
@@ -329,6 +337,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         if scope.campaign.caps
         else None,
         customers=_customers(scope.campaign.self_service, column, block) if scope.campaign.self_service else None,
+        move_effects=_move_effects(column, len(block.vm_key)) if scope.moves_vms else None,
     )
 
 
@@ -342,6 +351,11 @@ def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block:
     if "subscription" in column and asked.by == Decider.SUBSCRIPTION:
         codes, names = _coded(column["subscription"])
         subscription = codes >= 0, np.append(keys_of(names), 0)[codes]
+    return Customers(rank, pool, np.bincount(pool), subscription)
+
+
+def _move_effects(column: Mapping[str, pa.ChunkedArray], vm_count: int) -> npt.NDArray[np.uint8]:
+    """What a start on another host does to each VM."""
     effects = np.full(vm_count, Effect.MEMORY_LOST | Effect.HOST_CHANGED, np.uint8)
     # What the fleet does not deny that a VM had, it loses (rules.md R17, R18).
     denials: tuple[tuple[str, object, Effect], ...] = (
@@ -353,7 +367,7 @@ def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block:
         if name in column:
             has_it = pc.not_equal(column[name], denial).fill_null(True).to_numpy()
         effects[has_it] |= np.uint8(effect)
-    return Customers(rank, pool, np.bincount(pool), subscription, effects)
+    return effects
 
 
 def _read(part: PreparedPart, columns: Sequence[str]) -> tuple[pa.Table, Block]:

@@ -82,6 +82,7 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
     assert asked is not None
     assert windows is not None
     assert vms.customers is not None
+    assert vms.move_effects is not None
     closes_ms = course.start_ms - windows.gap_ms
     opens_ms = closes_ms - windows.self_service_ms
     rows, at_ms = _first_requests(vms, asked, course, opens_ms, closes_ms)
@@ -138,7 +139,7 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
     took_ms = np.where(is_move, duration_ms[rows], 0).astype(np.int64)
     is_cut = is_move & (at_ms + took_ms > deleted_ms[rows])
     took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]
-    effects = np.where(is_move & ~is_cut, vms.customers.effects[rows], 0).astype(np.uint8)
+    effects = np.where(is_move & ~is_cut, vms.move_effects[rows], 0).astype(np.uint8)
     return Requests(rows, at_ms, result, took_ms.astype(np.uint32), effects, is_cut)
 
 

@@ -38,6 +38,7 @@ from fleetsim.schema import (
     NEVER_MS,
     UPDATE_DOMAIN_COUNT_MAX,
     DomainOrder,
+    Kind,
     NoGuarantee,
     Outcome,
     Reason,
@@ -129,6 +130,7 @@ class Impacts:
     host_row: npt.NDArray[np.uint32] | None = None  # [H] where the region has hosts
     steps: "Steps | None" = None  # of the whole region
     requests: Requests | None = None  # of customers, where some act
+    effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -145,6 +147,7 @@ class Impacts:
             fates=Fates(self.fates.outcome[start:stop], self.fates.reason[start:stop]),
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
             requests=self.requests and self.requests.within(start, stop),
+            effects=None if self.effects is None else self.effects[hits],
         )
 
 
@@ -346,6 +349,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         host_row,
         walked.steps,
         requests and requests.since_epoch(course.origin_ms),
+        vms.move_effects[rows] if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY else None,
     )
 
 

@@ -533,6 +533,12 @@ class Cell:
         """`requests` of stages with windows, else none."""
         return self.requests if self.stage is not None and self.stage.until_ms is not None else self.requests.head(0)
 
+    @property
+    def moves(self) -> pl.DataFrame:
+        """Starts of VMs on other hosts, by their customers or the platform."""
+        by_platform = self.events if Effect.HOST_CHANGED in self.campaign.effects else self.events.head(0)
+        return pl.concat([self.awaited.filter(pl.col("duration_ms") > 0), by_platform]).filter(pl.col("place") >= 0)
+
     @lazily
     def row_count(self) -> Ints:
         """Rows of `events` of each VM."""

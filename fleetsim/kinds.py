@@ -83,6 +83,7 @@ KINDS = {
             effects=Effect.MEMORY_LOST | Effect.TEMP_DISK_LOST | Effect.ADDRESS_CHANGED | Effect.HOST_CHANGED,
             has_windows=True,
             scheduled_event="Redeploy",
+            is_available=True,
         ),
     )
 }

@@ -144,9 +144,12 @@ def steps(
 
 def _effects(impacts: Impacts, kind: MaintenanceKind) -> pa.Array:
     """Effects of each impact: a VM deleted during its own keeps none (semantics.md 8)."""
-    if impacts.is_cut is None or not impacts.is_cut.any():
-        return _same(pa.uint8(), int(kind.effects), len(impacts.duration_ms))
-    return pa.array(np.where(impacts.is_cut, 0, int(kind.effects)).astype(np.uint8))
+    effects = kind.effects if impacts.effects is None else impacts.effects
+    if impacts.is_cut is not None and impacts.is_cut.any():
+        return pa.array(np.where(impacts.is_cut, 0, effects).astype(np.uint8))
+    if impacts.effects is not None:
+        return pa.array(impacts.effects)
+    return _same(pa.uint8(), int(kind.effects), len(impacts.duration_ms))
 
 
 def outcomes(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import CUSTOMER_COLUMNS, Scope, Vms, load, resolve_over
+from fleetsim.blocks import MOVE_COLUMNS, Scope, Vms, load, resolve_over
 from fleetsim.course import ITERATION, Course, campaign_key
 from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
@@ -560,7 +560,7 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
         profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
         has_hosts=prepared.host_count > 0,
-        customer_columns=tuple(name for name in CUSTOMER_COLUMNS if name in prepared.columns),
+        move_columns=tuple(name for name in MOVE_COLUMNS if name in prepared.columns),
     )
 
 

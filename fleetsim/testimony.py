@@ -545,8 +545,13 @@ class Campaign:
 
     @property
     def effects(self) -> Effect:
-        """What an impact leaves behind, just that."""
+        """What an impact leaves behind at most."""
         return _EFFECTS[self.kind]
+
+    @property
+    def effects_least(self) -> Effect:
+        """And at least: what a move costs besides depends on the VM."""
+        return self.effects & MOVED if Effect.HOST_CHANGED in self.effects else self.effects
 
     @property
     def scheduled_ms(self) -> int | None:
@@ -587,10 +592,13 @@ class Campaign:
         )
 
 
+MOVED = Effect.MEMORY_LOST | Effect.HOST_CHANGED
+"""What every start on another host does."""
 _EFFECTS = {
     Kind.NO_IMPACT.name.lower(): Effect(0),
     Kind.FREEZE.name.lower(): Effect.CLOCK_SYNCHRONISED,
     Kind.REBOOT.name.lower(): Effect.MEMORY_LOST,
+    Kind.REDEPLOY.name.lower(): MOVED | Effect.TEMP_DISK_LOST | Effect.ADDRESS_CHANGED,
 }
 IMPACTS = [kind for kind, effects in _EFFECTS.items() if effects]
 """Kinds with an impact that this version knows the rules of."""

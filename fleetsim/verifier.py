@@ -34,6 +34,7 @@ from fleetsim.schema import (
 from fleetsim.testimony import (
     IMPACTS,
     ITERATION,
+    MOVED,
     NOT_TOLD_BY_EVENTS,
     OUTCOME_COUNTS,
     STAGE,
@@ -622,12 +623,12 @@ def _inside_their_window(cell: Cell) -> pl.DataFrame:
     )
 
 
-@_rule("R17", "cell", over="awaited", needs="events effects")
+@_rule("R17", "cell", over="moves", needs="events effects")
 def _moved_effects(cell: Cell) -> pl.DataFrame:
     """A move loses memory, host and a temporary disk if there is one; a dynamic address changes, no other does."""
-    moves = cell.awaited.filter(pl.col("place") >= 0, pl.col("duration_ms") > 0)
+    moves = cell.moves
     place = moves["place"].to_numpy()
-    expected = np.full(len(place), int(Effect.MEMORY_LOST | Effect.HOST_CHANGED), np.uint8)
+    expected = np.full(len(place), int(MOVED), np.uint8)
     for name, denial, effect in (
         ("temp_disk_gib", 0.0, Effect.TEMP_DISK_LOST),
         ("dynamic_ip", False, Effect.ADDRESS_CHANGED),
@@ -956,7 +957,7 @@ def _length_in_bounds(cell: Cell) -> pl.DataFrame:
 @_rule("R43", "cell", over="events", needs="events effects")
 def _clock_synchronised(cell: Cell) -> pl.DataFrame:
     """And no less: the clock is synchronised when a frozen VM resumes, a reboot loses the memory."""
-    wanted = int(cell.campaign.effects)
+    wanted = int(cell.campaign.effects_least)
     late = (cell.event_effects & wanted != wanted) & ~cell.is_cut
     rows = np.flatnonzero(late)
     return cell.part.vms[cell.place[rows]].select(

@@ -669,7 +669,8 @@ class _Simulation:
                             unit.vms.remove(impact.vm)
                 elif impact.end_ms == now:
                     outcome = "updated" if stage.campaign.windows is None else "updated_scheduled"
-                    self.end_impact(stage, impact, now, outcome, EFFECTS[stage.campaign.kind])
+                    effects = EFFECTS.get(stage.campaign.kind, effects_of_a_move(impact.vm))
+                    self.end_impact(stage, impact, now, outcome, effects)
             for unit in stage.units:
                 if unit.end_ms == now:
                     unit.is_done = True

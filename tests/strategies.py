@@ -535,12 +535,11 @@ def _with_windows(
     inner = {"gap": said["gap"], "length": said["scheduled"]}
     inner = {key: span for key, span in inner.items() if span}
     tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {json.dumps(span)}' for key, span in inner.items())} }}"
-    keys = keys | {"kind": '"reboot"'} | {key: spelt for key, spelt in tables.items() if spelt}
+    kind = draw(st.sampled_from(["reboot", "reboot", "redeploy"]))
+    keys = keys | {"kind": json.dumps(kind)} | {key: spelt for key, spelt in tables.items() if spelt}
     lengths = meant.lengths if "length" in keys else constant(1_500_000)
     walked = {} if "walk_by" in keys else {"walk_by": "update_domain"}  # whatever freezes walk by default
-    return keys, replace(
-        meant, kind="reboot", windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000, **walked
-    )
+    return keys, replace(meant, kind=kind, windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000, **walked)
 
 
 @st.composite

@@ -256,7 +256,7 @@ def test_presets_in_full_are_the_defaults():
 
 def test_catalogue_of_kinds():
     assert [kind.code for kind in KINDS.values()] == list(Kind)
-    assert [name for name, kind in KINDS.items() if kind.is_available] == ["no_impact", "freeze", "reboot"]
+    assert [name for name, kind in KINDS.items() if kind.is_available] == ["no_impact", "freeze", "reboot", "redeploy"]
     freeze = KINDS["freeze"]
     assert (freeze.phases, int(freeze.effects), freeze.is_paused, freeze.has_windows) == (
         (Phase.PLATFORM,),
@@ -279,7 +279,7 @@ KNOWN_OF_CAMPAIGN = (
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
-KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot'"
+KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot', 'redeploy'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 WAVES_RULE = 'must be a list of lists of regions, geographies or \'*\', such as [["westeurope"], ["*"]]'
 VALUE_RULE = (
@@ -337,7 +337,8 @@ BAD_CAMPAIGN_LINES = {
     "scheduled = '1d'": "scheduled: must be a table, got '1d'",
     # kinds and orders
     "kind = 'freez'": f"kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?",
-    "kind = 'redeploy'": f"kind: {KINDS_RULE}, got 'redeploy'; this version knows that kind but cannot run it",
+    "kind = 'live_migration'": f"kind: {KINDS_RULE}, got 'live_migration';"
+    " this version knows that kind but cannot run it",
     "kind = 1": f"kind: {KINDS_RULE}, got 1",
     "update_domain_order = 'sequentially'": "update_domain_order: must be one of 'random', 'sequential',"
     " 'largest_first', got 'sequentially'; did you mean 'sequential'?",
@@ -616,7 +617,7 @@ def test_words_of_the_user_stay_on_one_line():
     (problem,) = problems(MINIMAL + f'kind = "fr\\neeze\\u001b{"x" * 200}"')
 
     assert problem.startswith(
-        "scenario:6: campaign.hypervisor.kind: must be one of 'no_impact', 'freeze', 'reboot', got 'fr\\neeze\\x1bxxx"
+        f"scenario:6: campaign.hypervisor.kind: {KINDS_RULE}, got 'fr\\neeze\\x1bxxx"
     )
     assert problem.isprintable()
     assert len(problem) < 250
@@ -1308,7 +1309,7 @@ def test_the_schema_is_one_and_needs_what_no_preset_says():
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["required"] == ["name", "start", "campaign"]
     assert schema["$defs"]["Campaign"]["required"] == ["name"]
-    assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze", "reboot"]
+    assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze", "reboot", "redeploy"]
     assert schema["$defs"]["Campaign"]["properties"]["spread"]["default"] == "0s"
     assert '"fault_domain" in azure-2024' in schema["$defs"]["Campaign"]["properties"]["walk_by"]["description"]
     for table in (schema, *schema["$defs"].values()):
