@@ -77,6 +77,88 @@ def test_g6_who_cannot_stand_the_pause_is_told_with_what_helps(hit, tmp_path):
     assert campaign["figures"]["over_tolerance_count"] == 0
 
 
+REBOOT = {
+    "kind": "reboot",
+    "self_service": {"length": "20d", "uptake_ratio": 0.5, "failure_ratio": 0.2, "by": "vm", "spare_ratio": 0.5},
+    "scheduled": {"gap": "2d", "length": "7d"},
+}
+
+
+def windows_of(run) -> dict[str, datetime]:
+    return pl.read_parquet(run / "stages.parquet").row(0, named=True)
+
+
+def test_g3_every_reboot_by_the_platform_was_announced(hit, tmp_path):
+    events = hit(vms_of(40), **REBOOT)
+
+    by_platform = events.filter(pl.col("phase") == "scheduled")
+    assert len(by_platform) > 10
+    assert (by_platform["start_at"] >= windows_of(tmp_path / "run")["notice_at"] + timedelta(days=30)).all()
+
+
+def test_g7_customers_come_first_then_the_platform(hit, tmp_path):
+    events = hit(vms_of(40), **REBOOT)
+    told = windows_of(tmp_path / "run")
+
+    for phase in ("self_service", "scheduled"):
+        starts_at = events.filter(pl.col("phase") == phase)["start_at"]
+        assert len(starts_at) > 5
+        assert starts_at.is_between(told[f"{phase}_start_at"], told[f"{phase}_end_at"]).all()
+    assert told["self_service_end_at"] + timedelta(days=2) == told["scheduled_start_at"]
+
+
+def test_g8_a_customer_may_start_while_the_window_is_open_and_nothing_has_come_of_it(hit, tmp_path):
+    events = hit(vms_of(40), **REBOOT)
+    told = windows_of(tmp_path / "run")
+    last_ms = timedelta(milliseconds=1)
+
+    def allowed(vm, at):
+        found = fleetsim.status(tmp_path / "run", vm, at).to_dict()["maintenanceRedeployStatus"]
+        return found["isCustomerInitiatedMaintenanceAllowed"], found["lastOperationResultCode"]
+
+    opens_at, closes_at = told["self_service_start_at"], told["self_service_end_at"]
+    moved = events.filter(pl.col("phase") == "self_service", pl.col("result") == "completed").row(0, named=True)
+    assert allowed(moved["vm"], opens_at - last_ms) == (False, "None")
+    assert allowed(moved["vm"], opens_at) == (True, "None")
+    assert allowed(moved["vm"], moved["end_at"]) == (False, "MaintenanceCompleted")
+    left = events.filter(pl.col("phase") == "scheduled").row(0, named=True)
+    assert allowed(left["vm"], closes_at - last_ms) == (True, "None")
+    assert allowed(left["vm"], closes_at) == (False, "None")
+
+
+def test_g9_a_start_by_the_customer_loses_the_temporary_disk_and_changes_dynamic_addresses(hit):
+    vms = vms_of(40, temp_disk_gib=[float(vm % 2) for vm in range(40)], dynamic_ip=[vm < 20 for vm in range(40)])
+    moves = hit(vms, **REBOOT).filter(pl.col("phase") == "self_service", pl.col("result") == "completed")
+
+    assert len(moves) > 5
+    assert moves["memory_lost"].all()
+    assert moves["host_changed"].all()
+    assert (moves["temp_disk_lost"] == (moves["vm"] % 2 == 1)).all()
+    assert (moves["address_changed"] == (moves["vm"] < 20)).all()
+
+
+def test_g10_after_an_error_a_vm_is_not_updated_and_out_of_the_iteration(hit, tmp_path):
+    events = hit(vms_of(60), **REBOOT)
+    failed = events.filter(pl.col("result") == "aborted")["vm"]
+    fleet = pl.read_parquet(tmp_path / "run" / "fleet/**/*.parquet")
+    outcomes = pl.read_parquet(tmp_path / "run" / "outcomes/**/*.parquet").join(fleet, on="vm_row")
+
+    assert 0 < len(failed) < 20
+    assert set(events.filter(pl.col("vm").is_in(failed.implode()))["result"]) == {"aborted"}
+    skipped = outcomes.filter(pl.col("outcome").cast(pl.String) == "skipped")
+    assert sorted(skipped["vm"]) == sorted(failed)
+    assert skipped.select("down_ms", "effects").unique().rows() == [(0, 0)]
+
+
+def test_g11_once_the_scheduled_window_is_open_a_customer_may_ask_but_not_start(hit, tmp_path):
+    hit(vms_of(3), **REBOOT | {"self_service": {"length": "20d"}})
+    opens_at = windows_of(tmp_path / "run")["scheduled_start_at"]
+    told = fleetsim.status(tmp_path / "run", 0, opens_at).to_dict()["maintenanceRedeployStatus"]
+
+    assert told["isCustomerInitiatedMaintenanceAllowed"] is False
+    assert told["maintenanceWindowStartTime"] == f"{opens_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def test_g12_paired_regions_take_turns_and_others_do_not_wait(hit):
     regions = ["northcentralus", "southcentralus", "eastus", "northeurope"]
     events = hit(vms_of(80, region=[regions[vm % 4] for vm in range(80)]), spread="1h")

@@ -616,9 +616,7 @@ length.max = "1s"
 def test_words_of_the_user_stay_on_one_line():
     (problem,) = problems(MINIMAL + f'kind = "fr\\neeze\\u001b{"x" * 200}"')
 
-    assert problem.startswith(
-        f"scenario:6: campaign.hypervisor.kind: {KINDS_RULE}, got 'fr\\neeze\\x1bxxx"
-    )
+    assert problem.startswith(f"scenario:6: campaign.hypervisor.kind: {KINDS_RULE}, got 'fr\\neeze\\x1bxxx")
     assert problem.isprintable()
     assert len(problem) < 250
 
