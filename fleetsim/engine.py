@@ -329,6 +329,10 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
     weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, *hits)
+    if requests is not None:  # of what is down at once only the platform's part is promised (rules.md R23)
+        alone = Sums()
+        _sweep(alone, vms, scope, taken, course.start_ms, rows, start_ms, duration_ms)
+        sums.down_count, sums.down_of_count = alone.down_count, alone.down_of_count
 
     hit_rows, hit_start_ms, hit_ms = hits
     hours = _Hours(int(hit_start_ms.min(initial=course.start_ms)), int(hit_start_ms.max(initial=course.start_ms)))

@@ -1057,9 +1057,10 @@ class Cell:
         tell("set_out_ms", states.out_ms)
         if self.testimony.quorum is not None and self.testimony.quorum.by == "set":
             tell("quorum_lost_ms", states.quorum_lost_ms(self.testimony.quorum))
+        states = self.states  # what was promised binds the platform alone
         promised = states.where((self.strength[states.group] == 0) & (states.values["living"] > 0))
         ratios = promised.values["out"] / promised.values["living"]
-        tidy = felt.tidy_outages.filter(pl.Series(self.strength[felt.tidy_outages["set_row"].to_numpy()] == 0))
+        tidy = self.tidy_outages.filter(pl.Series(self.strength[self.tidy_outages["set_row"].to_numpy()] == 0))
         tidy_ratios = (tidy["down"] / tidy["vm_count"]).to_numpy()
         tell("set_down_ratio_max", max(ratios.max(initial=0.0), tidy_ratios.max(initial=0.0)))
         self._tell_outcomes(tell)
@@ -1511,6 +1512,7 @@ class Walks:
                 "length_ms_max": folded("length_ms_max", _most),
             },
             loss={name: renumbered("loss", name) for name in ("unit", "deleted_ms")},
+            is_held_up=any(share.is_held_up for share in shares),
             visit=visit,
         )
 

@@ -1282,6 +1282,8 @@ class _Simulation:
         impacts = [event for event in stage.events if event.duration_ms]
         met = reached | {vm_of[event.vm].set for event in impacts} - {None}
         outages = {set_id: outage(sets[set_id], impacts, quorum) for set_id in met}
+        by_platform = [event for event in impacts if event.phase != "self_service"]
+        promised = {set_id: outage(sets[set_id], by_platform) for set_id in reached - without_guarantee.keys()}
         walks = [walk for walk in self.log.walks if (walk.campaign, walk.region) == (campaign.name, region)]
         figures = self.log.figures[campaign.name, region] = {
             "vm_hit_count": len(impacts),
@@ -1294,10 +1296,7 @@ class _Simulation:
             "single_count": sum(vm.set is None for vm in stage.in_reach),
             "no_guarantee_count": len(without_guarantee),
             "set_out_ms": sum(found.out_ms for found in outages.values()),
-            "set_down_ratio_max": max(
-                (outages[set_id].ratio_max for set_id in reached - without_guarantee.keys()),
-                default=Fraction(0),
-            ),
+            "set_down_ratio_max": max((found.ratio_max for found in promised.values()), default=Fraction(0)),
         }
         if walks:
             figures["longest_ms"] = max(walk.held_ms + walk.gap_ms for walk in walks)
