@@ -39,6 +39,7 @@ GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
+SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
     Mutant("work ignored", WALK, "held_ms = max(unit_ms[unit], work_ms)", "held_ms = unit_ms[unit]"),
@@ -505,6 +506,76 @@ MUTANTS = (
         "self.at_work[stage] = now_ms + 1",
     ),
     Mutant("a level is not cleared", BITS, "if words[place]:\n            return", "if True:\n            return"),
+    # Customers.
+    Mutant(
+        "a slot comes back with the move's end",
+        SELF_SERVICE,
+        "np.int64(duration_ms[row]) + recycle_ms, pool[row]",
+        "np.int64(duration_ms[row]), pool[row]",
+    ),
+    Mutant("a slot comes back an instant late", SELF_SERVICE, "heap_ms[0] <= now_ms", "heap_ms[0] < now_ms"),
+    Mutant("refusals without end", SELF_SERVICE, "asks = refusal_count[row] <= REFUSALS_MAX", "asks = True"),
+    Mutant("one refusal less", SELF_SERVICE, "refusal_count[row] <= REFUSALS_MAX", "refusal_count[row] < REFUSALS_MAX"),
+    Mutant(
+        "a failure takes a slot",
+        SELF_SERVICE,
+        "failure_count[row] += 1\n",
+        "failure_count[row] += 1\n                free_count[pool[row]] -= 1\n",
+    ),
+    Mutant(
+        "each attempt draws the same", SELF_SERVICE, "address + np.uint64(failure_count[row])", "address + np.uint64(0)"
+    ),
+    Mutant("who asks again goes last", SELF_SERVICE, "later_ms > 0 or (later_ms == 0 and goes_before)", "later_ms > 0"),
+    Mutant(
+        "who asks again goes first", SELF_SERVICE, "later_ms > 0 or (later_ms == 0 and goes_before)", "later_ms >= 0"
+    ),
+    Mutant("a heap the wrong way round", SELF_SERVICE, "hole > 0 and until_ms <", "hole > 0 and until_ms >"),
+    Mutant(
+        "the later child goes up",
+        SELF_SERVICE,
+        "heap_ms[child + 1] < heap_ms[child]",
+        "heap_ms[child + 1] > heap_ms[child]",
+    ),
+    Mutant("the window's end is in it", SELF_SERVICE, "if now_ms >= closes_ms or", "if now_ms > closes_ms or"),
+    Mutant("asks in the instant it is deleted", SELF_SERVICE, "now_ms >= deleted_ms[row]", "now_ms > deleted_ms[row]"),
+    Mutant("asks only after it is created", SELF_SERVICE, "now_ms < created_ms[row]", "now_ms <= created_ms[row]"),
+    Mutant(
+        "requests at once by row",
+        CUSTOMERS,
+        "np.lexsort((vms.customers.rank[rows], at_ms))",
+        "np.lexsort((rows, at_ms))",
+    ),
+    Mutant("last minute is early", CUSTOMERS, 'early if asked.timing == "early" else', "early if asked.timing else"),
+    Mutant("customers work on Saturdays", CUSTOMERS, "range(5)  # from Monday", "range(6)  # from Monday"),
+    Mutant("customers work on Sundays", CUSTOMERS, "range(5)  # from Monday", "(*range(5), 6)  # from Monday"),
+    Mutant("all work by UTC", CUSTOMERS, "longitudes().get(region, Fraction(0))", "Fraction(0)"),
+    Mutant(
+        "subscriptions do not decide",
+        CUSTOMERS,
+        "np.where(has_one, keys, own_key)",
+        "np.where(has_one, own_key, own_key)",
+    ),
+    Mutant("sets decide for each VM", CUSTOMERS, "if asked.by != Decider.VM:", "if True:"),
+    Mutant("a slot begun is a slot", CUSTOMERS, "// asked.spare.denominator for", "// asked.spare.denominator + 1 for"),
+    Mutant(
+        "cut by a deletion at the move's end",
+        CUSTOMERS,
+        "at_ms + took_ms > deleted_ms",
+        "at_ms + took_ms >= deleted_ms",
+    ),
+    Mutant("moves outlive their VMs", CUSTOMERS, "took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]", "pass"),
+    Mutant("room in any cluster", BLOCKS, '_coded(column["cluster"])[0] + 1 if', '_coded(column["cluster"])[0] * 0 if'),
+    Mutant(
+        "a unit does not wait for a move", WALK, "begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))", "pass"
+    ),
+    Mutant("hit after its move", WALK, "if busy_until_ms[row] > 0:", "if False:"),
+    Mutant("a single is hit in its move", ENGINE, " & (busy_ms[single_row:] == 0))", ")"),
+    Mutant(
+        "busy in the instant its move ends", ENGINE, "is_busy = until_ms > opens_ms", "is_busy = until_ms >= opens_ms"
+    ),
+    Mutant("a failure settles nothing", ENGINE, "requests.is_move | ((", "requests.is_move & (("),
+    Mutant("a failure settles though tried again", ENGINE, "Result.ABORTED) & (not retries)", "Result.ABORTED) & True"),
+    Mutant("refusals hit", ENGINE, "moves = requests.of(requests.is_move)", "moves = requests"),
 )
 
 

@@ -464,7 +464,8 @@ CASES = {
     "customers who would ask again when their window closes": scene_of(CROWD, (served(DAY_MS + 1, 1, spare="0.1"),)),
     # The others ask first in the instant in which those of the first are refused again.
     "customers who ask again beside others who ask first": scene_of(
-        CROWD, (served(DAY_MS + 2, '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }', spare="0.2", recycle_ms=0),)
+        tuple(Vm(vm, "italynorth") for vm in range(40)),
+        (served(DAY_MS + 2, '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }', spare="0.2", recycle_ms=0),),
     ),
     "customers whose slots come back in another order than taken": scene_of(
         tuple(Vm(vm, "italynorth") for vm in range(60)),
