@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant("campaigns out of order", "stages.py", "(self.asked_ms, self.place,", "(self.asked_ms, -self.place,"),
     Mutant("most first for fewest", "stages.py", "(-vm_counts[region], region)", "(vm_counts[region], region)"),
     # VMs that come and go.
-    Mutant("hit in the instant it is deleted", WALK, "deleted_ms[row] > clock_ms", "deleted_ms[row] >= clock_ms"),
+    Mutant("hit in the instant it is deleted", WALK, "deleted_ms[row] > begin_ms", "deleted_ms[row] >= begin_ms"),
     Mutant(
         "a gap for a domain nobody is left in",
         WALK,
@@ -131,7 +131,7 @@ MUTANTS = (
         "free after the gap of who waits in vain", WALK, "turn_ms = max(turn_ms, last_deleted_ms)", "turn_ms = clock_ms"
     ),
     Mutant(
-        "held for those gone", WALK, "if deleted_ms[row] > clock_ms:", "if deleted_ms[row] > set_start_ms[set_row]:"
+        "held for those gone", WALK, "if deleted_ms[row] > begin_ms:", "if deleted_ms[row] > set_start_ms[set_row]:"
     ),
     Mutant("domains nobody is left in are counted", WALK, "= hit_domain_count\n", "= unit_stop - unit_start\n"),
     Mutant(
@@ -155,7 +155,7 @@ MUTANTS = (
         "updated, Outcome.DELETED)",
         "updated, updated)",
     ),
-    Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[rows], asked_ms)", "asked_ms"),
+    Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[hit_rows], asked_ms)", "asked_ms"),
     Mutant("the last row of who ended last", ENGINE, "offsets[place]].min()", "offsets[place]].max()"),
     Mutant(
         "created in the instant of the start is late",
@@ -461,7 +461,12 @@ MUTANTS = (
         "            is_overdue |= clock_ms >= until_ms\n",
         "            is_overdue = clock_ms >= until_ms\n",
     ),
-    Mutant("overdue from its turn on", WALK, "NEVER_MS, min(clock_ms, until_ms)", "NEVER_MS, clock_ms"),
+    Mutant(
+        "overdue from its turn on",
+        WALK,
+        "NEVER_MS, min(clock_ms, until_ms)\n                continue\n            held_ms",
+        "NEVER_MS, clock_ms\n                continue\n            held_ms",
+    ),
     Mutant(
         "singles start with the window", WALK, "start_ms + np.int64(scaled(draw, np.uint64(room_ms + 1)))", "start_ms"
     ),
