@@ -581,6 +581,31 @@ MUTANTS = (
     Mutant("a failure settles nothing", ENGINE, "requests.is_move | ((", "requests.is_move & (("),
     Mutant("a failure settles though tried again", ENGINE, "Result.ABORTED) & (not retries)", "Result.ABORTED) & True"),
     Mutant("refusals hit", ENGINE, "moves = requests.of(requests.is_move)", "moves = requests"),
+    Mutant("waits for a move beyond the window", WALK, "min(busy_until_ms[row], until_ms)", "busy_until_ms[row]"),
+    Mutant("a unit that waited is held from its turn on", WALK, "            clock_ms = begin_ms\n", ""),
+    Mutant("who moves is not waited for", ENGINE, "(outcome != NOT_SELECTED) & ~is_busy", "outcome != NOT_SELECTED"),
+    Mutant("hit and moved", ENGINE, "is_left &= settled.busy_until_ms[rows] == 0", "pass"),
+    Mutant(
+        "moves after all others",
+        ENGINE,
+        "by_row = np.argsort(rows)\n    start_ms",
+        "by_row = np.arange(len(rows))\n    start_ms",
+    ),
+    Mutant(
+        "sets out by moves alone",
+        ENGINE,
+        "if vms.host is not None or vms.customers is not None:",
+        "if vms.host is not None:",
+    ),
+    Mutant(
+        "requests after the window",
+        CUSTOMERS,
+        "np.minimum(asked.timing.table.astype(np.int64), last_ms)",
+        "asked.timing.table.astype(np.int64)",
+    ),
+    Mutant("moments round down", CUSTOMERS, "* fraction + 2**15 >> 16", "* fraction >> 16"),
+    Mutant("a cut move leaves its effects", CUSTOMERS, "np.where(is_move & ~is_cut, vms", "np.where(is_move, vms"),
+    Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),
 )
 
 

@@ -408,7 +408,13 @@ def rebooted(name: str, scheduled_ms: int, lead_ms: int = 0, request: Request | 
     return Request({"length": '"30s"'} | request.keys | keys, replace(request.meant, kind="reboot", windows=windows))
 
 
-def served(window_ms: int, timing: str | int = "uniform", request: Request | None = None, **customers) -> Request:
+def served(
+    window_ms: int,
+    timing: str | int = "uniform",
+    request: Request | None = None,
+    scheduled_ms: int = 20 * HOUR_MS,
+    **customers,
+) -> Request:
     """A reboot that customers start in a window of *window_ms*, right before the other; an int: all that long after.
 
     Each decides for one VM and there is room for all, unless *customers* say otherwise.
@@ -425,9 +431,9 @@ def served(window_ms: int, timing: str | int = "uniform", request: Request | Non
             keys[f"{key}_ratio"] = value
         else:
             keys[key.removesuffix("_ms")] = f'"{value}ms"' if key.endswith("_ms") else json.dumps(value)
-    of_windows = rebooted("a", 20 * HOUR_MS, request=request)
+    of_windows = rebooted("a", scheduled_ms, request=request)
     spelt = f"{{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
-    windows = Windows(0, window_ms, 0, 20 * HOUR_MS)
+    windows = Windows(0, window_ms, 0, scheduled_ms)
     meant = replace(of_windows.meant, windows=windows, self_service=SelfService(timing=table, **asked_for))
     return Request(of_windows.keys | {"self_service": spelt}, meant)
 
@@ -499,6 +505,14 @@ CASES = {
             *(Vm(vm, "italynorth", created_ms=ms) for vm, ms in enumerate((9_999, 10_000, 10_001), 6)),
         ),
         (served(HOUR_MS, 10_000),),
+    ),
+    # Of each two, one goes between the end of the window and that of the move that their unit waits for.
+    "customers whose moves outlast the other window": scene_of(
+        tuple(Vm(vm, "italynorth", f"s{vm // 2}", 0, deleted_ms=(None, HOUR_MS + 20_000)[vm % 2]) for vm in range(24)),
+        (served(HOUR_MS, HOUR_MS - 5_000, scheduled_ms=15_000, uptake="0.5"),),
+    ),
+    "customers of some of all": scene_of(
+        CROWD, (served(HOUR_MS, 1, asked("a", where={"vm": (10, 8, 6, 5)}), spare="0.2"),)
     ),
     "customers of the last minute": scene_of(CROWD, (served(DAY_MS, "last_minute"),)),
     "customers at work over a week": scene_of(
