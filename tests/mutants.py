@@ -39,6 +39,7 @@ GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
+SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
     Mutant("work ignored", WALK, "held_ms = max(unit_ms[unit], work_ms)", "held_ms = unit_ms[unit]"),
@@ -118,7 +119,7 @@ MUTANTS = (
     Mutant("campaigns out of order", "stages.py", "(self.asked_ms, self.place,", "(self.asked_ms, -self.place,"),
     Mutant("most first for fewest", "stages.py", "(-vm_counts[region], region)", "(vm_counts[region], region)"),
     # VMs that come and go.
-    Mutant("hit in the instant it is deleted", WALK, "deleted_ms[row] > clock_ms", "deleted_ms[row] >= clock_ms"),
+    Mutant("hit in the instant it is deleted", WALK, "deleted_ms[row] > begin_ms", "deleted_ms[row] >= begin_ms"),
     Mutant(
         "a gap for a domain nobody is left in",
         WALK,
@@ -130,7 +131,7 @@ MUTANTS = (
         "free after the gap of who waits in vain", WALK, "turn_ms = max(turn_ms, last_deleted_ms)", "turn_ms = clock_ms"
     ),
     Mutant(
-        "held for those gone", WALK, "if deleted_ms[row] > clock_ms:", "if deleted_ms[row] > set_start_ms[set_row]:"
+        "held for those gone", WALK, "if deleted_ms[row] > begin_ms:", "if deleted_ms[row] > set_start_ms[set_row]:"
     ),
     Mutant("domains nobody is left in are counted", WALK, "= hit_domain_count\n", "= unit_stop - unit_start\n"),
     Mutant(
@@ -154,7 +155,7 @@ MUTANTS = (
         "updated, Outcome.DELETED)",
         "updated, updated)",
     ),
-    Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[rows], asked_ms)", "asked_ms"),
+    Mutant("pending before it was there", ENGINE, "np.maximum(vms.created_ms[hit_rows], asked_ms)", "asked_ms"),
     Mutant("the last row of who ended last", ENGINE, "offsets[place]].min()", "offsets[place]].max()"),
     Mutant(
         "created in the instant of the start is late",
@@ -460,7 +461,12 @@ MUTANTS = (
         "            is_overdue |= clock_ms >= until_ms\n",
         "            is_overdue = clock_ms >= until_ms\n",
     ),
-    Mutant("overdue from its turn on", WALK, "NEVER_MS, min(clock_ms, until_ms)", "NEVER_MS, clock_ms"),
+    Mutant(
+        "overdue from its turn on",
+        WALK,
+        "NEVER_MS, min(clock_ms, until_ms)\n                continue\n            held_ms",
+        "NEVER_MS, clock_ms\n                continue\n            held_ms",
+    ),
     Mutant(
         "singles start with the window", WALK, "start_ms + np.int64(scaled(draw, np.uint64(room_ms + 1)))", "start_ms"
     ),
@@ -505,6 +511,101 @@ MUTANTS = (
         "self.at_work[stage] = now_ms + 1",
     ),
     Mutant("a level is not cleared", BITS, "if words[place]:\n            return", "if True:\n            return"),
+    # Customers.
+    Mutant(
+        "a slot comes back with the move's end",
+        SELF_SERVICE,
+        "np.int64(duration_ms[row]) + recycle_ms, pool[row]",
+        "np.int64(duration_ms[row]), pool[row]",
+    ),
+    Mutant("a slot comes back an instant late", SELF_SERVICE, "heap_ms[0] <= now_ms", "heap_ms[0] < now_ms"),
+    Mutant("refusals without end", SELF_SERVICE, "asks = refusal_count[row] <= REFUSALS_MAX", "asks = True"),
+    Mutant("one refusal less", SELF_SERVICE, "refusal_count[row] <= REFUSALS_MAX", "refusal_count[row] < REFUSALS_MAX"),
+    Mutant(
+        "a failure takes a slot",
+        SELF_SERVICE,
+        "failure_count[row] += 1\n",
+        "failure_count[row] += 1\n                free_count[pool[row]] -= 1\n",
+    ),
+    Mutant(
+        "each attempt draws the same", SELF_SERVICE, "address + np.uint64(failure_count[row])", "address + np.uint64(0)"
+    ),
+    Mutant("who asks again goes last", SELF_SERVICE, "later_ms > 0 or (later_ms == 0 and goes_before)", "later_ms > 0"),
+    Mutant(
+        "who asks again goes first", SELF_SERVICE, "later_ms > 0 or (later_ms == 0 and goes_before)", "later_ms >= 0"
+    ),
+    Mutant("a heap the wrong way round", SELF_SERVICE, "hole > 0 and until_ms <", "hole > 0 and until_ms >"),
+    Mutant(
+        "the later child goes up",
+        SELF_SERVICE,
+        "heap_ms[child + 1] < heap_ms[child]",
+        "heap_ms[child + 1] > heap_ms[child]",
+    ),
+    Mutant("the window's end is in it", SELF_SERVICE, "if now_ms >= closes_ms or", "if now_ms > closes_ms or"),
+    Mutant("asks in the instant it is deleted", SELF_SERVICE, "now_ms >= deleted_ms[row]", "now_ms > deleted_ms[row]"),
+    Mutant("asks only after it is created", SELF_SERVICE, "now_ms < created_ms[row]", "now_ms <= created_ms[row]"),
+    Mutant(
+        "requests at once by row",
+        CUSTOMERS,
+        "np.lexsort((vms.customers.rank[rows], at_ms))",
+        "np.lexsort((rows, at_ms))",
+    ),
+    Mutant("last minute is early", CUSTOMERS, 'early if asked.timing == "early" else', "early if asked.timing else"),
+    Mutant("customers work on Saturdays", CUSTOMERS, "range(5)  # from Monday", "range(6)  # from Monday"),
+    Mutant("customers work on Sundays", CUSTOMERS, "range(5)  # from Monday", "(*range(5), 6)  # from Monday"),
+    Mutant("all work by UTC", CUSTOMERS, "longitudes().get(region, Fraction(0))", "Fraction(0)"),
+    Mutant(
+        "subscriptions do not decide",
+        CUSTOMERS,
+        "np.where(has_one, keys, own_key)",
+        "np.where(has_one, own_key, own_key)",
+    ),
+    Mutant("sets decide for each VM", CUSTOMERS, "if asked.by != Decider.VM:", "if True:"),
+    Mutant("a slot begun is a slot", CUSTOMERS, "// asked.spare.denominator for", "// asked.spare.denominator + 1 for"),
+    Mutant(
+        "cut by a deletion at the move's end",
+        CUSTOMERS,
+        "at_ms + took_ms > deleted_ms",
+        "at_ms + took_ms >= deleted_ms",
+    ),
+    Mutant("moves outlive their VMs", CUSTOMERS, "took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]", "pass"),
+    Mutant("room in any cluster", BLOCKS, '_coded(column["cluster"])[0] + 1 if', '_coded(column["cluster"])[0] * 0 if'),
+    Mutant(
+        "a unit does not wait for a move", WALK, "begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))", "pass"
+    ),
+    Mutant("hit after its move", WALK, "if busy_until_ms[row] > 0:", "if False:"),
+    Mutant("a single is hit in its move", ENGINE, " & (busy_ms[single_row:] == 0))", ")"),
+    Mutant(
+        "busy in the instant its move ends", ENGINE, "is_busy = until_ms > opens_ms", "is_busy = until_ms >= opens_ms"
+    ),
+    Mutant("a failure settles nothing", ENGINE, "requests.is_move | ((", "requests.is_move & (("),
+    Mutant("a failure settles though tried again", ENGINE, "Result.ABORTED) & (not retries)", "Result.ABORTED) & True"),
+    Mutant("refusals hit", ENGINE, "moves = requests.of(requests.is_move)", "moves = requests"),
+    Mutant("waits for a move beyond the window", WALK, "min(busy_until_ms[row], until_ms)", "busy_until_ms[row]"),
+    Mutant("a unit that waited is held from its turn on", WALK, "            clock_ms = begin_ms\n", ""),
+    Mutant("who moves is not waited for", ENGINE, "(outcome != NOT_SELECTED) & ~is_busy", "outcome != NOT_SELECTED"),
+    Mutant("hit and moved", ENGINE, "is_left &= settled.busy_until_ms[rows] == 0", "pass"),
+    Mutant(
+        "moves after all others",
+        ENGINE,
+        "by_row = np.argsort(rows)\n    start_ms",
+        "by_row = np.arange(len(rows))\n    start_ms",
+    ),
+    Mutant(
+        "sets out by moves alone",
+        ENGINE,
+        "if vms.host is not None or vms.customers is not None:",
+        "if vms.host is not None:",
+    ),
+    Mutant(
+        "requests after the window",
+        CUSTOMERS,
+        "np.minimum(asked.timing.table.astype(np.int64), last_ms)",
+        "asked.timing.table.astype(np.int64)",
+    ),
+    Mutant("moments round down", CUSTOMERS, "* fraction + 2**15 >> 16", "* fraction >> 16"),
+    Mutant("a cut move leaves its effects", CUSTOMERS, "np.where(is_move & ~is_cut, vms", "np.where(is_move, vms"),
+    Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),
 )
 
 

@@ -2,7 +2,8 @@
 
 `sound` is made by hand: freezes of everybody, whose tables are derived from the events. `later` is what the oracle
 says of a world with all that came later: lives, waves, a horizon, fault domains, sets in step, outages; `hosted` what
-it says of one with hosts, `windowed` of one with reboots. Rows are dicts in the columns of `fleetsim.schema`, with
+it says of one with hosts, `windowed` of one with reboots, `requested` of one whose
+customers act. Rows are dicts in the columns of `fleetsim.schema`, with
 times in ms since the scenario's start until they are written. A fault changes events before the other tables are
 derived from them, or a table afterwards; the manifest is written last, so digests always fit and only the planted
 rule and what follows from it is broken.
@@ -734,6 +735,16 @@ def hosted() -> Plant:
 # ---- A world with reboots, as the oracle tells it
 
 WINDOWS = STAGES.names()[4:9]
+NOBODY_ACTS: Row = {
+    "uptake_ratio": 0.0,
+    "by": "subscription",
+    "timing": "uniform",
+    "failure_ratio": 0.0,
+    "retries": False,
+    "spare_ratio": 0.05,
+    "recycle_ms": HOUR_MS,
+}
+"""What `self_service` says besides its length, in a resolved scenario."""
 
 
 def windowed() -> Plant:
@@ -747,7 +758,7 @@ def windowed() -> Plant:
         "pair_lag_ms": HOUR_MS,
         "length": length(60_000, 90_000),
         "notice_ms": 5 * HOUR_MS,
-        "self_service": {"length_ms": 2 * HOUR_MS},
+        "self_service": NOBODY_ACTS | {"length_ms": 2 * HOUR_MS},
         "scheduled": {"gap_ms": HOUR_MS, "length_ms": 2 * HOUR_MS},
     }
     brief = PLAIN | {
@@ -759,7 +770,7 @@ def windowed() -> Plant:
         "update_domain_gap_ms": MINUTE_MS,
         "length": length(30_000, 30_000),
         "notice_ms": 0,
-        "self_service": {"length_ms": 0},
+        "self_service": NOBODY_ACTS | {"length_ms": 0},
         "scheduled": {"gap_ms": 0, "length_ms": 2 * MINUTE_MS},
     }
     # It would meet the window of `boot` in east, and waits for its end.
@@ -781,6 +792,63 @@ def windowed() -> Plant:
     return _told(oracle.simulate(vms, meant, edges, 7), vms, places, campaigns, {})
 
 
+# ---- A world whose customers act, as the oracle tells it
+
+DAY_MS = 24 * HOUR_MS
+REQUESTED = {  # (part, set): cluster and the update domain of each VM
+    (0, 1): ("c1", [0, 0, 1, 1, 2, 2]),
+    (0, 2): ("c1", [0, 1]),
+    (1, 3): (None, [0, 0, 1]),
+    (1, None): ("c1", [None] * 4),
+}
+"""VMs are numbered as they come, from 1 on: there is room for one move at a time, and none outside c1."""
+REQUESTED_DELETED_MS = {
+    12: 400_000_000,  # before the platform comes to it
+    14: 261_031_726,  # 1 s after it began to move
+}
+REQUESTED_SEED = 2
+
+
+def requested() -> Plant:
+    """A reboot that customers start themselves: moves, a failure, refusals that end in a move and others in none."""
+    vms, places = [], {}
+    for (part, set_), (cluster, domains) in REQUESTED.items():
+        for domain in domains:
+            vm = len(vms) + 1
+            places[vm] = "east", part
+            has = {"temp_disk_gib": (0.0, 64.0, None)[vm % 3], "dynamic_ip": (True, False, None, False, True)[vm % 5]}
+            more = {"subscription": "me" if vm % 2 else None, "deleted_ms": REQUESTED_DELETED_MS.get(vm)}
+            vms.append(oracle.Vm(vm, "east", set_, domain, cluster=cluster, **has, **more))
+    only = PLAIN | {"regions": ["east"], "waves": [["east"]], "update_domain_gap_ms": MINUTE_MS}
+    freeze = only | {"name": "freeze", "length": length(1_000, 1_000)}
+    boot = only | {
+        "name": "boot",
+        "kind": "reboot",
+        "start_ms": HOUR_MS,
+        "length": length(60_000, 90_000),
+        "notice_ms": 0,
+        "self_service": {
+            "length_ms": 6 * DAY_MS,
+            "uptake_ratio": 0.7,
+            "by": "vm",
+            "timing": "early",
+            "failure_ratio": 0.2,
+            "retries": False,
+            "spare_ratio": 0.1,
+            "recycle_ms": 3 * HOUR_MS,
+        },
+        "scheduled": {"gap_ms": 2 * HOUR_MS, "length_ms": DAY_MS},
+    }
+    asked = boot["self_service"]
+    ratios = {name: str(asked[f"{name}_ratio"]) for name in ("uptake", "failure", "spare")}
+    customers = oracle.SelfService(by="vm", timing="early", recycle_ms=asked["recycle_ms"], start=START, **ratios)
+    meant = [
+        _meant(freeze, constant(1_000), regions=("east",)),
+        _meant(boot, uniform(60_000, 90_000), regions=("east",), windows=_windows(boot), self_service=customers),
+    ]
+    return _told(oracle.simulate(vms, meant, [], REQUESTED_SEED), vms, places, [freeze, boot], {})
+
+
 def _windows(campaign: Row) -> oracle.Windows:
     scheduled = campaign["scheduled"]
     return oracle.Windows(
@@ -800,7 +868,7 @@ def _told(
     log: oracle.Log, vms: list[oracle.Vm], places: dict[int, tuple[str, int]], campaigns: list[Row], resolved: Row
 ) -> Plant:
     """The tables of a run that went as *log* tells."""
-    rows = {vm.vm: row for row, vm in enumerate(vms)}
+    rows, regions = {vm.vm: row for row, vm in enumerate(vms)}, {vm.vm: vm.region for vm in vms}
     plant = Plant({}, {}, {}, [dict(campaign) for campaign in campaigns], resolved=resolved)
     for vm in vms:
         plant.fleet.setdefault(places[vm.vm], []).append(
@@ -818,6 +886,9 @@ def _told(
                 "host": vm.host,
                 "size": vm.size,
                 "application": vm.application,
+                "subscription": vm.subscription,
+                "temp_disk_gib": vm.temp_disk_gib,
+                "dynamic_ip": vm.dynamic_ip,
                 "created": vm.created_ms,
                 "deleted": vm.deleted_ms,
             }
@@ -860,7 +931,7 @@ def _told(
         plant.summary += [
             stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
             for (figure, bin_start_ms), value in _told_figures(
-                log, span, rows, may_wait=span.campaign in capped or span.region in on_hosts
+                log, span, rows, regions, may_wait=span.campaign in capped or span.region in on_hosts
             ).items()
         ]
     plant.summary += [
@@ -876,7 +947,7 @@ def _told(
 
 
 def _told_figures(
-    log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int], *, may_wait: bool
+    log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int], regions: dict[int, str], *, may_wait: bool
 ) -> dict[tuple[str, int | None], float]:
     figures: dict[tuple[str, int | None], float] = defaultdict(int)
     figures |= {(name, None): float(value) for name, value in log.figures[span.campaign, span.region].items()}
@@ -902,9 +973,8 @@ def _told_figures(
             figures["last_cap_ms", None] = unit.start_ms - span.start_ms
             figures["last_domain_count", None] = 1
             figures["last_spread_ms", None] = figures["last_gap_ms", None] = 0
-    regions = {vm.vm: vm.region for walk in walks for vm in walk.vms}
     for event in log.events:
-        if event.campaign != span.campaign or regions.get(event.vm) != span.region:
+        if event.campaign != span.campaign or regions[event.vm] != span.region or not event.duration_ms:
             continue
         hour_ms = event.start_ms // HOUR_MS * HOUR_MS
         figures["hourly_start_count", hour_ms] += 1

@@ -22,13 +22,14 @@ import fleetsim
 from fleetsim.fleet import order
 from fleetsim.runner import Run
 from tests import oracle
-from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, StageSpan, Vm, Windows
+from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, SelfService, StageSpan, Vm, Windows
 from tests.strategies import (
     BAKES,
     FEATURES,
     LENGTHS,
     SPANS,
     STARTS,
+    TIMINGS,
     TYPES,
     UNRELATED_REGION,
     Request,
@@ -36,6 +37,7 @@ from tests.strategies import (
     constant,
     requests,
     scenes,
+    uniform,
 )
 
 # `deep` takes thousands of examples, each of them a run or two with their verdicts.
@@ -406,11 +408,43 @@ def rebooted(name: str, scheduled_ms: int, lead_ms: int = 0, request: Request | 
     return Request({"length": '"30s"'} | request.keys | keys, replace(request.meant, kind="reboot", windows=windows))
 
 
+def served(
+    window_ms: int,
+    timing: str | int = "uniform",
+    request: Request | None = None,
+    scheduled_ms: int = 20 * HOUR_MS,
+    **customers,
+) -> Request:
+    """A reboot that customers start in a window of *window_ms*, right before the other; an int: all that long after.
+
+    Each decides for one VM and there is room for all, unless *customers* say otherwise.
+    """
+    asked_for = {"uptake": "1.0", "by": "vm", "spare": "1.0"} | customers
+    keys = {"length": f'"{window_ms}ms"', "timing": json.dumps(timing)}
+    table = timing
+    if isinstance(timing, int):
+        keys["timing"], table = f'{{ min = "{timing}ms", max = "{timing}ms" }}', constant(timing)
+    elif timing in TIMINGS:
+        keys["timing"], table = timing, TIMINGS[timing]()
+    for key, value in asked_for.items():
+        if key in ("uptake", "failure", "spare"):
+            keys[f"{key}_ratio"] = value
+        else:
+            keys[key.removesuffix("_ms")] = f'"{value}ms"' if key.endswith("_ms") else json.dumps(value)
+    of_windows = rebooted("a", scheduled_ms, request=request)
+    spelt = f"{{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
+    windows = Windows(0, window_ms, 0, scheduled_ms)
+    meant = replace(of_windows.meant, windows=windows, self_service=SelfService(timing=table, **asked_for))
+    return Request(of_windows.keys | {"self_service": spelt}, meant)
+
+
 def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scene:
     """A scene of *vms* with the columns that they need."""
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
     columns += [
-        name for name in ("application", "size", "cluster", "host") if any(getattr(vm, name) is not None for vm in vms)
+        name
+        for name in ("application", "size", "cluster", "host", "subscription")
+        if any(getattr(vm, name) is not None for vm in vms)
     ]
     return Scene(vms, requests, seed=0, start=STARTS[0], columns=tuple(columns), **more)
 
@@ -420,7 +454,78 @@ AMERICAN = ("eastus", "westus", "westus3")
 
 HOSTS = (Vm(1, "italynorth", "s", 0, host="a"), Vm(2, "italynorth", "s", 1, host="b"), Vm(3, "italynorth", host="b"))
 
+CROWD = (
+    *(Vm(vm, "italynorth", "s", vm % 3) for vm in (9, 2, 7, 4)),
+    *(Vm(vm, "italynorth", "r", vm % 2) for vm in (1, 8, 3)),
+    *(Vm(vm, "italynorth") for vm in (6, 5, 10)),
+)
+"""Ten, whose ids are in another order than their rows."""
+DAY_MS = 24 * HOUR_MS
+
 CASES = {
+    # A slot comes back in the instant in which those who were refused ask again; two are refused to the end.
+    "customers who ask at once for two slots": scene_of(
+        CROWD, (served(6 * DAY_MS, 1_000, spare="0.2", recycle_ms=DAY_MS - 30_000),)
+    ),
+    "customers who would ask again when their window closes": scene_of(CROWD, (served(DAY_MS + 1, 1, spare="0.1"),)),
+    # The others ask first in the instant in which those of the first are refused again.
+    "customers who ask again beside others who ask first": scene_of(
+        tuple(Vm(vm, "italynorth") for vm in range(40)),
+        (served(DAY_MS + 2, '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }', spare="0.2", recycle_ms=0),),
+    ),
+    "customers whose slots come back in another order than taken": scene_of(
+        tuple(Vm(vm, "italynorth") for vm in range(60)),
+        (
+            served(
+                20_000,
+                request=Request(
+                    asked("a").keys | {"length": '{ min = "1s", max = "9s" }'},
+                    replace(asked("a").meant, lengths=uniform(1_000, 9_000)),
+                ),
+                spare="0.2",
+                recycle_ms=0,
+            ),
+        ),
+    ),
+    "customers who fail and try again": scene_of(CROWD, (served(5 * DAY_MS, 1, failure="0.6", retries=True),)),
+    "customers who fail and take no room by that": scene_of(
+        CROWD, (served(5 * DAY_MS, 1, failure="0.6", retries=False, spare="0.3", recycle_ms=DAY_MS),)
+    ),
+    "customers whose moves go on when the window opens": scene_of(
+        (*CROWD, Vm(11, "italynorth", "q", 0), Vm(12, "italynorth", "q", 1)),
+        (served(HOUR_MS, HOUR_MS - 10_000, uptake="0.5"),),
+    ),
+    "customers whose moves end when the window opens": scene_of(
+        CROWD, (served(HOUR_MS, HOUR_MS - 30_000, uptake="0.5"),)
+    ),
+    "customers who come and go as they ask": scene_of(
+        (
+            *(Vm(vm, "italynorth", "s", vm % 2, deleted_ms=ms) for vm, ms in enumerate((9_999, 10_000, 10_001))),
+            *(Vm(vm, "italynorth", "r", vm % 2, deleted_ms=ms) for vm, ms in enumerate((39_999, 40_000, 40_001), 3)),
+            *(Vm(vm, "italynorth", created_ms=ms) for vm, ms in enumerate((9_999, 10_000, 10_001), 6)),
+        ),
+        (served(HOUR_MS, 10_000),),
+    ),
+    # Of each two, one goes between the end of the window and that of the move that their unit waits for.
+    "customers whose moves outlast the other window": scene_of(
+        tuple(Vm(vm, "italynorth", f"s{vm // 2}", 0, deleted_ms=(None, HOUR_MS + 20_000)[vm % 2]) for vm in range(24)),
+        (served(HOUR_MS, HOUR_MS - 5_000, scheduled_ms=15_000, uptake="0.5"),),
+    ),
+    "customers of some of all": scene_of(
+        CROWD, (served(HOUR_MS, 1, asked("a", where={"vm": (10, 8, 6, 5)}), spare="0.2"),)
+    ),
+    "customers of the last minute": scene_of(CROWD, (served(DAY_MS, "last_minute"),)),
+    "customers at work over a week": scene_of(
+        tuple(Vm(vm, region) for vm, region in enumerate(("australiaeast", "italynorth") * 20)),
+        (served(7 * DAY_MS, "working_hours"),),
+    ),
+    "customers with subscriptions": scene_of(
+        tuple(replace(vm, subscription=("me", "you", "they", None)[vm.vm % 4]) for vm in CROWD),
+        (served(HOUR_MS, uptake="0.5", by="subscription"),),
+    ),
+    "customers in clusters": scene_of(
+        tuple(replace(vm, cluster=("x", "y", None)[vm.vm % 3]) for vm in CROWD), (served(HOUR_MS, 1, spare="0.3"),)
+    ),
     # Whom the second could hit is gone when its region is free: it is over at once, and who comes later is updated, be
     # it on a host that is left alone.
     "nobody left on hosts, and one to come": scene_of(

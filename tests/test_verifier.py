@@ -19,6 +19,7 @@ from fleetsim.schema import SCHEMA_VERSION, SUMMARY
 from fleetsim.verifier import OFFENDERS_SHOWN, Verdict, verify
 from tests.plant import (
     CAMPAIGNS,
+    DAY_MS,
     HOUR_MS,
     MINUTE_MS,
     WINDOWS,
@@ -28,6 +29,7 @@ from tests.plant import (
     hosted,
     later,
     length,
+    requested,
     sound,
     windowed,
     write,
@@ -38,12 +40,13 @@ from tests.plant import (
 RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
-        *(1, 2, 3, 4, 5, 6, 12, 13, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
+        *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 22, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
         *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
 HOST_RULES = ["R44", "R55", "R57"]
 WINDOW_RULES = ["R1", "R3", "R12", "R51"]
+REQUEST_RULES = ["R7", "R8", "R17", "R22", "R25"]
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -73,7 +76,7 @@ def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path,
     assert broken(verdict) == []
     assert verdict.ok
     assert [rule.rule for rule in verdict.rules] == RULES
-    absent = {"R32", "R33", "R36", "R39", "R45", "R70", *HOST_RULES, *WINDOW_RULES}
+    absent = {"R32", "R33", "R36", "R39", "R45", "R70", *HOST_RULES, *WINDOW_RULES, *REQUEST_RULES}
     assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
@@ -83,7 +86,8 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     verdict = verdict_of(tmp_path, later(quorum_by))
 
     assert broken(verdict) == []
-    assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == {*HOST_RULES, *WINDOW_RULES}
+    absent = {*HOST_RULES, *WINDOW_RULES, *REQUEST_RULES}
+    assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
@@ -101,6 +105,23 @@ def test_sound_run_of_reboots_is_kept_and_every_rule_of_windows_looks_at_rows(tm
     assert broken(verdict) == []
     assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*WINDOW_RULES, "R2", "R49", "R50"}
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def test_sound_run_with_requests_is_kept_and_every_rule_of_customers_looks_at_rows(tmp_path: Path) -> None:
+    plant = requested()
+    ends = {(row["result"], row["effects"]) for row in plant.all_events() if row["phase"] == "self_service"}
+    asked = {row["vm"]: plant.outcome_of("boot", row["vm"]) for row in plant.vms()}
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*REQUEST_RULES, "R2", "R4"}
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+    # All that faults are planted in is there.
+    assert ends == {("aborted", 0), ("retry_later", 0), *(("completed", effects) for effects in (0, 9, 11, 15))}
+    assert asked[5]["outcome"] == "skipped"
+    assert (asked[7]["outcome"], asked[7]["event_count"]) == ("updated_self_service", 2)
+    assert (asked[10]["outcome"], asked[10]["event_count"]) == ("updated_scheduled", 5)
+    assert (asked[14]["outcome"], asked[14]["down_ms"]) == ("deleted", 1_000)
 
 
 def grown() -> Plant:
@@ -980,7 +1001,171 @@ WINDOW_FAULTS = {
         to_tables=lambda plant: plant.event_of("boot", 31).update(phase="platform"),
     ),
 }
-for faults, world in ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted), (WINDOW_FAULTS, windowed)):
+
+
+def requests_of(plant: Plant, vm: int) -> list[Row]:
+    """What happened to one VM in the reboot whose customers act, in order of time."""
+    where = {"campaign": "boot", "vm_row": plant.vm_row(vm)}
+    return sorted((row for row in plant.all_events() if where.items() <= row.items()), key=lambda row: row["start_at"])
+
+
+def request(vm: int, number: int = 0, ms: int = 0, **changes: Any) -> Callable[[Plant], None]:
+    """Change one request of a VM, and start it so many *ms* later."""
+
+    def change(plant: Plant) -> None:
+        row = requests_of(plant, vm)[number]
+        row.update(start_at=row["start_at"] + ms, **changes)
+
+    return change
+
+
+def effects_of_move(vm: int, effects: int) -> Callable[[Plant], None]:
+    def change(plant: Plant) -> None:
+        requests_of(plant, vm)[-1]["effects"] = effects
+        plant.outcome_of("boot", vm)["effects"] = effects
+
+    return change
+
+
+def one_more(vm: int, start_ms: int, campaign: str = "boot", **changes: Any) -> Callable[[Plant], None]:
+    """One request more, which is refused unless said otherwise, and counted as what its VM had."""
+
+    def add(plant: Plant) -> None:
+        row = requests_of(plant, 10)[0] | {"campaign": campaign, "vm_row": plant.vm_row(vm), "start_at": start_ms}
+        part = next(part for (_, part), vms in plant.fleet.items() if any(each["vm"] == vm for each in vms))
+        place = [each["name"] for each in plant.campaigns].index(campaign)
+        plant.events[place, "east", part].append(row | changes)
+        plant.outcome_of(campaign, vm)["event_count"] += 1
+        plant.counts["events"] += 1
+
+    return add
+
+
+def customers(**changes: Any) -> Callable[[Plant], None]:
+    """The scenario asked for other customers."""
+    return lambda plant: plant.campaigns[1]["self_service"].update(changes)
+
+
+REQUESTED = {"campaign": "boot", "region": "east"}
+OPENS_MS, CLOSES_MS = HOUR_MS, HOUR_MS + 6 * DAY_MS
+REBOOT = {"phase": "scheduled", "kind": "reboot", "result": "completed", "duration_ms": 60_000, "effects": 1}
+REQUEST_FAULTS = {
+    "freeze with a request": Fault(
+        "R2", {"campaign": "freeze", "vm": 13}, to_tables=one_more(13, HOUR_MS, campaign="freeze")
+    ),
+    "move that is no redeploy": Fault(
+        "R4", REQUESTED | {"vm": 1, "problem": "is no redeploy"}, to_tables=request(1, kind="reboot")
+    ),
+    "refusal with effects": Fault(
+        "R4",
+        REQUESTED | {"vm": 10, "problem": "has effects though nothing was done"},
+        to_tables=request(10, effects=1),
+    ),
+    "refusal that lasts": Fault(
+        "R4",
+        REQUESTED | {"vm": 10, "problem": "lasts though nothing was done"},
+        also="R6 R17 R74",
+        to_tables=request(10, duration_ms=60_000),
+    ),
+    "request that fails otherwise": Fault(
+        "R4",
+        REQUESTED | {"vm": 10, "problem": "ends as no request does"},
+        to_tables=request(10, 3, result="failed"),
+    ),
+    "request of a VM that is gone": Fault(
+        "R4",
+        REQUESTED | {"vm": 12, "problem": "is of a VM that was not there"},
+        to_tables=one_more(12, 417_200_000),
+    ),
+    "move that outlives its VM": Fault(
+        "R4",
+        REQUESTED | {"vm": 14, "problem": "goes on when its VM is gone"},
+        also="R5 R17 R74",
+        to_tables=request(14, duration_ms=61_000),
+    ),
+    "moved and told as updated in the window": Fault(
+        "R5", REQUESTED | {"vm": 1}, to_tables=ends("boot", 1, "updated_scheduled")
+    ),
+    "skipped and told as updated": Fault("R5", REQUESTED | {"vm": 5}, to_tables=ends("boot", 5, "updated_scheduled")),
+    "deleted in its move and told as updated": Fault(
+        "R5", REQUESTED | {"vm": 14}, to_tables=ends("boot", 14, "updated_self_service")
+    ),
+    "moved and hit by the platform": Fault(
+        "R7",
+        REQUESTED | {"vm": 7, "problem": "was settled by its customer"},
+        also="R6 R74",
+        to_tables=one_more(7, CLOSES_MS + 3 * HOUR_MS, **REBOOT),
+    ),
+    "skipped and hit by the platform": Fault(
+        "R7",
+        REQUESTED | {"vm": 5, "problem": "was settled by its customer"},
+        also="R74",
+        to_tables=one_more(5, CLOSES_MS + 3 * HOUR_MS, **REBOOT),
+    ),
+    "refused after it was moved": Fault("R7", REQUESTED | {"vm": 2}, to_tables=one_more(2, 176_851_450 + DAY_MS)),
+    "request before the window": Fault(
+        "R8",
+        REQUESTED | {"vm": 1, "start_ms": OPENS_MS - 1, "self_service_start_ms": OPENS_MS},
+        also="R74",
+        to_tables=request(1, ms=OPENS_MS - 1 - 3_600_097),
+    ),
+    "request at the end of the window": Fault(
+        "R8",
+        REQUESTED | {"vm": 6, "start_ms": CLOSES_MS, "self_service_end_ms": CLOSES_MS},
+        also="R74",
+        to_tables=request(6, ms=CLOSES_MS - 464_462_406),
+    ),
+    "temporary disk that survives": Fault(
+        "R17", REQUESTED | {"vm": 1, "effects": 9, "effects_expected": 11}, to_tables=effects_of_move(1, 9)
+    ),
+    "temporary disk that never was is lost": Fault(
+        "R17", REQUESTED | {"vm": 6, "effects": 11, "effects_expected": 9}, to_tables=effects_of_move(6, 11)
+    ),
+    "static address that changes": Fault(
+        "R17", REQUESTED | {"vm": 1, "effects": 15, "effects_expected": 11}, to_tables=effects_of_move(1, 15)
+    ),
+    "dynamic address that stays": Fault(
+        "R17", REQUESTED | {"vm": 4, "effects": 11, "effects_expected": 15}, to_tables=effects_of_move(4, 11)
+    ),
+    "move that stays on its host": Fault("R17", REQUESTED | {"vm": 2, "effects": 7}, to_tables=effects_of_move(2, 7)),
+    "tried again": Fault(
+        "R22",
+        REQUESTED | {"vm": 5, "problem": "is tried again"},
+        to_tables=one_more(5, 391_044_920 + DAY_MS, result="aborted"),
+    ),
+    "failure where none fails": Fault(
+        "R22", REQUESTED | {"vm": 5, "problem": "fails though none does"}, to_tables=customers(failure_ratio=0.0)
+    ),
+    "asked again too late": Fault(
+        "R22",
+        REQUESTED | {"vm": 10, "problem": "is asked for at another time than a day later"},
+        to_tables=request(10, 3, ms=1),
+    ),
+    "refused five times": Fault(
+        "R22",
+        REQUESTED | {"vm": 10, "problem": "is asked for after too many refusals"},
+        to_tables=one_more(10, 271_664_828 + DAY_MS),
+    ),
+    "move without room": Fault(
+        "R25",
+        REQUESTED | {"vm_row": 5, "is_move": True, "slot_count": 1, "taken_count": 2},
+        also="R74",
+        to_tables=request(6, ms=417_200_000 - 464_462_406),
+    ),
+    "room that comes back too soon": Fault(
+        "R25", REQUESTED | {"vm_row": 5, "is_move": True}, to_tables=customers(recycle_ms=DAY_MS)
+    ),
+    "refusal with room": Fault(
+        "R25",
+        REQUESTED | {"vm_row": 6, "is_move": False, "slot_count": 2, "taken_count": 1},
+        to_tables=customers(spare_ratio=0.2),
+    ),
+    "refusal though room is back": Fault(
+        "R25", REQUESTED | {"vm_row": 6, "is_move": False, "taken_count": 0}, to_tables=customers(recycle_ms=0)
+    ),
+}
+WORLDS = ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted), (WINDOW_FAULTS, windowed), (REQUEST_FAULTS, requested))
+for faults, world in WORLDS:
     for name, fault in faults.items():
         if fault.plant is sound:
             faults[name] = replace(fault, plant=world)
@@ -1140,6 +1325,7 @@ FAULTS = {
     **LATER_FAULTS,
     **HOSTED_FAULTS,
     **WINDOW_FAULTS,
+    **REQUEST_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
@@ -1303,8 +1489,8 @@ def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name:
 @pytest.mark.parametrize(
     ("path", "unchecked", "in_part"),
     [
-        ("stages.parquet", "R1 R2 R3 R12 R13 R50 R51 R74 R76 R78", "R4 R49 R54"),
-        ("summary.parquet", "R2 R13 R38 R50 R74 R76 R78", "R4 R49 R54"),
+        ("stages.parquet", "R1 R3 R7 R8 R12 R13 R22 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
+        ("summary.parquet", "R13 R38 R50 R74 R76 R78", "R2 R4 R49 R54"),
         ("pairs.csv", "R49 R50 R51 R54 R78", ""),
         ("no_guarantee.parquet", "R38", ""),
         ("resolved.toml", " ".join(RULES[1:]), ""),
