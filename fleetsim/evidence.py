@@ -1905,6 +1905,7 @@ class _Room:
         if cell.part.lifetimes is not None:
             may_be_cut = end_ms == cell.part.lifetimes[1][place]
         requests = told.select("vm_row", "start_ms", is_move=result == "completed").with_columns(
+            vm=cell.part.vms["vm"].gather(place).cast(pl.String),
             cluster=cluster.gather(place),
             until_ms=pl.Series(end_ms + asked.recycle_ms),
             until_ms_max=pl.Series(np.where(may_be_cut, longest_ms, end_ms) + asked.recycle_ms),
@@ -1927,7 +1928,7 @@ class _Room:
             )
             is_wrong = np.where(group["is_move"].to_numpy(), least > slot_count, most < slot_count)
             swept.append(
-                group.select("vm_row", "start_ms", "cluster", "is_move").with_columns(
+                group.select("vm", "vm_row", "start_ms", "cluster", "is_move").with_columns(
                     slot_count=pl.lit(slot_count), taken_count=pl.Series(least), is_wrong=pl.Series(is_wrong)
                 )
             )
@@ -1935,6 +1936,7 @@ class _Room:
 
 
 _ROOM_TYPES = {
+    "vm": pl.String,
     "vm_row": pl.UInt32,
     "start_ms": pl.Int64,
     "cluster": pl.String,

@@ -468,7 +468,7 @@ SUMMARY_FIGURES = {
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",
     "single_count": "singles it updated",
-    "set_down_ratio_max": "largest share of one set's living VMs out at once by the platform, over sets with a guarantee",
+    "set_down_ratio_max": "largest share of a set's living VMs out at once by the platform, over sets with a guarantee",
     "set_out_ms": "milliseconds in which all living VMs of a set were out, summed over sets",
     "no_guarantee_count": "sets with VMs in scope that are not promised a VM that stays up",
     "quorum_lost_ms": "milliseconds without quorum, summed over sets, or over applications (region `*`)",

@@ -1462,8 +1462,8 @@ def test_stages_that_never_started(tmp_path):
     for path in run.glob("events/region=south/*"):
         pq.write_table(pq.read_table(path).slice(0, 0), path)
     for path in run.glob("outcomes/region=south/*"):
-        rows = pq.read_table(path)
-        rewrite(path, rows, "event_count", [0, 0])
+        for name in ("event_count", "paused_ms"):
+            rewrite(path, pq.read_table(path), name, [0, 0])
 
     found = report(run)
 

@@ -117,7 +117,7 @@ FIGURES = {
         Figure(
             "set_down_ratio_max",
             "ratio",
-            "largest share of one set's living VMs out at once by the platform, over sets with a guarantee",
+            "largest share of a set's living VMs out at once by the platform, over sets with a guarantee",
             _OF_STAGES,
         ),
         Figure("self_service_ratio", "ratio", "share of the VMs in scope that their customers moved", _OF_STAGES),

@@ -188,7 +188,7 @@ def walk_living_sets(
                 continue
             if clock_ms + held_ms > until_ms:
                 is_overdue = True
-                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, min(clock_ms, until_ms)
+                unit_start_ms[unit], unit_overdue_ms[unit] = NEVER_MS, clock_ms
                 continue
             unit_start_ms[unit] = clock_ms
             walk_start_ms = min(walk_start_ms, clock_ms)
