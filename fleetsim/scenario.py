@@ -575,6 +575,7 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
     scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
     problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
     problems += _beside_customers(scenario, [scope.regions for scope in scopes])
+    problems += _beyond_the_horizon(scenario, [scope.regions for scope in scopes])
     for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
         problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
     if problems:
@@ -638,6 +639,22 @@ def _beside_customers(scenario: Scenario, regions: Sequence[Sequence[str]]) -> I
                     f" got campaign '{other.name}' in {shared[0]}"
                 )
                 break
+
+
+def _beyond_the_horizon(scenario: Scenario, regions: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Campaigns whose windows could not be over by the horizon in any of their *regions*, whatever else is going on."""
+    for campaign in scenario.campaigns:
+        if campaign.windows is None or scenario.horizon_ms is None or not regions[campaign.place]:
+            continue
+        over_ms = campaign.start_ms + campaign.windows.lead_ms + campaign.windows.scheduled_ms
+        if over_ms > scenario.horizon_ms:
+            first, count = ", ".join(sorted(regions[campaign.place])[:3]), len(regions[campaign.place]) - 3
+            more = f" and {count} more" if count > 0 else ""
+            whose = f"the windows of campaign '{campaign.name}' in {first}{more}"
+            yield (
+                f"{scenario._places.word(('horizon',))}: must not be before {whose} are over"
+                f" ('{_span_text(over_ms)}'), got '{_span_text(scenario.horizon_ms)}'"
+            )
 
 
 def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Iterable[str | None]) -> list[str]:

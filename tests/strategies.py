@@ -722,7 +722,15 @@ def _with_lifetimes(draw: st.DrawFn, scene: Scene) -> Scene:
 def _with_horizon(draw: st.DrawFn, scene: Scene) -> Scene:
     """*scene* with a horizon that some stage just fits, or just does not."""
     ends_ms = sorted({stage.free_ms for stage in scene.log().stages if stage.free_ms is not None})
-    earliest_ms = max(1, *(request.meant.start_ms for request in scene.requests))
+    earliest_ms = max(1, *(_over_ms(request.meant) for request in scene.requests))
     horizon_ms = draw(st.sampled_from(ends_ms or [1])) - draw(st.sampled_from([0, 0, 1]))
     # The longest span there is is 3,650 days.
-    return replace(scene, horizon_ms=min(max(earliest_ms, horizon_ms), 3650 * 86_400_000))
+    longest_ms = 3650 * 86_400_000
+    return (
+        scene if earliest_ms > longest_ms else replace(scene, horizon_ms=min(max(earliest_ms, horizon_ms), longest_ms))
+    )
+
+
+def _over_ms(meant: Campaign) -> int:
+    """Before which no horizon may be: the start of a campaign or, at the earliest, the end of its windows."""
+    return meant.start_ms + (meant.windows.lead_ms + meant.windows.scheduled_ms if meant.windows else 0)

@@ -606,8 +606,12 @@ CASES = {
     ),
     "a window that would end after the horizon": scene_of(
         (Vm(1, "italynorth"), Vm(2, "polandcentral")),
-        (rebooted("a", 40_000, 1, regions=("italynorth",)), rebooted("b", 40_000, regions=("polandcentral",))),
-        horizon_ms=40_000,
+        (
+            rebooted("a", 40_000, regions=("italynorth",)),
+            rebooted("c", 40_000, regions=("italynorth",)),
+            rebooted("b", 40_000, 39_999, regions=("polandcentral",)),
+        ),
+        horizon_ms=79_999,
     ),
     # Nothing starves, and nothing waits in a circle: who waits holds nothing.
     "hosts that wait in a circle": scene_of(

@@ -555,6 +555,17 @@ def test_customers_do_nothing_unless_some_are_said_to_act():
     assert (campaign.self_service.retries, campaign.windows.self_service_ms) == (True, 35 * 86_400_000)
 
 
+def test_a_horizon_leaves_room_for_the_windows_of_some_stage():
+    text = f"{REBOOT}regions = ['westus', 'westeurope']\n".replace("[[campaign]]", "horizon = '{}'\n\n[[campaign]]", 1)
+    with pytest.raises(InputError) as caught:
+        resolved(text.format("45d"))
+    assert caught.value.problems == [
+        "scenario:4: horizon: must not be before the windows of campaign 'hypervisor' in westeurope, westus are over"
+        " ('46d'), got '45d'"
+    ]
+    assert resolved(text.format("46d")).regions == (("westeurope", "westus"),)
+
+
 def test_customers_act_where_no_other_campaign_is():
     text = f"{REBOOT}self_service = {{ uptake_ratio = 0.1 }}\n[[campaign]]\nname = 'other'\n"
     with pytest.raises(InputError) as caught:
