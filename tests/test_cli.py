@@ -39,7 +39,7 @@ name = "hypervisor"
 length = { p50 = "6s", p99 = "9s" }
 update_domain_gap = "10min"
 """
-KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot'"
+KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot', 'redeploy'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
 
