@@ -299,6 +299,18 @@ class Part:
         """Sets that a started stage cannot promise a VM that stays up: set_row, reason."""
         return pl.concat([pl.DataFrame(schema=_WEAK_TYPES), *self._weak]).unique(maintain_order=True)
 
+    @property
+    def is_unsure_of_customers(self) -> bool:
+        """Whether nothing tells whom customers had left to be hit when a scheduled window opened."""
+        if "events" in self.listing.readable:
+            return False
+        return any(
+            campaign.self_service is not None
+            and (not self.testimony.has_outcomes or campaign.windows.gap_ms < campaign.length_ms_longest)
+            for campaign in self.testimony.campaigns
+            if campaign.windows is not None
+        )
+
     @lazily
     def listed(self) -> pl.DataFrame:
         """Sets of this part that no_guarantee.parquet lists: set_row, reason."""
@@ -551,7 +563,15 @@ class Cell:
         outcome = np.full(len(self.part.vms), -1, np.int8)
         at_ms = np.full(len(self.part.vms), NEVER_MS)
         asked = self.campaign.self_service
-        if asked is None or "events" not in self.part.listing.readable:
+        if asked is None:
+            return outcome, at_ms
+        if "events" not in self.part.listing.readable:
+            if self.testimony.has_outcomes:
+                told = self.outcomes.filter(pl.col("place") >= 0)
+                code = told["outcome_code"].to_numpy()
+                is_theirs = np.isin(code, [Outcome.UPDATED_SELF_SERVICE, Outcome.SKIPPED])
+                place = told["place"].to_numpy()[is_theirs]
+                outcome[place], at_ms[place] = code[is_theirs], self.campaign.asked_ms
             return outcome, at_ms
         told = self.requests.filter(pl.col("place") >= 0)
         result, place = told["result"].cast(pl.String), told["place"].to_numpy()
@@ -731,7 +751,11 @@ class Cell:
             settled, _ = self.settled
             outcome[settled >= 0], reason[settled >= 0] = settled[settled >= 0], Reason.NONE
             if "events" not in self.part.listing.readable:
-                or_else |= np.uint16(1 << Outcome.UPDATED_SELF_SERVICE | 1 << Outcome.SKIPPED | 1 << Outcome.DELETED)
+                or_else |= np.uint16(1 << Outcome.UPDATED_SELF_SERVICE)
+                if self.campaign.self_service.fails and not self.campaign.self_service.retries:
+                    or_else |= np.uint16(1 << Outcome.SKIPPED)
+                if self.part.lifetimes is not None:
+                    or_else[self.part.lifetimes[1] < NEVER_MS] |= np.uint16(1 << Outcome.DELETED)
         return outcome, reason, or_else
 
     def _open_until_ms(self, judged_ms: int) -> Ints:
@@ -1639,6 +1663,8 @@ class Walks:
         """By what the units of a walk are in order; None where the order is drawn, or not to be known."""
         if self.campaign.order == "sequential":
             return self.unit["domain"]
+        if self.is_held_up:  # who still moves counts for the size of a domain
+            return None
         if self.campaign.order == "largest_first" and (self._is_told or not len(self.loss["unit"])):
             return self.unit["domain"] - self.unit["vm_count"] * 256
         return None
@@ -1720,7 +1746,7 @@ class Walks:
             return None
         walk_row, first_ms, end_ms, end_ms_max, count = spans.row(0)[:5]
         held_ms, held_ms_max = (int(held[walk_row]) for held in self.held_ms)
-        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait, self.is_held_up
+        return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait
 
     @lazily
     def held_ms(self) -> tuple[Ints, Ints]:
@@ -1753,7 +1779,7 @@ class Walks:
             figures["first_start_ms", None] = (int(first_ms.min()),) * 2
             figures["end_ms", None] = (int(spans["end_ms"].max()), int(spans["end_ms_max"].max()))
             longest = (spans["end_ms"] - first_ms).max(), (spans["end_ms_max"] - first_ms).max()
-            if self.may_wait:
+            if self.may_wait or self.is_held_up:
                 row, gaps_ms = spans["walk_row"], (self.spans["visit_count"].to_numpy() - 1) * self.campaign.gap_ms
                 longest = (self.held_ms[0][row] + gaps_ms).max(), (self.held_ms[1][row] + gaps_ms).max()
             figures["longest_ms", None] = (int(longest[0]), int(longest[1]))
@@ -1833,6 +1859,7 @@ class WalkFacts:
     key: tuple[int, int]
     figures: Figures
     last: tuple[int, ...] | None
+    is_held_up: bool
     visits: pl.DataFrame | None  # where walks may wait: unit_row, start_ms, end_ms, end_ms_max
 
     @staticmethod
@@ -1843,7 +1870,7 @@ class WalkFacts:
         if walks.may_wait:
             when = {name: walks.visit[name] for name in ("start_ms", "end_ms", "end_ms_max")}
             visits = pl.DataFrame({"unit_row": walks.unit["first_vm_row"][walks.visit["unit"]], **when})
-        return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, visits)
+        return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, walks.is_held_up, visits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1897,14 +1924,14 @@ class _Room:
         count = len(cell.part.vms)
         cluster = pl.repeat(None, count, dtype=pl.String, eager=True) if column is None else column.cast(pl.String)
         result = pl.col("result").cast(pl.String)
-        # A failed attempt takes no room, and was not refused.
-        told = cell.requests.filter(pl.col("place") >= 0, result != "aborted")
+        told = cell.requests.filter(pl.col("place") >= 0)
         place, end_ms = told["place"].to_numpy(), told["end_ms"].to_numpy()
         longest_ms = told["start_ms"].to_numpy() + cell.lengths_ms[1][place]
         may_be_cut = np.zeros(len(place), np.bool_)
         if cell.part.lifetimes is not None:
             may_be_cut = end_ms == cell.part.lifetimes[1][place]
-        requests = told.select("vm_row", "start_ms", is_move=result == "completed").with_columns(
+        is_attempt = result == "aborted"
+        requests = told.select("vm_row", "start_ms", is_move=result == "completed", is_failure=is_attempt).with_columns(
             vm=cell.part.vms["vm"].gather(place).cast(pl.String),
             cluster=cluster.gather(place),
             until_ms=pl.Series(end_ms + asked.recycle_ms),
@@ -1926,7 +1953,11 @@ class _Room:
                 taken - np.searchsorted(moves[name].sort().to_numpy(), at_ms, side="right")
                 for name in ("until_ms_max", "until_ms")
             )
+            # A failed attempt took no room, but was not refused for want of it.
+            before = np.searchsorted(moves["start_ms"].sort().to_numpy(), at_ms, side="left")
+            had_none = before - (taken - least) >= slot_count
             is_wrong = np.where(group["is_move"].to_numpy(), least > slot_count, most < slot_count)
+            is_wrong = np.where(group["is_failure"].to_numpy(), had_none, is_wrong)
             swept.append(
                 group.select("vm", "vm_row", "start_ms", "cluster", "is_move").with_columns(
                     slot_count=pl.lit(slot_count), taken_count=pl.Series(least), is_wrong=pl.Series(is_wrong)
@@ -1977,6 +2008,7 @@ class Whole:
         self._listing = listing
         self._figures: dict[tuple[int, int], dict[tuple[str, int | None], tuple[float, float]]] = {}
         self._last_walks: list[tuple[int, ...]] = []
+        self._held_up: set[tuple[int, int]] = set()
         self._visits: dict[tuple[int, int], list[pl.DataFrame]] = {}
         self._reach: dict[tuple[int, int], list[_Reach]] = {}
         self._loads: dict[tuple[int, int], list[Loads]] = {}
@@ -2083,6 +2115,8 @@ class Whole:
     def add_walks(self, facts: "WalkFacts") -> None:
         """Keep of walks what rules about stages ask for."""
         self._fold(facts.key, facts.figures)
+        if facts.is_held_up:
+            self._held_up.add(facts.key)
         if facts.last is not None:
             campaign, region = facts.key
             self._last_walks.append((campaign, ITERATION, region, *facts.last))
@@ -2118,13 +2152,13 @@ class Whole:
     def last_walks(self) -> pl.DataFrame:
         """What the summary says of the walk that ended last in each stage, and that walk, null where it is none."""
         names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count", "held_ms", "held_ms_max"]
-        types = {
-            **STAGE_TYPES,
-            **dict.fromkeys(names, pl.Int64),
-            **dict.fromkeys(("may_wait", "is_held_up"), pl.Boolean),
-        }
+        types = {**STAGE_TYPES, **dict.fromkeys(names, pl.Int64), "may_wait": pl.Boolean}
         walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
         told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
+        # Which of its spans a walk spent on waiting for moves is not told, nor which walk that was.
+        held_up = pl.DataFrame(list(self._held_up), schema=["campaign", "region"], orient="row")
+        held_up = held_up.cast({"campaign": pl.UInt16, "region": pl.UInt16})
+        told = told.join(held_up, on=["campaign", "region"], how="anti")
         return told.join(walks, on=STAGE, how="left").join(self.chains, on=STAGE, how="left")
 
     @lazily

@@ -378,7 +378,8 @@ def _status(files: RunFiles, vm: _Vm, at: datetime) -> Status:
         "maintenanceWindowStartTime": _spelt(windows["scheduled_start_at"]),
         "maintenanceWindowEndTime": _spelt(windows["scheduled_end_at"]),
         "lastOperationResultCode": "None" if last is None else _RESULT_CODES[last.result],
-        "lastOperationMessage": _message(requests, last, at, is_left_out=stage.outcome == _SKIPPED),
+        "lastOperationMessage": _told_unasked(stage, events, at)
+        or _message(requests, last, at, is_left_out=stage.outcome == _SKIPPED),
     }
     return Status(vm.vm, at, vm.region, fields)
 
@@ -397,6 +398,14 @@ def _next_notice(vm: _Vm, stages: Sequence[_Stage], at: datetime) -> str:
     notices = [each.windows["notice_at"] for each in stages]
     coming = [each for each in notices if at < each and (vm.deleted_at is None or each < vm.deleted_at)]
     return f"the next notice is at {_spelt(min(coming))}" if coming else "no notice follows"
+
+
+def _told_unasked(stage: _Stage, events: Sequence[_Event], at: datetime) -> str:
+    """Why *stage* has, or by *at* had, nothing to do for the VM without any request, or nothing."""
+    if stage.outcome in _NEVER_PENDING:
+        return "This VM needs no maintenance."
+    done = [each.end_at for each in stage.own(events) if not each.is_request and each.end_at <= at]
+    return f"The platform had updated this VM by {_spelt(max(done))}." if done else ""
 
 
 def _message(requests: Sequence[_Event], last: _Event | None, at: datetime, *, is_left_out: bool) -> str:

@@ -468,7 +468,11 @@ class Report:
         links = self.chains[name]
         if best is None or not links:
             is_empty = self.stage_rows.filter(pl.col("campaign") == name).is_empty()
-            nobody = "No VM is in scope: there was nothing to do." if is_empty else "No VM was hit: it took no time."
+            nobody = (
+                "No VM is in scope: there was nothing to do."
+                if is_empty
+                else "The platform hit no VM: it took no time."
+            )
             yield Items(title, [("", nobody), *self._overdue(name)])
         else:
             end_ms = links[-1].end_ms

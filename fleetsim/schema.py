@@ -463,7 +463,7 @@ SUMMARY_FIGURES = {
     "free_ms": "when its region was free again: end_ms, or later where a waiting unit lost all its VMs; of a stage with"
     " windows the end of the scheduled one",
     "first_start_ms": "its first unit's start",
-    "vm_hit_count": "VMs with an event",
+    "vm_hit_count": "VMs with an impact",
     "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end",
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",

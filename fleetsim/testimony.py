@@ -554,6 +554,11 @@ class Campaign:
         return self.effects & MOVED if Effect.HOST_CHANGED in self.effects else self.effects
 
     @property
+    def length_ms_longest(self) -> int:
+        """What an impact takes at most."""
+        return max(self.length_ms_max, *(longest_ms for _, _, longest_ms in self.families), 0)
+
+    @property
     def scheduled_ms(self) -> int | None:
         """How long the scheduled window is; None without windows."""
         return None if self.windows is None else self.windows.scheduled_ms

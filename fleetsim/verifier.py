@@ -659,6 +659,15 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
         refusal_count=(result == "retry_later").cum_sum().over("vm_row"),
         attempt_count=(result != "retry_later").cum_sum().over("vm_row"),
     )
+    again_ms = counted["start_ms"].to_numpy() + DAY_MS
+    could_ask = np.zeros(len(again_ms), np.bool_)
+    if cell.stage is not None and cell.stage.start_ms is not None and cell.campaign.windows is not None:
+        could_ask = again_ms < cell.stage.start_ms - cell.campaign.windows.gap_ms
+    if cell.part.lifetimes is not None:
+        could_ask &= again_ms < cell.part.lifetimes[1][counted["place"].to_numpy()]
+    is_last = pl.col("vm_row") != pl.col("vm_row").cast(pl.Int64).shift(-1).fill_null(-1)
+    is_refused = (result == "retry_later") & (pl.col("refusal_count") <= REFUSALS_MAX)
+    asks = is_refused | ((result == "aborted") & pl.lit(asked.retries))
     problem = (
         pl.when((pl.col("attempt_count") > 1) & pl.lit(not asked.retries))
         .then(pl.lit("is tried again"))
@@ -668,6 +677,8 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
         .then(pl.lit("is asked for at another time than a day later"))
         .when(pl.col("refusal_count") > REFUSALS_MAX + 1)
         .then(pl.lit("is asked for after too many refusals"))
+        .when(is_last & asks & pl.Series(could_ask))
+        .then(pl.lit("is not asked for again"))
     )
     wrong = counted.with_columns(problem=problem).filter(pl.col("problem").is_not_null())
     return wrong.select("vm_row", "start_ms", result, "problem")
@@ -879,14 +890,14 @@ def _order_kept(walks: Walks) -> pl.DataFrame:
 
 @_rule("R34", "cell", over="set_states", needs="events")
 def _one_vm_up(cell: Cell) -> pl.DataFrame:
-    """A set with living VMs in two or more domains, not all on one host, has a VM up at every instant."""
+    """A set with living VMs in two or more domains, not all on one host, has one that platform work leaves up."""
     is_out = pl.col("has_two_domains") & (pl.col("down") >= pl.col("vm_count"))
     return cell.set_states.filter(is_out, ~pl.col("is_one_host")).select("set_row", "at_ms", "down", "vm_count")
 
 
 @_rule("R35", "cell", over="set_states", needs="events")
 def _one_domain_down(cell: Cell) -> pl.DataFrame:
-    """Of a set, VMs of at most one domain, or of one host, are down at any instant."""
+    """Of a set, platform work takes down VMs of at most one domain, or of one host, at any instant."""
     differ = cell.set_states.filter(~pl.col("is_one_domain"), ~pl.col("is_one_host"))
     return differ.select("set_row", "at_ms", "down")
 
@@ -894,6 +905,8 @@ def _one_domain_down(cell: Cell) -> pl.DataFrame:
 @_rule("R38", "part", over="vms", needs="no_guarantee summary")
 def _no_guarantee_listed(part: Part) -> pl.DataFrame:
     """Sets in scope with one living VM, one domain of them, or a host with two, are listed as no_guarantee."""
+    if part.is_unsure_of_customers:
+        return part.listed.head(0)
     expected = part.weak_sets.with_columns(is_expected=True)
     listed = part.listed.group_by("set_row", "reason").agg(row_count=pl.len())
     both = expected.join(listed, on=["set_row", "reason"], how="full", coalesce=True)
@@ -1186,9 +1199,9 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
         ),
     )
     shown = [*STAGE, "start_ms", "end_ms", *NOT_TOLD_BY_EVENTS]
-    # Which of its spans a walk spent on waiting for moves is not told.
-    walks = whole.last_walks.filter(~pl.col("is_held_up").fill_null(value=False))
-    return walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+    return (
+        whole.last_walks.with_columns(problem=problem).filter(pl.col("problem").is_not_null()).select(*shown, "problem")
+    )
 
 
 @_rule("R74", "run", over="steps", needs="events stages summary")

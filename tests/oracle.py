@@ -1299,7 +1299,8 @@ class _Simulation:
             "set_down_ratio_max": max((found.ratio_max for found in promised.values()), default=Fraction(0)),
         }
         if walks:
-            figures["longest_ms"] = max(walk.held_ms + walk.gap_ms for walk in walks)
+            gap_ms = campaign.update_domain_gap_ms
+            figures["longest_ms"] = max(walk.held_ms + (walk.unit_count - 1) * gap_ms for walk in walks)
             figures["longest_ms"] = max(figures["longest_ms"], self.longest_set_ms(stage))
         if quorum is not None:
             figures["quorum_lost_ms"] = sum(found.quorum_lost_ms for found in outages.values())

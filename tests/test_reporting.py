@@ -1485,7 +1485,7 @@ def test_a_campaign_that_hits_nobody_took_no_time(tmp_path):
 
     found = report(run)
 
-    assert "No VM was hit: it took no time." in rendered(run)
+    assert "The platform hit no VM: it took no time." in rendered(run)
     campaign = values(found.frame, "campaign", "hypervisor")
     assert (campaign["unaffected_count"], campaign["vm_hit_count"], campaign["length_ms"]) == (4, 0, None)
     assert found.frame.filter(grain="pause")["value"].is_null().all()

@@ -1041,6 +1041,18 @@ def one_more(vm: int, start_ms: int, campaign: str = "boot", **changes: Any) -> 
     return add
 
 
+def one_request_less(vm: int) -> Callable[[Plant], None]:
+    """The last request of a VM was never made."""
+
+    def remove(plant: Plant) -> None:
+        row = [row for row in requests_of(plant, vm) if row["phase"] == "self_service"][-1]
+        next(rows for rows in plant.events.values() if row in rows).remove(row)
+        plant.outcome_of("boot", vm)["event_count"] -= 1
+        plant.counts["events"] -= 1
+
+    return remove
+
+
 def customers(**changes: Any) -> Callable[[Plant], None]:
     """The scenario asked for other customers."""
     return lambda plant: plant.campaigns[1]["self_service"].update(changes)
@@ -1102,7 +1114,9 @@ REQUEST_FAULTS = {
         also="R74",
         to_tables=one_more(5, CLOSES_MS + 3 * HOUR_MS, **REBOOT),
     ),
-    "refused after it was moved": Fault("R7", REQUESTED | {"vm": 2}, to_tables=one_more(2, 176_851_450 + DAY_MS)),
+    "refused after it was moved": Fault(
+        "R7", REQUESTED | {"vm": 2}, also="R22", to_tables=one_more(2, 176_851_450 + DAY_MS)
+    ),
     "request before the window": Fault(
         "R8",
         REQUESTED | {"vm": 1, "start_ms": OPENS_MS - 1, "self_service_start_ms": OPENS_MS},
@@ -1145,6 +1159,15 @@ REQUEST_FAULTS = {
         "R22",
         REQUESTED | {"vm": 10, "problem": "is asked for after too many refusals"},
         to_tables=one_more(10, 271_664_828 + DAY_MS),
+    ),
+    "asked for no more": Fault(
+        "R22", REQUESTED | {"vm": 10, "problem": "is not asked for again"}, to_tables=one_request_less(10)
+    ),
+    "failure without room": Fault(
+        "R25",
+        REQUESTED | {"vm": "10", "is_move": False},
+        also="R5 R7 R40",
+        to_tables=request(10, 3, result="aborted"),
     ),
     "move without room": Fault(
         "R25",

@@ -50,7 +50,7 @@ class Link:
         """The link in words, in a chain of *campaign*: instants since scenario start, so that links add up."""
         subject = self.region if self.campaign == campaign else f"{self.campaign} in {self.region}"
         terms = [
-            (self.spread_ms, "spread"),
+            (self.spread_ms, "spread" if self.lead_ms is None else "waiting for its place in the window"),
             (self.work_ms, "work"),
             (self.gap_ms, "gap"),
             (self.cap_ms, "waiting for room under caps"),

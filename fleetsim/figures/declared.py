@@ -66,7 +66,7 @@ FIGURES = {
         Figure(
             "first_start_ms",
             "ms",
-            "when the first of the VMs is hit, since scenario start",
+            "when the first unit starts, of applications and groups the first impact, since scenario start",
             (*_OF_VMS, "application"),
         ),
         Figure(
@@ -76,7 +76,7 @@ FIGURES = {
             (*_OF_VMS, "application"),
         ),
         Figure("vm_count", "VMs", "VMs in scope, hit or not; of an application: all it has", (*_OF_VMS, "application")),
-        Figure("vm_hit_count", "VMs", "VMs in scope that have an event", (*_OF_VMS, "application")),
+        Figure("vm_hit_count", "VMs", "VMs in scope that were hit: that have an impact", (*_OF_VMS, "application")),
         *(
             Figure(f"{word}_count", "VMs", f"VMs in scope that ended it `{word}`: {meaning}", _OF_STAGES)
             for word, meaning in _OUTCOME_MEANINGS.items()
@@ -84,22 +84,20 @@ FIGURES = {
         Figure(
             "paused_ms_p50",
             "ms",
-            "pause of a VM, summed over its events: at position ceil(0.50 n) of the n VMs with an event",
+            "pause of a VM, summed: at position ceil(0.50 n) of the n VMs hit",
             _OF_VMS,
         ),
         Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", _OF_VMS),
-        Figure("paused_ms_max", "ms", "longest pause of a VM, summed over its events", _OF_VMS),
+        Figure("paused_ms_max", "ms", "longest pause of a VM, summed", _OF_VMS),
         Figure(
             "down_ms_p50",
             "ms",
-            "time a VM is down, summed over its events: at position ceil(0.50 n) of the n VMs with an event",
+            "time a VM is down, summed: at position ceil(0.50 n) of the n VMs hit",
             _OF_VMS,
         ),
         Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),
-        Figure("down_ms_max", "ms", "longest time a VM is down, summed over its events", _OF_VMS),
-        Figure(
-            "paused_over_ratio", "ratio", "share of the VMs with an event that are paused longer than that", ("pause",)
-        ),
+        Figure("down_ms_max", "ms", "longest time a VM is down, summed", _OF_VMS),
+        Figure("paused_over_ratio", "ratio", "share of the VMs hit that are paused longer than that", ("pause",)),
         Figure(
             "over_tolerance_count",
             "VMs",

@@ -12,7 +12,7 @@ from fleetsim import schema
 from fleetsim.figures.cliques import clique_of
 from fleetsim.figures.declared import HOUR_MS, OUTCOME_COUNTS, STAGE, duration
 from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, scanned, stage_columns
-from fleetsim.schema import Effect
+from fleetsim.schema import Effect, Kind
 
 _SINGLE_VALUES = [
     name
@@ -172,8 +172,11 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("last_end_ms", "set_down_ratio_max").max(),
         pl.col(counts).sum(),
         *(_sum_of_known(name) for name in ("pending_vm_ms", "quorum_lost_ms", *_MOVED)),
-        self_service_ratio=_sum_of_known("moved_count") / pl.col("scope_count").sum(),
+        _sum_of_known("moved_count"),
+        _sum_of_known("scope_count"),
     )
+    of_stages = of_stages.with_columns(self_service_ratio=_share("moved_count", "scope_count"))
+    of_stages = of_stages.drop("moved_count", "scope_count")
     # What no stage has alone: applications span regions.
     whole = ("application_out_ms", "quorum_lost_ms")
     of_whole = (
@@ -197,12 +200,13 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _moved(files: RunFiles) -> pl.DataFrame:
-    """What customers' own starts came to in each stage where some could; empty without outcomes.
+    """What moves, by customers and the platform, came to in each stage that has any; empty without outcomes.
 
     STAGE, `moved_count` and `scope_count` VMs, `temp_disk_lost_gib` (null where the fleet does not tell),
     `addresses_changed_count`.
     """
-    able = {each["name"] for each in files.campaigns if each.get("self_service", {}).get("uptake_ratio")}
+    asking = {each["name"] for each in files.campaigns if each.get("self_service", {}).get("uptake_ratio")}
+    able = asking | {each["name"] for each in files.campaigns if each["kind"] == Kind.REDEPLOY.name.lower()}
     has_disks = "temp_disk_gib" in files.fleet_schema
     types = {"moved_count": pl.Int64, "scope_count": pl.Int64, "temp_disk_lost_gib": pl.Float64}
     types |= {"addresses_changed_count": pl.Int64}
@@ -219,7 +223,7 @@ def _moved(files: RunFiles) -> pl.DataFrame:
         disk_gib = pl.col("disk_gib").filter(has_lost).sum() if has_disks else pl.lit(None, pl.Float64)
         sums = (
             (pl.col("outcome").cast(pl.String) == "updated_self_service").sum(),
-            pl.len(),
+            pl.len() if part.campaign in asking else pl.lit(0),
             disk_gib,
             ((pl.col("effects") & int(Effect.ADDRESS_CHANGED)) != 0).sum(),
         )
@@ -228,7 +232,12 @@ def _moved(files: RunFiles) -> pl.DataFrame:
     found += in_turn(files, "moves", pieces)
     counts = pl.col("moved_count", "scope_count", "addresses_changed_count").sum()
     summed = pl.concat(found).group_by(STAGE).agg(counts, _sum_of_known("temp_disk_lost_gib"))
-    return summed.with_columns(self_service_ratio=pl.col("moved_count") / pl.col("scope_count"))
+    return summed.with_columns(self_service_ratio=_share("moved_count", "scope_count"))
+
+
+def _share(part: str, whole: str) -> pl.Expr:
+    """*part* of *whole*; null where there is nothing."""
+    return pl.when(pl.col(whole) > 0).then(pl.col(part) / pl.col(whole))
 
 
 def _sum_of_known(name: str, where: pl.Expr | None = None) -> pl.Expr:

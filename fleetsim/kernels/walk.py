@@ -162,7 +162,7 @@ def walk_living_sets(
         _take_turns(unit_start, unit_stop, unit_priority, turn)
         turn_ms = clock_ms = set_start_ms[set_row]
         walk_start_ms, walk_end_ms = np.int64(NEVER_MS), np.int64(0)
-        set_work_ms = hit_domain_count = np.int64(0)
+        set_work_ms = hit_domain_count = waited_ms = walk_waited_ms = np.int64(0)
         is_overdue = False
         for place in range(unit_stop - unit_start):
             unit = turn[place]
@@ -181,6 +181,8 @@ def walk_living_sets(
                 if deleted_ms[row] > begin_ms:
                     held_ms = max(held_ms, work_ms, np.int64(duration_ms[row]))
                 last_deleted_ms = max(last_deleted_ms, deleted_ms[row])
+            if hit_domain_count > 0:
+                waited_ms += begin_ms - clock_ms
             clock_ms = begin_ms
             if held_ms == 0:
                 unit_start_ms[unit] = NEVER_MS
@@ -194,13 +196,15 @@ def walk_living_sets(
             walk_start_ms = min(walk_start_ms, clock_ms)
             turn_ms = walk_end_ms = clock_ms + held_ms
             clock_ms = walk_end_ms + gap_ms
+            walk_waited_ms = waited_ms
             set_work_ms += held_ms
             hit_domain_count += 1
         totals[FREE_MS] = max(totals[FREE_MS], turn_ms)
         if hit_domain_count == 0:
             continue
         totals[FIRST_START_MS] = min(totals[FIRST_START_MS], walk_start_ms)
-        totals[LONGEST_MS] = max(totals[LONGEST_MS], walk_end_ms - walk_start_ms)
+        # Without what it waited for moves: another order might not have.
+        totals[LONGEST_MS] = max(totals[LONGEST_MS], walk_end_ms - walk_start_ms - walk_waited_ms)
         if walk_end_ms > totals[END_MS]:
             totals[END_MS] = walk_end_ms
             totals[LAST_ROW] = unit_offsets[unit_start]
