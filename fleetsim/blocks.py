@@ -36,8 +36,15 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _INSTANT = pa.timestamp("ms", tz="UTC")
 
-MOVE_COLUMNS = ("cluster", "subscription", "temp_disk_gib", "dynamic_ip")
-"""Fleet columns that say whose a VM is, where there is room for it, and what a move costs it."""
+_CUSTOMER_COLUMNS = ("cluster", "subscription")
+"""Fleet columns that say where there is room for a VM, and whose it is."""
+_LOST_WITH_A_MOVE: dict[str, tuple[object, Effect]] = {
+    "temp_disk_gib": (0.0, Effect.TEMP_DISK_LOST),
+    "dynamic_ip": (False, Effect.ADDRESS_CHANGED),
+}
+"""What a move costs a VM unless a fleet column denies that it had it: column -> the denial, and the effect."""
+MOVE_COLUMNS = (*_CUSTOMER_COLUMNS, *_LOST_WITH_A_MOVE)
+"""Fleet columns that are asked for where VMs are moved."""
 
 NOT_SELECTED = -1
 """In `Fates.outcome` of all rows: the campaign has nothing to say about the VM."""
@@ -137,9 +144,9 @@ class Scope:
         wanted += [column for column, _ in self._told_to_policy.values()]
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         if self.campaign.self_service:
-            wanted += ["vm", *(name for name in ("cluster", "subscription") if name in self.move_columns)]
+            wanted += ["vm", *(name for name in _CUSTOMER_COLUMNS if name in self.move_columns)]
         if self.moves_vms:
-            wanted += [name for name in ("temp_disk_gib", "dynamic_ip") if name in self.move_columns]
+            wanted += [name for name in _LOST_WITH_A_MOVE if name in self.move_columns]
         return list(dict.fromkeys(wanted))
 
 
@@ -355,14 +362,9 @@ def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block:
 
 
 def _move_effects(column: Mapping[str, pa.ChunkedArray], vm_count: int) -> npt.NDArray[np.uint8]:
-    """What a start on another host does to each VM."""
+    """What a start on another host does to each VM (rules.md R17, R18)."""
     effects = np.full(vm_count, Effect.MEMORY_LOST | Effect.HOST_CHANGED, np.uint8)
-    # What the fleet does not deny that a VM had, it loses (rules.md R17, R18).
-    denials: tuple[tuple[str, object, Effect], ...] = (
-        ("temp_disk_gib", 0.0, Effect.TEMP_DISK_LOST),
-        ("dynamic_ip", False, Effect.ADDRESS_CHANGED),
-    )
-    for name, denial, effect in denials:
+    for name, (denial, effect) in _LOST_WITH_A_MOVE.items():
         has_it = np.ones(vm_count, np.bool_)
         if name in column:
             has_it = pc.not_equal(column[name], denial).fill_null(True).to_numpy()
