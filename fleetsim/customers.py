@@ -17,12 +17,13 @@ import numpy.typing as npt
 from fleetsim.blocks import Bools, Int64s, Scope, Vms
 from fleetsim.course import Course
 from fleetsim.kernels import rng, self_service, walk
+from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.profiles import PROFILE_STEPS
 from fleetsim.scenario import SelfService
 from fleetsim.schema import NEVER_MS, Decider, Outcome, Result, Stream
 from fleetsim.shipped import dataset_path
 
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_DAY_MS = 24 * HOUR_MS
 _WORKING_HOURS = (9, 17)
 _WORKING_DAYS = range(5)  # from Monday on
 _RATIO_BITS = 63
@@ -203,12 +204,12 @@ def working_spans_ms(opens_ms: int, closes_ms: int, region: str) -> list[tuple[i
     Instants are since the epoch. From 9 to 17 on Mondays to Fridays, by local mean time: a whole number of hours from
     UTC, by the region's longitude, without daylight saving (semantics.md 32).
     """
-    offset_ms = round_half_up(longitudes().get(region, Fraction(0)) / 15) * _HOUR_MS
+    offset_ms = round_half_up(longitudes().get(region, Fraction(0)) / 15) * HOUR_MS
     first_day, last_day = ((ms + offset_ms) // _DAY_MS for ms in (opens_ms, closes_ms))
     spans = []
     for day in range(first_day, last_day + 1):
         if (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).weekday() in _WORKING_DAYS:
-            from_ms, to_ms = (day * _DAY_MS + hour * _HOUR_MS - offset_ms for hour in _WORKING_HOURS)
+            from_ms, to_ms = (day * _DAY_MS + hour * HOUR_MS - offset_ms for hour in _WORKING_HOURS)
             span = max(from_ms, opens_ms) - opens_ms, min(to_ms, closes_ms) - opens_ms
             if span[0] < span[1]:
                 spans.append(span)

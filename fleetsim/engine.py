@@ -703,7 +703,7 @@ def _need(quorum: Quorum | None) -> Int64s:
 
 
 class _Hours:
-    """Counts by the hour, from the stage's start to its end."""
+    """Counts by the hour, from one instant to another."""
 
     def __init__(self, start_ms: int, end_ms: int) -> None:
         self.first = start_ms // impact.HOUR_MS

@@ -574,8 +574,8 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         sizes_of[family] = (*sizes_of.get(family, ()), size)
     scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
     problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
-    problems += _beside_customers(scenario, [scope.regions for scope in scopes])
-    problems += _beyond_the_horizon(scenario, [scope.regions for scope in scopes])
+    regions = [scope.regions for scope in scopes]
+    problems += [*_beside_customers(scenario, regions), *_beyond_the_horizon(scenario, regions)]
     for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
         problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
     if problems:
@@ -1201,18 +1201,13 @@ def _share(value: object) -> Fraction:
 
 
 def _decider(value: object) -> Decider:
-    known = words(Decider)
-    if value not in known:
-        raise ValueError(_choice(known, value))
-    return Decider(known.index(str(value)))
+    return Decider[_one_of(words(Decider), value).upper()]
 
 
 def _timing(value: object) -> "str | Profile":
     if isinstance(value, dict):
         return _profile(value, _FAMILY_FORMS)[0]
-    if value not in TIMINGS:
-        raise ValueError(_choice(TIMINGS, value))
-    return str(value)
+    return _one_of(TIMINGS, value)
 
 
 def _family_length(value: object) -> Profile:
