@@ -693,6 +693,17 @@ CASES = {
     "a host with two domains of a set is alone on it": scene_of(
         (*HOSTS, Vm(4, "italynorth", "s", 2, host="b"), Vm(5, "italynorth", "s", 1, host="c")), (asked("a"),)
     ),
+    # Of the second set, one of the two that sit together is gone when the region starts: it has its guarantee.
+    "sets that share a host, and one that did": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, host="a"),
+            Vm(2, "italynorth", "s", 1, host="a"),
+            Vm(3, "italynorth", "t", 0, host="b", deleted_ms=1),
+            Vm(4, "italynorth", "t", 1, host="b"),
+            Vm(5, "italynorth", "t", 0, host="c"),
+        ),
+        (asked("a", start_ms=1),),
+    ),
     "a host that hits more than a cap of VMs, and one that counts as one": scene_of(
         (*HOSTS, Vm(4, "italynorth", host="c"), Vm(5, "italynorth", host="c")),
         (asked("a", caps=(Cap("region", 1),)), asked("b", caps=(Cap("region", 1, counts_hosts=True),))),
