@@ -8,7 +8,7 @@ settled here, before the kernels: `cut` picks the rows that can be hit and puts 
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,15 @@ class Customers:
     pool: Int64s  # [V] of its cluster, or of the VMs in none
     pool_sizes: Int64s  # [P] VMs
     subscription: tuple[Bools, Int64s] | None  # [V] whether it has one, and the key that draws are addressed by
+    taken: Int64s = field(default_factory=lambda: np.empty((2, 0), np.int64))  # as `Left` has them
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an iteration of a stage hands on to the next one."""
+
+    rows: Int64s  # VMs that it has not updated
+    taken: Int64s | None  # [2, N] slots that customers took: when each comes back, since scenario.start; and its pool
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,15 @@ class Vms:
         in_set = rows < self.block.single_row
         found[in_set] = self.set_row[rows[in_set]]
         return found
+
+    def of_those(self, left: Left) -> "Vms":
+        """The same for the next iteration, which is about those only that were *left*."""
+        is_selected = np.zeros(len(self.block.vm_key), np.bool_)
+        is_selected[left.rows] = True
+        customers = self.customers
+        if customers is not None and left.taken is not None:
+            customers = replace(customers, taken=left.taken)
+        return replace(self, is_selected=is_selected, customers=customers)
 
     @property
     def vm_offsets(self) -> Int64s:

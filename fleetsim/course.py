@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetsim.schema import NEVER_MS, Stream
-
-ITERATION = 1
-"""Campaigns without windows have one iteration (semantics.md 25)."""
+from fleetsim.schema import FIRST_ITERATION, NEVER_MS, Stream
 
 
 def campaign_key(seed: int, name: str) -> int:
@@ -34,7 +31,7 @@ class Course:
     start_ms: int
     key: int
     origin_ms: int
-    iteration: int = ITERATION
+    iteration: int = FIRST_ITERATION
     replica: int = 0
     until_ms: int = NEVER_MS
     region: str = ""

@@ -102,6 +102,10 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
         [count * asked.spare.numerator // asked.spare.denominator for count in vms.customers.pool_sizes.tolist()],
         np.int64,
     )
+    heap = np.empty((2, int(slots.sum()) + 1), np.int64)
+    taken_ms, taken_pool = vms.customers.taken[:, vms.customers.taken[0] > opens_ms]
+    heap[:, : len(taken_ms)] = taken_ms, taken_pool
+    free = slots - np.bincount(taken_pool, minlength=len(slots))
     room = len(rows) + len(rows) // 2 + 16
     while True:
         log = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int8)
@@ -120,9 +124,9 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
             deleted_ms,
             duration_ms,
             vms.customers.pool,
-            slots.copy(),
-            np.empty(int(slots.sum()) + 1, np.int64),
-            np.empty(int(slots.sum()) + 1, np.int64),
+            free.copy(),
+            *heap.copy(),
+            len(taken_ms),
             np.zeros(vm_count, np.bool_),
             np.zeros(vm_count, np.int64),
             np.zeros(vm_count, np.int64),
@@ -142,6 +146,22 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
     took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]
     effects = np.where(is_move & ~is_cut, vms.move_effects[rows], 0).astype(np.uint8)
     return Requests(rows, at_ms, result, took_ms.astype(np.uint32), effects, is_cut)
+
+
+def slots_taken(requests: Requests, vms: Vms, scope: Scope, duration_ms: npt.NDArray[np.uint32]) -> Int64s:
+    """int64[2, N]: when slots come back that customers have taken so far, by that, and the pool of each.
+
+    *requests* are those that `take_requests` has returned for moves of *duration_ms* uint32[V]; instants are since
+    scenario.start.
+    """
+    asked = scope.campaign.self_service
+    assert asked is not None
+    assert vms.customers is not None
+    rows = requests.rows[requests.is_move]
+    back_ms = requests.at_ms[requests.is_move] + duration_ms[rows] + asked.recycle_ms
+    taken = np.concatenate([vms.customers.taken, [back_ms, vms.customers.pool[rows]]], axis=1)
+    by_instant: Int64s = taken[:, np.argsort(taken[0])]
+    return by_instant
 
 
 def _first_requests(

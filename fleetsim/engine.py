@@ -20,6 +20,7 @@ from fleetsim.blocks import (
     Cut,
     Fates,
     Int64s,
+    Left,
     Scope,
     Settled,
     Vms,
@@ -29,12 +30,13 @@ from fleetsim.blocks import (
     judge,
 )
 from fleetsim.course import Course
-from fleetsim.customers import Requests, take_requests
+from fleetsim.customers import Requests, slots_taken, take_requests
 from fleetsim.gating import Lives, Passed, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (
+    COME_BACK,
     NEVER_MS,
     UPDATE_DOMAIN_COUNT_MAX,
     DomainOrder,
@@ -130,6 +132,7 @@ class Impacts:
     host_row: npt.NDArray[np.uint32] | None = None  # [H] where the region has hosts
     steps: "Steps | None" = None  # of the whole region
     requests: Requests | None = None  # of customers, where some act
+    left: Left | None = None  # to the next iteration, if there may be one
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
 
     def within(self, start: int, stop: int) -> "Impacts":
@@ -342,6 +345,10 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
     sums.pending_vm_ms = int((hit_start_ms + hit_ms - pending_from_ms).sum())
     host_row = None if vms.host_row is None else vms.host_row[rows]
+    windows, left = scope.campaign.windows, None
+    if windows is not None and course.iteration < windows.iterations_max:
+        left_rows = np.flatnonzero(np.isin(fates.outcome, COME_BACK))
+        left = Left(left_rows, None if requests is None else slots_taken(requests, vms, scope, move_ms))
     return Impacts(
         start_ms + course.origin_ms,
         duration_ms,
@@ -353,6 +360,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         host_row,
         walked.steps,
         requests and requests.since_epoch(course.origin_ms),
+        left,
         vms.move_effects[rows] if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY else None,
     )
 

@@ -17,8 +17,10 @@ import numpy.typing as npt
 import polars as pl
 
 from fleetsim.schema import (
+    COME_BACK,
     EVENTS,
     FAULT_DOMAIN_COUNT_DEFAULT,
+    FIRST_ITERATION,
     NEVER_MS,
     OUTCOMES,
     UPDATE_DOMAIN_COUNT_DEFAULT,
@@ -31,7 +33,6 @@ from fleetsim.testimony import (
     EVERYWHERE,
     FIGURE_TYPES,
     IMPACTS,
-    ITERATION,
     OUTCOME_COUNTS,
     STAGE,
     STAGE_TYPES,
@@ -99,7 +100,7 @@ class Part:
         usable = self.fleet if self._rows is None else self.fleet[self._rows]
         self.set_row, self.set_count = _numbered(usable["set"])
         self.vms = usable.with_columns(set_row=pl.Series(self.set_row, dtype=pl.Int64))
-        self._spans: dict[int, tuple[int, int]] = {}  # of campaigns: first start and last end of an impact here
+        self._spans: dict[tuple[int, int], tuple[int, int]] = {}  # of cells: first start and last end of an impact
         self._weak: list[pl.DataFrame] = []
         self._has_repeats = False
         self._event_count = 0
@@ -247,20 +248,25 @@ class Part:
         return int(np.count_nonzero(self.set_row >= 0))
 
     def cells(self) -> Iterator["Cell"]:
-        """This part in each campaign that should, or does, say something of its VMs."""
-        vm_row = self.vms["vm_row"]
+        """This part in each stage of each campaign that should, or does, say something of its VMs."""
+        vm_row, known = self.vms["vm_row"], self.testimony.calendar.stages
         met = self.listing.campaigns_in(self.vm_row_min, self.vm_row_max) if len(vm_row) else set()
         for campaign in self.testimony.campaigns:
-            stage = self.testimony.calendar.stages.get((campaign.place, self.region))
-            if stage is not None or campaign.name in met:
-                yield Cell(self, campaign, stage)
+            stage = known.get((campaign.place, FIRST_ITERATION, self.region))
+            if stage is None and campaign.name not in met:
+                continue
+            cell = Cell(self, campaign, stage)
+            yield cell
+            while (stage := known.get((campaign.place, cell.iteration + 1, self.region))) is not None:
+                cell = Cell(self, campaign, stage, cell)
+                yield cell
 
     def note(self, cell: "Cell") -> None:
         """Keep of *cell* what rules about the part ask for."""
         self._weak.append(cell.weak_sets)
         if "events" in self.listing.readable and len(cell.felt.place):
             felt = cell.felt
-            self._spans[cell.campaign.place] = int(felt.start_ms.min()), int(felt.end_ms.max())
+            self._spans[cell.key[:2]] = int(felt.start_ms.min()), int(felt.end_ms.max())
             self._has_repeats |= felt.is_repeated
             self._event_count += len(felt.place)
 
@@ -270,18 +276,18 @@ class Part:
 
         Campaigns that were at work here one after the other cannot meet, so mostly there are none to look at.
         """
-        near: set[int] = set()
-        until_ms, longest = -NEVER_MS, -1
-        for start_ms, end_ms, place in sorted((*span, place) for place, span in self._spans.items()):
+        near: set[tuple[int, int]] = set()
+        until_ms, longest = -NEVER_MS, (-1, 0)
+        for start_ms, end_ms, of in sorted((*span, of) for of, span in self._spans.items()):
             if start_ms < until_ms:
-                near |= {longest, place}
+                near |= {longest, of}
             if end_ms > until_ms:
-                until_ms, longest = end_ms, place
+                until_ms, longest = end_ms, of
         if self._has_repeats:
             near |= set(self._spans)
         frames = [pl.DataFrame(schema={"campaign": pl.UInt16, "vm_row": pl.UInt32, **_SPAN_TYPES})]
         for cell in self.cells():
-            if cell.campaign.place in near:
+            if cell.key[:2] in near:
                 happened = cell.felt.events.filter(pl.col("place") >= 0)
                 campaign = pl.lit(cell.campaign.place, pl.UInt16)
                 frames.append(
@@ -418,21 +424,40 @@ def _numbered(sets: pl.Series) -> tuple[Ints, int]:
 
 
 class Cell:
-    """What one campaign did to the VMs of one part; arrays and frames are made on first use.
+    """What one stage of a campaign did to the VMs of one part; arrays and frames are made on first use.
 
-    Arrays over VMs are by place in `part.vms`, arrays over events by row of `events`.
+    Arrays over VMs are by place in `part.vms`, arrays over events by row of `events`. Rows of an iteration that there
+    should not be are looked at with the first. *before* is the same in the iteration before.
     """
 
-    def __init__(self, part: Part, campaign: Campaign, stage: Stage | None) -> None:
+    def __init__(self, part: Part, campaign: Campaign, stage: Stage | None, before: "Cell | None" = None) -> None:
         self.testimony = part.testimony
         self.part = part
         self.campaign = campaign
         self.stage = stage
+        self.iteration = FIRST_ITERATION if stage is None else stage.iteration
+        self._before = before
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        return self.campaign.place, self.iteration, self.part.region
+
+    @lazily
+    def _others(self) -> frozenset[int]:
+        """Iterations whose rows are not looked at here."""
+        if self.stage is None:
+            return frozenset()
+        if self.iteration > FIRST_ITERATION:
+            return _ITERATIONS - {self.iteration}
+        place, _, region = self.key
+        return frozenset(each for each in _ITERATIONS if (place, each, region) in self.testimony.calendar.stages) - {
+            self.iteration
+        }
 
     def _happened(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         """Rows of *table* within this part's range of VMs, from whichever files have them, each with its place."""
         low, high = self.part.vm_row_min, self.part.vm_row_max
-        frames = list(self.part.listing.read_range(table, low, high, columns, self.campaign.name))
+        frames = list(self.part.listing.read_range(table, low, high, columns, self.campaign.name, self._others))
         if not frames:
             return pl.DataFrame(schema={**small_types([_DECLARED[table][name] for name in columns]), **_PLACED})
         rows = pl.concat(frames)
@@ -445,11 +470,27 @@ class Cell:
 
     @lazily
     def selected(self) -> Bools:
-        """VMs that the campaign's regions and `where` select, whatever their dates."""
+        """VMs that the campaign's regions and `where` select, whatever their dates; then those left before."""
+        if self._before is not None:
+            return self._before.left
         mask = np.full(len(self.part.vms), self.stage is not None)
         for column, values in self.campaign.where.items() if self.stage is not None else ():
             mask &= self.part.matches(column, values)
         return self.part.of_hosts(mask)
+
+    @property
+    def left(self) -> Bools:
+        """VMs that were not updated, and are in the next iteration if there is one."""
+        left: Bools = np.zeros(len(self.part.vms), np.bool_)
+        if self.testimony.has_outcomes:
+            told = self.outcomes.filter(pl.col("place") >= 0)
+            left[told["place"].to_numpy()[np.isin(told["outcome_code"].to_numpy(), COME_BACK)]] = True
+            return left
+        if self.stage is None or self.stage.until_ms is None:  # nothing tells who was to be updated by when
+            left[:] = self.selected & (self.event_count == 0)
+            return left
+        left[:] = self.selected & np.isin(self.expected_outcomes[0], COME_BACK)
+        return left
 
     @lazily
     def _keeps_memory(self) -> Bools:
@@ -1108,7 +1149,7 @@ class Cell:
     def _tell_outcomes(self, tell: Callable[..., None]) -> None:
         """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""
         if self.testimony.has_outcomes:
-            told = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == ITERATION)
+            told = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == self.iteration)
             counts = np.bincount(told["outcome_code"].to_numpy(), minlength=_ODD + 1)
             for code, figure in enumerate(OUTCOME_COUNTS):
                 tell(figure, counts[code])
@@ -1121,7 +1162,7 @@ class Cell:
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's own names instead of rows and codes."""
-        return _in_stage(self.testimony, self.campaign, self.part.region, self.part.with_ids(offenders))
+        return _in_stage(self.testimony, self.key, self.part.with_ids(offenders))
 
 
 _FIRST_SHOWN = ["host", "set", "cluster", "update_domain", "fault_domain", "vm", "vm_row"]
@@ -1129,9 +1170,10 @@ _NUMBERS = ["unit_row", "walk_row", "set_row", "place", "outcome_code", "reason_
 """Columns that mean something here only."""
 
 
-def _in_stage(testimony: Testimony, campaign: Campaign, region: int, offenders: pl.DataFrame) -> pl.DataFrame:
+def _in_stage(testimony: Testimony, key: tuple[int, int, int], offenders: pl.DataFrame) -> pl.DataFrame:
     """*offenders* with their stage, names in front."""
-    stage = {"campaign": campaign.name, "iteration": ITERATION, "region": testimony.region_names.word(region)}
+    names = testimony.campaigns[key[0]].name, key[1], testimony.region_names.word(key[2])
+    stage = dict(zip(STAGE, names, strict=True))
     told = [pl.lit(value).alias(name) for name, value in stage.items() if name not in offenders.columns]
     named = testimony.named(offenders).with_columns(told)
     first = [name for name in (*STAGE, *_FIRST_SHOWN) if name in named.columns]
@@ -1148,7 +1190,7 @@ class _Felt(Cell):
     """A cell in which moves that customers started are impacts like any other."""
 
     def __init__(self, cell: Cell) -> None:
-        super().__init__(cell.part, cell.campaign, cell.stage)
+        super().__init__(cell.part, cell.campaign, cell.stage, cell._before)
         self._cell = cell
 
     @lazily
@@ -1792,7 +1834,7 @@ class Walks:
             domain = pl.when(pl.col("domain") != NO_DOMAIN).then("domain").alias(self.campaign.walk_by)
             offenders = offenders.with_columns(domain).drop("domain")
         assert self.stage is not None
-        return _in_stage(self.testimony, self.campaign, self.stage.region, offenders)
+        return _in_stage(self.testimony, self.stage.key, offenders)
 
     def _with_ids(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with who walks in each row."""
@@ -1854,9 +1896,9 @@ def _sum(values: Ints, starts: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class WalkFacts:
-    """What rules about stages ask of walks; `key` is the stage's campaign and region."""
+    """What rules about stages ask of walks; `key` is the stage's campaign, iteration and region."""
 
-    key: tuple[int, int]
+    key: tuple[int, int, int]
     figures: Figures
     last: tuple[int, ...] | None
     is_held_up: bool
@@ -1877,7 +1919,7 @@ class WalkFacts:
 class CellFacts:
     """What is kept of a cell, and of the walks in it, when its part has gone by."""
 
-    key: tuple[int, int]
+    key: tuple[int, int, int]
     row_counts: Mapping[str, int]
     figures: Figures
     walks: WalkFacts | None
@@ -1891,7 +1933,7 @@ class CellFacts:
         readable, stage = cell.part.listing.readable, cell.stage
         has_events = "events" in readable
         return CellFacts(
-            key=(cell.campaign.place, cell.part.region),
+            key=cell.key,
             row_counts={
                 table: len(getattr(cell, rows))
                 for table, rows in (("events", "_rows"), ("outcomes", "outcomes"))
@@ -1910,7 +1952,9 @@ class CellFacts:
 class _Room:
     """Requests of customers, and how many VMs each cluster has: what room there was, and who took it.
 
-    requests  cluster, vm_row, start_ms, is_move; until when a move takes its slot, at least and at most
+    requests  cluster, vm_row, iteration, start_ms, is_move; until when a move takes its slot, at least and at most
+
+    Slots stay over the iterations of a campaign, and its VMs are counted with the first.
     """
 
     requests: pl.DataFrame
@@ -1931,13 +1975,15 @@ class _Room:
         if cell.part.lifetimes is not None:
             may_be_cut = end_ms == cell.part.lifetimes[1][place]
         is_attempt = result == "aborted"
-        requests = told.select("vm_row", "start_ms", is_move=result == "completed", is_failure=is_attempt).with_columns(
+        requests = told.select(
+            "vm_row", "iteration", "start_ms", is_move=result == "completed", is_failure=is_attempt
+        ).with_columns(
             vm=cell.part.vms["vm"].gather(place).cast(pl.String),
             cluster=cluster.gather(place),
             until_ms=pl.Series(end_ms + asked.recycle_ms),
             until_ms_max=pl.Series(np.where(may_be_cut, longest_ms, end_ms) + asked.recycle_ms),
         )
-        counts = cluster.value_counts(name="count")
+        counts = (cluster if cell.iteration == FIRST_ITERATION else cluster.head(0)).value_counts(name="count")
         return _Room(requests, dict(zip(counts[cluster.name], counts["count"], strict=True)))
 
     @staticmethod
@@ -1959,7 +2005,7 @@ class _Room:
             is_wrong = np.where(group["is_move"].to_numpy(), least > slot_count, most < slot_count)
             is_wrong = np.where(group["is_failure"].to_numpy(), had_none, is_wrong)
             swept.append(
-                group.select("vm", "vm_row", "start_ms", "cluster", "is_move").with_columns(
+                group.select("vm", "vm_row", "iteration", "start_ms", "cluster", "is_move").with_columns(
                     slot_count=pl.lit(slot_count), taken_count=pl.Series(least), is_wrong=pl.Series(is_wrong)
                 )
             )
@@ -1969,6 +2015,7 @@ class _Room:
 _ROOM_TYPES = {
     "vm": pl.String,
     "vm_row": pl.UInt32,
+    "iteration": pl.UInt8,
     "start_ms": pl.Int64,
     "cluster": pl.String,
     "is_move": pl.Boolean,
@@ -1982,7 +2029,7 @@ class InStep:
     """What the parts of a region know of clusters whose sets walk in step, until all of them went by."""
 
     def __init__(self) -> None:
-        self._shares: dict[tuple[int, int], list[Walks]] = {}
+        self._shares: dict[tuple[int, int, int], list[Walks]] = {}
 
     def add(self, facts: CellFacts) -> None:
         if facts.clusters is not None:
@@ -1992,6 +2039,16 @@ class InStep:
         """The clusters of each stage."""
         for shares in self._shares.values():
             yield Walks.joined(shares)
+
+
+_Key = tuple[int, int, int]
+"""A stage: campaign, iteration, region."""
+_ITERATIONS = frozenset(range(1 << 8))
+
+
+def _of_stage(key: _Key) -> list[pl.Expr]:
+    """The columns that tell of which stage a row is."""
+    return [pl.lit(value, dtype).alias(name) for value, (name, dtype) in zip(key, STAGE_TYPES.items(), strict=True)]
 
 
 _SEEN_TYPES = {
@@ -2006,13 +2063,13 @@ class Whole:
     def __init__(self, testimony: Testimony, listing: Listing) -> None:
         self.testimony = testimony
         self._listing = listing
-        self._figures: dict[tuple[int, int], dict[tuple[str, int | None], tuple[float, float]]] = {}
+        self._figures: dict[_Key, dict[tuple[str, int | None], tuple[float, float]]] = {}
         self._last_walks: list[tuple[int, ...]] = []
-        self._held_up: set[tuple[int, int]] = set()
-        self._visits: dict[tuple[int, int], list[pl.DataFrame]] = {}
-        self._reach: dict[tuple[int, int], list[_Reach]] = {}
-        self._loads: dict[tuple[int, int], list[Loads]] = {}
-        self._rooms: dict[tuple[int, int], list[_Room]] = {}
+        self._held_up: set[_Key] = set()
+        self._visits: dict[_Key, list[pl.DataFrame]] = {}
+        self._reach: dict[_Key, list[_Reach]] = {}
+        self._loads: dict[_Key, list[Loads]] = {}
+        self._rooms: dict[tuple[int, int], list[_Room]] = {}  # of a campaign and region
         self._overloads = [pl.DataFrame(schema=_OVERLOADS)]
         self._load_count = 0
         self._set_ranges: list[tuple[int, Any, Any, str]] = []
@@ -2083,21 +2140,19 @@ class Whole:
         if facts.reach is not None:
             self._reach.setdefault(facts.key, []).append(facts.reach)
         if facts.room is not None:
-            self._rooms.setdefault(facts.key, []).append(facts.room)
+            self._rooms.setdefault(facts.key[::2], []).append(facts.room)
         if facts.loads is not None:
-            if any(region != facts.key[1] for _, region in self._loads):
+            if any(key[2] != facts.key[2] for key in self._loads):
                 self._sweep_loads()  # the region before went by
             self._loads.setdefault(facts.key, []).append(facts.loads)
 
     def _sweep_loads(self) -> None:
-        for (place, region), loads in self._loads.items():
-            swept = Loads.joined(self.testimony.campaigns[place], loads)
+        for key, loads in self._loads.items():
+            swept = Loads.joined(self.testimony.campaigns[key[0]], loads)
             self._load_count += swept.unit_count
             if swept.unit_count:
-                self._fold((place, region), {("cap_bound_ms", None): swept.bound_ms})
-            stage = {"campaign": pl.lit(place, pl.UInt16), "iteration": pl.lit(ITERATION, pl.UInt8)}
-            told = swept.overloads.with_columns(**stage, region=pl.lit(region, pl.UInt16))
-            self._overloads.append(told.select(list(_OVERLOADS)))
+                self._fold(key, {("cap_bound_ms", None): swept.bound_ms})
+            self._overloads.append(swept.overloads.with_columns(_of_stage(key)).select(list(_OVERLOADS)))
         self._loads.clear()
 
     @property
@@ -2118,13 +2173,12 @@ class Whole:
         if facts.is_held_up:
             self._held_up.add(facts.key)
         if facts.last is not None:
-            campaign, region = facts.key
-            self._last_walks.append((campaign, ITERATION, region, *facts.last))
+            self._last_walks.append((*facts.key, *facts.last))
         if facts.visits is not None:
             self._visits.setdefault(facts.key, []).append(facts.visits)
 
-    def _fold(self, key: tuple[int, int], figures: Figures) -> None:
-        """Fold *figures* of a part into those of its stage, the campaign and region *key*."""
+    def _fold(self, key: "_Key", figures: Figures) -> None:
+        """Fold *figures* of a part into those of its stage."""
         told = self._figures.setdefault(key, {})
         for figure, (low, high) in figures.items():
             if figure not in told:
@@ -2142,8 +2196,8 @@ class Whole:
         self._sweep_loads()
         rows = [
             # As the summary has it: the exact sum, rounded once.
-            (campaign, ITERATION, region, figure, bin_start_ms, float(low), float(high))
-            for (campaign, region), figures in self._figures.items()
+            (*key, figure, bin_start_ms, float(low), float(high))
+            for key, figures in self._figures.items()
             for (figure, bin_start_ms), (low, high) in figures.items()
         ]
         return pl.DataFrame(rows, schema={**FIGURE_TYPES, "value_max": pl.Float64}, orient="row")
@@ -2156,9 +2210,8 @@ class Whole:
         walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
         told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
         # Which of its spans a walk spent on waiting for moves is not told, nor which walk that was.
-        held_up = pl.DataFrame(list(self._held_up), schema=["campaign", "region"], orient="row")
-        held_up = held_up.cast({"campaign": pl.UInt16, "region": pl.UInt16})
-        told = told.join(held_up, on=["campaign", "region"], how="anti")
+        held_up = pl.DataFrame(list(self._held_up), schema=STAGE_TYPES, orient="row")
+        told = told.join(held_up, on=STAGE, how="anti")
         return told.join(walks, on=STAGE, how="left").join(self.chains, on=STAGE, how="left")
 
     @lazily
@@ -2170,12 +2223,8 @@ class Whole:
         """
         told = self.testimony.steps(self._listing)
         seen = [
-            each.with_columns(
-                campaign=pl.lit(campaign, pl.UInt16),
-                iteration=pl.lit(ITERATION, pl.UInt8),
-                region=pl.lit(region, pl.UInt16),
-            ).rename({name: f"seen_{name}" for name in ("end_ms", "end_ms_max")})
-            for (campaign, region), visits in self._visits.items()
+            each.with_columns(_of_stage(key)).rename({name: f"seen_{name}" for name in ("end_ms", "end_ms_max")})
+            for key, visits in self._visits.items()
             for each in visits
         ]
         key = [*STAGE, "unit_row", "start_ms"]
@@ -2290,8 +2339,8 @@ class Whole:
         for (place, region), rooms in self._rooms.items():
             asked = self.testimony.campaigns[place].self_service
             assert asked is not None
-            stage = {"campaign": pl.lit(place, pl.UInt16), "iteration": pl.lit(ITERATION, pl.UInt8)}
-            swept = _Room.swept(rooms, asked.spare).with_columns(**stage, region=pl.lit(region, pl.UInt16))
+            swept = _Room.swept(rooms, asked.spare)
+            swept = swept.with_columns(campaign=pl.lit(place, pl.UInt16), region=pl.lit(region, pl.UInt16))
             frames.append(swept.cast(frames[0].schema).select(frames[0].columns))
         return pl.concat(frames)
 
@@ -2299,20 +2348,22 @@ class Whole:
     def overdue(self) -> pl.DataFrame:
         """Stages that never started for want of room, and when they would have ended at the latest."""
         rows = []
-        for (campaign, region), reaches in self._reach.items():
-            stage = self.testimony.calendar.stages[campaign, region]
+        for key, reaches in self._reach.items():
+            stage = self.testimony.calendar.stages[key]
             given = stage.campaign
             if given.scheduled_ms is not None:
                 ends_ms = self.testimony.calendar.first_ms(stage) + given.scheduled_ms
-                rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
+                rows.append((*key, stage.judged_ms, ends_ms))
                 continue
             in_step = frozenset[int]().union(*(reach.cluster_domains for reach in reaches))
             domain_count = max(len(in_step), *(reach.domain_count for reach in reaches))
             if given.caps:  # then all may have to go one after the other
                 domain_count = sum(reach.unit_count for reach in reaches)
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
-            ends_ms = stage.tries_ms[-1] + given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
-            rows.append((campaign, ITERATION, region, stage.judged_ms, ends_ms))
+            ends_ms = stage.tries_ms[-1]
+            if domain_count:  # else nobody was left by then
+                ends_ms += given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
+            rows.append((*key, stage.judged_ms, ends_ms))
         types = {**STAGE_TYPES, "first_ms": pl.Int64, "end_ms_max": pl.Int64}
         return pl.DataFrame(rows, schema=types, orient="row")
 
@@ -2331,7 +2382,7 @@ class Whole:
             if quorum is not None and quorum.by == "application":
                 rows.append((campaign.place, "quorum_lost_ms", lost_ms))
         everywhere = self.testimony.region_names.code(EVERYWHERE)
-        told = [(place, ITERATION, everywhere, figure, None, float(value)) for place, figure, value in rows]
+        told = [(place, FIRST_ITERATION, everywhere, figure, None, float(value)) for place, figure, value in rows]
         return pl.DataFrame(told, schema=FIGURE_TYPES, orient="row")
 
     def _application_states(self, campaign: Campaign) -> Iterator[_States]:

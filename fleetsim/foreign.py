@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from fleetsim import __version__
 from fleetsim.blocks import resolve_over
-from fleetsim.course import ITERATION
 from fleetsim.errors import InputError, nearest, nearest_path, renaming
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
@@ -25,7 +24,7 @@ from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import RESOLVED, RunFolder
 from fleetsim.scenario import Campaign, Resolved, load_scenario
-from fleetsim.schema import EVENTS, LENGTH_MS_MAX, SCHEMA_VERSION, Effect, Kind, Phase, Result, words
+from fleetsim.schema import EVENTS, FIRST_ITERATION, LENGTH_MS_MAX, SCHEMA_VERSION, Effect, Kind, Phase, Result, words
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 from fleetsim.verifier import Verdict, verify_parts
 
@@ -130,7 +129,7 @@ class _Log:
         columns = {
             "campaign": campaign,
             **{column: self._words(column, codes, campaign, campaigns) for column, codes in _WORDS.items()},
-            "iteration": self._numbers("iteration", 1, 255, ITERATION),
+            "iteration": self._numbers("iteration", 1, 255, FIRST_ITERATION),
             "vm_row": self._vm_rows(prepared, has_rows_of_fleet=has_rows_of_fleet),
             "start_at": self._instants(),
             "duration_ms": self._numbers("duration_ms", 0, LENGTH_MS_MAX, None),
@@ -286,7 +285,7 @@ def _lay_out(out: Path, rows: pl.DataFrame, prepared: PreparedFleet, resolved: R
             within = pl.col("vm_row").is_between(part.vm_row_start, part.vm_row_start + part.vm_count - 1)
             for campaign in resolved.scenario.campaigns:
                 happened = by_campaign.get(campaign.name, rows.head(0)).filter(within)
-                name = f"part-c{campaign.place:03}-i{ITERATION:03}-{part.number:05}.parquet"
+                name = f"part-c{campaign.place:03}-i{FIRST_ITERATION:03}-{part.number:05}.parquet"
                 table = _as_events(happened, schema)
                 folder.write(f"events/region={region.region}/{name}", parquet_bytes(table), len(table))
     folder.finish({"seed": resolved.scenario.seed, **digests, "counts": {}}, {})

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import MOVE_COLUMNS, Scope, Vms, load, resolve_over
-from fleetsim.course import ITERATION, Course, campaign_key
+from fleetsim.blocks import MOVE_COLUMNS, Left, Scope, Vms, load, resolve_over
+from fleetsim.course import Course, campaign_key
 from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
@@ -34,7 +34,7 @@ from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
-from fleetsim.schema import NEVER_MS, SCHEMA_VERSION, Kind, Outcome
+from fleetsim.schema import COME_BACK, FIRST_ITERATION, NEVER_MS, SCHEMA_VERSION, Kind, Outcome
 from fleetsim.tables import parquet_bytes, provenance_of
 
 if TYPE_CHECKING:
@@ -197,9 +197,12 @@ class _Batch:
             self._next[decided] += 1
         return not any(self._missing.values())
 
-    def frees_ms(self) -> dict[stages.Stage, int]:
-        """When each stage frees its region again."""
-        return {decided.stage: sums.free_ms for decided, sums in self.totals.items()}
+    def ran(self) -> dict[stages.Stage, stages.Ran]:
+        """What came of each stage."""
+        return {
+            decided.stage: stages.Ran(sums.free_ms, leaves_vms=bool(sums.outcome_counts[list(COME_BACK)].any()))
+            for decided, sums in self.totals.items()
+        }
 
 
 class _Writing:
@@ -226,6 +229,7 @@ class _Writing:
         self.scopes = [_scope(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
         self.sums: dict[stages.Decided, Sums] = {}
         self.batches: dict[stages.Decided, _Batch] = {}
+        self.left: dict[tuple[int, Path], Left] = {}  # by campaign and first part: VMs for its next iteration
         self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
         self.weak_sets: list[pa.Table] = []  # of the stages that are not plain, as they come
         self.is_cancelled = threading.Event()
@@ -277,7 +281,7 @@ class _Writing:
                     if (goes_on := self._take(message)) is not None:
                         start(*goes_on)
                     continue
-                vms_done += message.part.vm_count
+                vms_done += message.part.vm_count if message.decided.stage.iteration == FIRST_ITERATION else 0
                 unwritten[message.decided] -= 1
                 sentence = ""
                 if unwritten[message.decided] == 0:
@@ -354,7 +358,7 @@ class _Writing:
 
         totals = figures.application_totals(self.folder.path, tomllib.loads(resolved_text))
         return [
-            (campaign, ITERATION, "*", figure, None, float(value))
+            (campaign, FIRST_ITERATION, "*", figure, None, float(value))
             for campaign, values in totals.items()
             for figure, value in values.items()
         ]
@@ -365,7 +369,10 @@ class _Writing:
     def _blocks(self, stage: stages.Stage) -> list[Parts]:
         """The parts of a stage as they are computed together."""
         parts = self.regions[stage.region].parts
-        return [parts] if self.scopes[stage.place].needs_region else [(part,) for part in parts]
+        blocks: list[Parts] = [parts] if self.scopes[stage.place].needs_region else [(part,) for part in parts]
+        if stage.iteration == FIRST_ITERATION:
+            return blocks
+        return [parts for parts in blocks if len(self._left(parts, stage).rows)]
 
     def _calendars(self) -> list[stages.Calendar]:
         """One calendar for regions that can affect one another, those with most VMs first: so threads end together."""
@@ -376,7 +383,9 @@ class _Writing:
                 touched = {self.relation.pair_group(stage.region) for wave in group for stage in wave}
                 if not touched:
                     continue
-                rollouts.append((touched, stages.Rollout(campaign.start_ms, campaign.bake_ms, tuple(group))))
+                windows = campaign.windows
+                again = () if windows is None else (windows.iterations_max, windows.reschedule_delay_ms)
+                rollouts.append((touched, stages.Rollout(campaign.start_ms, campaign.bake_ms, tuple(group), *again)))
         # Campaigns join the pair groups that their waves couple.
         joined: list[tuple[set[str], list[stages.Rollout]]] = []
         for touched, rollout in rollouts:
@@ -402,7 +411,7 @@ class _Writing:
             tuple(
                 stages.Stage(
                     place=place,
-                    iteration=ITERATION,
+                    iteration=FIRST_ITERATION,
                     region=region,
                     wave=number,
                     asked_ms=campaign.start_ms,
@@ -429,10 +438,15 @@ class _Writing:
         # Where nobody comes or goes, what was so when the stage was asked for stays so.
         if scope.is_whole or (at_ms > stage.asked_ms and not scope.has_lifetimes):
             return True
-        return any(is_anyone_hit(self._load(parts, scope), scope, at_ms) for parts in self._blocks(stage))
+        return any(is_anyone_hit(self._load(parts, stage), scope, at_ms) for parts in self._blocks(stage))
 
-    def _load(self, parts: Parts, scope: Scope) -> Vms:
-        return load(parts, scope, self.scenario.start_ms_epoch)
+    def _load(self, parts: Parts, stage: stages.Stage) -> Vms:
+        vms = load(parts, self.scopes[stage.place], self.scenario.start_ms_epoch)
+        return vms if stage.iteration == FIRST_ITERATION else vms.of_those(self._left(parts, stage))
+
+    def _left(self, parts: Parts, stage: stages.Stage) -> Left:
+        """What the iteration before *stage* left of *parts*."""
+        return self.left[stage.place, parts[0].path]
 
     def _take(self, message: _Computed) -> tuple[stages.Calendar, list[stages.Decided]] | None:
         """Note the sums of a block. Returns a calendar and what it decides next, where it can go on."""
@@ -444,7 +458,7 @@ class _Writing:
             if decided.verdict is not stages.Verdict.TRIAL:
                 self.sums[decided] = sums
         try:
-            return batch.calendar, batch.calendar.send(batch.frees_ms())
+            return batch.calendar, batch.calendar.send(batch.ran())
         except StopIteration:
             return None
 
@@ -467,7 +481,7 @@ class _Writing:
         if self.is_cancelled.is_set():
             return
         stage, scope = decided.stage, self.scopes[decided.stage.place]
-        vms = self._load(parts, scope)
+        vms = self._load(parts, stage)
         if decided.verdict in (stages.Verdict.AT_WORK, stages.Verdict.TRIAL):
             until_ms = NEVER_MS if stage.lead_ms is None else decided.at_ms + stage.length_ms_max
             key, origin_ms = self.keys[stage.place], self.scenario.start_ms_epoch
@@ -476,6 +490,8 @@ class _Writing:
         else:
             impacts = idle(vms, scope, decided.at_ms, is_overdue=decided.verdict is stages.Verdict.NO_ROOM)
         impacts.sums.last_vm_row += parts[0].vm_row_start
+        if impacts.left is not None:
+            self.left[stage.place, parts[0].path] = impacts.left
         self.messages.put(_Computed(decided, place, impacts.sums))
         if decided.verdict is stages.Verdict.TRIAL:
             return
@@ -492,7 +508,11 @@ class _Writing:
             self.folder.write(f"steps/{_part_name(stage, 0)}", self._encoded(steps), len(steps))
         for part in parts:
             row = part.vm_row_start - parts[0].vm_row_start
-            self._encode(decided, part, impacts.within(row, row + part.vm_count), disk, room)
+            of_part = impacts.within(row, row + part.vm_count)
+            if stage.iteration == FIRST_ITERATION or (of_part.fates is not None and len(of_part.fates.rows)):
+                self._encode(decided, part, of_part, disk, room)
+            else:  # none of its VMs has come back
+                self.messages.put(_Written(decided, part))
 
     def _encode(
         self,
@@ -540,8 +560,9 @@ class _Writing:
 
     def _sentence(self, decided: stages.Decided) -> str:
         campaign = self.scenario.campaigns[decided.stage.place]
-        vm_count = self.regions[decided.stage.region].vm_count
-        return f"{campaign.name} in {decided.stage.region}: {vm_count:,} VMs written"
+        region, iteration = self.regions[decided.stage.region], decided.stage.iteration
+        what = f"{region.vm_count:,} VMs" if iteration == FIRST_ITERATION else f"iteration {iteration}"
+        return f"{campaign.name} in {region.region}: {what} written"
 
 
 def _part_name(stage: stages.Stage, number: int) -> str:

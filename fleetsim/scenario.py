@@ -50,6 +50,7 @@ MAJORITY = "majority"
 EVERYWHERE = "*"
 """The selector of all regions with VMs, and in waves of those not named yet."""
 SEED_MAX = 2**63 - 1
+ITERATIONS_MAX = 2**8 - 1
 
 _GUIDE: dict[str, Any] = {
     "kind": "freeze",
@@ -86,10 +87,13 @@ _GUIDE_OF_REBOOTS: dict[str, Any] = {
         "recycle": "1h",
     },
     "scheduled": {"gap": "2d", "length": "14d"},
+    "iterations_max": 3,
+    "reschedule_delay": "14d",
 }
 """What presets say otherwise, or besides, of a kind that needs a reboot: notices go out 30 days ahead, and windows were
 announced with a gap of two days and 14 days for the platform (Azure, "Handling planned maintenance notifications", 2017
-to 2020); a reboot takes about 25 min, and 30 min between domains let applications recover (the same)."""
+to 2020); a reboot takes about 25 min, and 30 min between domains let applications recover (the same). How often whoever
+was not updated is scheduled anew, and how soon, is not published."""
 _REBOOTS: dict[str, dict[str, Any]] = {
     DEFAULT_PRESET: _GUIDE_OF_REBOOTS,
     "azure-2024": {
@@ -99,7 +103,7 @@ _REBOOTS: dict[str, dict[str, Any]] = {
 }
 """The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure (Azure,
 "Maintenance for virtual machines")."""
-_OF_REBOOTS = ("notice", "self_service", "scheduled")
+_OF_REBOOTS = ("notice", "self_service", "scheduled", "iterations_max", "reschedule_delay")
 """Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}
 _NOT_WITH_HOSTS = {
@@ -198,13 +202,16 @@ class Windows:
     """Spans of a campaign that needs a reboot: its notice, the window for customers, a gap, the platform's window.
 
     `notice_ms` is the least between the notice and the opening of the scheduled window; the self-service window ends
-    `gap_ms` before that.
+    `gap_ms` before that. Whoever was not updated has windows again, announced `reschedule_delay_ms` after the end of
+    these, up to `iterations_max` times in all.
     """
 
     notice_ms: int
     self_service_ms: int
     gap_ms: int
     scheduled_ms: int
+    iterations_max: int
+    reschedule_delay_ms: int
 
     @property
     def lead_ms(self) -> int:
@@ -424,6 +431,8 @@ def _window_keys(windows: Windows, asked: SelfService | None) -> dict[str, Any]:
         "notice_ms": windows.notice_ms,
         "self_service": {"length_ms": windows.self_service_ms, **customers},
         "scheduled": {"gap_ms": windows.gap_ms, "length_ms": windows.scheduled_ms},
+        "iterations_max": windows.iterations_max,
+        "reschedule_delay_ms": windows.reschedule_delay_ms,
     }
 
 
@@ -1139,9 +1148,17 @@ def _instant(value: object) -> int:
 
 
 def _seed(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= SEED_MAX:
+    return _integer(value, 0, SEED_MAX)
+
+
+def _iterations_max(value: object) -> int:
+    return _integer(value, 1, ITERATIONS_MAX)
+
+
+def _integer(value: object, least: int, most: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
-    raise ValueError(f"must be an integer from 0 to {SEED_MAX}, got {_shown(value)}")
+    raise ValueError(f"must be an integer from {least} to {most}, got {_shown(value)}")
 
 
 def _switch(value: object) -> bool:
@@ -1597,6 +1614,18 @@ class _CampaignKeys(_Keys):
         BeforeValidator(_table),
         Field(description="of kinds that need a reboot: the window of the platform"),
     ] = None
+    iterations_max: Annotated[
+        int | None,
+        PlainValidator(_iterations_max),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": ITERATIONS_MAX}),
+        Field(description="of kinds that need a reboot: how often a VM is scheduled, until it is updated"),
+    ] = None
+    reschedule_delay: Annotated[
+        int | None,
+        PlainValidator(span_ms),
+        _SPAN_SCHEMA,
+        Field(description="of kinds that need a reboot: from the end of a scheduled window to the next notice"),
+    ] = None
 
 
 class _QuorumKeys(_Keys):
@@ -1853,8 +1882,10 @@ def _self_service(keys: _SelfServiceKeys | None) -> SelfService | None:
 def _windows(campaign: _CampaignKeys) -> Windows | None:
     if campaign.self_service is None or campaign.scheduled is None or campaign.notice is None:
         return None
-    scheduled = campaign.scheduled
-    return Windows(campaign.notice, campaign.self_service.length, scheduled.gap, scheduled.length)
+    assert campaign.iterations_max is not None
+    assert campaign.reschedule_delay is not None
+    scheduled, again = campaign.scheduled, (campaign.iterations_max, campaign.reschedule_delay)
+    return Windows(campaign.notice, campaign.self_service.length, scheduled.gap, scheduled.length, *again)
 
 
 def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:

@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 SCHEMA_VERSION = 2
 
 NEVER_MS = 2**62
+FIRST_ITERATION = 1
 """In arrays: an instant that does not come. Null in files."""
 NO_ROW = 2**32 - 1
 """In arrays: no row. Null in files."""
@@ -71,6 +72,10 @@ class Outcome(IntEnum):
     FAILED = 7
     CANCELLED = 8
     UNAFFECTED = 9
+
+
+COME_BACK = (Outcome.SKIPPED, Outcome.OVERDUE, Outcome.FAILED)
+"""Whoever ends an iteration like that has another one, where there is another (semantics.md 35)."""
 
 
 class Reason(IntEnum):

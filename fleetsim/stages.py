@@ -2,7 +2,8 @@
 
 A stage is a campaign in a region. It starts when its region and all regions paired with it are at rest and the pair
 lag has passed. One with windows is announced when it is asked for, and takes its region for the whole scheduled window,
-which never moves: it is the first that keeps clear of all that is known by then. Pair groups never wait for one
+which never moves: it is the first that keeps clear of all that is known by then. Whom it leaves without an update has a
+stage again, asked for a while after that window. Pair groups never wait for one
 another, waves aside, so each has a calendar of its own. A calendar is a generator: it yields the stages it has decided
 on and is sent back the instants at which those that work free their region, so the caller may compute them in any order
 and on any thread.
@@ -13,12 +14,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from fleetsim.schema import NEVER_MS
+from fleetsim.schema import FIRST_ITERATION, NEVER_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One campaign in one region. `rank` is its place by the campaign's pair_order; `asked_ms` is known at release.
+    """One iteration of a campaign in one region. `rank` is its place by the campaign's pair_order.
+
+    asked_ms       is known at release, or when the iteration before has left VMs
 
     excludes_pair  whether it keeps out others of a paired region that do so as well
     length_ms_max  what it takes at most, from its start: of one with windows its scheduled window
@@ -42,11 +45,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The stages of one campaign: waves, each released `bake_ms` after the one before is over."""
+    """The stages of one campaign: waves, each released `bake_ms` after the one before is over.
+
+    Those of first iterations, that is: a stage with windows that leaves VMs is followed by another for these, asked for
+    `reschedule_delay_ms` after its end, until there were `iterations_max`.
+    """
 
     start_ms: int
     bake_ms: int
     waves: tuple[tuple[Stage, ...], ...]
+    iterations_max: int = 1
+    reschedule_delay_ms: int = 0
 
 
 class Verdict(Enum):
@@ -71,7 +80,15 @@ class Decided:
     waited_for_pair: bool = False
 
 
-Calendar = Generator[list[Decided], Mapping[Stage, int], None]
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of a stage: when its region is free again (ms), and whether VMs are left that may come back."""
+
+    free_ms: int
+    leaves_vms: bool = False
+
+
+Calendar = Generator[list[Decided], Mapping[Stage, Ran], None]
 
 
 def ranks(pair_order: str | Sequence[str], vm_counts: Mapping[str, int]) -> dict[str, int]:
@@ -99,7 +116,7 @@ def calendar(
     is_anyone_hit  whether a stage has a VM to hit at an instant: when asked for and, where it waited, when it starts
     horizon_ms     no stage starts that would end later
 
-    Must be sent, for each stage that is AT_WORK or on TRIAL, when its region is free again (ms, not before its start);
+    Must be sent, for each stage that is AT_WORK or on TRIAL, what came of it, its region free not before its start;
     stages on trial come alone. Nothing can be missed between the instants it looks at: what keeps a stage waiting
     changes only at an end, or a lag later.
     """
@@ -154,6 +171,7 @@ class _Calendar:
         self.waves_of = {(stage.place, stage.region): waves for stage, waves in stages}
         self.lags_ms = {stage.pair_lag_ms for stage, _ in stages}
         self.waiting: list[Stage] = []
+        self.returning: list[Stage] = []  # iterations to come
         self.barred: set[Stage] = set()  # waiting stages whose run would have met a window
         self.at_work: dict[Stage, int] = {}
         self.windows: dict[Stage, int] = {}  # those announced that have not opened: when they will
@@ -166,27 +184,42 @@ class _Calendar:
         heapq.heapify(self.agenda)
 
     def decide(self) -> Calendar:
-        while self.waiting or any(waves.release_ms < NEVER_MS or waves.open_count for waves in self.waves):
+        while (
+            self.waiting
+            or self.returning
+            or any(waves.release_ms < NEVER_MS or waves.open_count for waves in self.waves)
+        ):
             now_ms = heapq.heappop(self.agenda)
             while self.agenda and self.agenda[0] == now_ms:
                 heapq.heappop(self.agenda)
             self._end_stages(now_ms)
             self._open_windows(now_ms)
             while decided := (yield from self._decide_at(now_ms)):
-                ends_ms = yield decided
+                ran = yield decided
                 for stage in [each.stage for each in decided if self.at_work.get(each.stage) == NEVER_MS]:
-                    end_ms = ends_ms[stage]
+                    end_ms = ran[stage].free_ms
                     assert end_ms > now_ms
                     self.at_work[stage] = end_ms
                     self._look_at(end_ms)
+                for stage in [each.stage for each in decided if each.verdict is Verdict.AT_WORK]:
+                    if ran[stage].leaves_vms:
+                        self._come_back(stage, ran[stage].free_ms)
 
-    def _decide_at(self, now_ms: int) -> Generator[list[Decided], Mapping[Stage, int], list[Decided]]:
+    def _come_back(self, stage: Stage, over_ms: int) -> None:
+        """Have the VMs that *stage* leaves scheduled anew, where they may be once more."""
+        rollout = self.waves_of[stage.place, stage.region].rollout
+        if stage.iteration < rollout.iterations_max:
+            asked_ms = over_ms + rollout.reschedule_delay_ms
+            self.returning.append(replace(stage, iteration=stage.iteration + 1, asked_ms=asked_ms))
+            self._look_at(asked_ms)
+
+    def _decide_at(self, now_ms: int) -> Generator[list[Decided], Mapping[Stage, Ran], list[Decided]]:
         """Try the waiting stages in their order; after one that is over at once, all over again (semantics.md 2)."""
         decided: list[Decided] = []
         is_settled = False
         while not is_settled:
             is_settled = True
-            decided += self._release_waves(now_ms)
+            decided += self._asked_now(now_ms)
             for stage in list(self.waiting):
                 if stage.lead_ms is not None:
                     if any(end_ms == NEVER_MS for other, end_ms in self.at_work.items() if self._bars(stage, other)):
@@ -209,8 +242,8 @@ class _Calendar:
                 end_ms = now_ms if is_nobody_left else now_ms + stage.length_ms_max
                 window_ms = self._next_window_ms(stage)
                 if end_ms > min(self.horizon_ms, window_ms) and not is_nobody_left:
-                    ends_ms = yield [replace(start, verdict=Verdict.TRIAL)]
-                    end_ms = ends_ms[stage]
+                    ran = yield [replace(start, verdict=Verdict.TRIAL)]
+                    end_ms = ran[stage].free_ms
                 if end_ms > window_ms and end_ms <= self.horizon_ms:
                     self.barred.add(stage)
                     continue
@@ -274,24 +307,29 @@ class _Calendar:
         """Whether *stage* is looked at: between ends, lags after them, of what bars it nothing changes for it."""
         return any(end_ms + _lag_ms(stage, other) == now_ms for other, end_ms in self.ended if self._bars(stage, other))
 
-    def _release_waves(self, now_ms: int) -> list[Decided]:
-        """Ask for the stages of waves due; those with nobody to hit are over at once."""
+    def _asked_now(self, now_ms: int) -> list[Decided]:
+        """Ask for the stages of waves due, and for iterations; those with nobody to hit are over at once."""
         decided = []
-        for waves in self.waves:
-            while waves.release_ms <= now_ms:
-                wave = waves.release()
-                if not wave:
+        due = [stage for stage in self.returning if stage.asked_ms == now_ms]
+        self.returning = [stage for stage in self.returning if stage.asked_ms > now_ms]
+        while due or any(waves.release_ms <= now_ms for waves in self.waves):
+            for waves in self.waves:
+                if waves.release_ms <= now_ms:
+                    due += waves.release()
                     self._look_at(waves.release_ms)
-                for stage in wave:
-                    if self.is_anyone_hit(stage, now_ms):
-                        self.waiting.append(stage)
-                    else:
-                        decided.append(Decided(stage, now_ms, Verdict.NOBODY))
-                        self._over(stage, now_ms)
+            for stage in due:
+                if self.is_anyone_hit(stage, now_ms):
+                    self.waiting.append(stage)
+                else:
+                    decided.append(Decided(stage, now_ms, Verdict.NOBODY))
+                    self._over(stage, now_ms)
+            due = []
         self.waiting.sort(key=Stage.tried_in_order)
         return decided
 
     def _over(self, stage: Stage, over_ms: int) -> None:
+        if stage.iteration > FIRST_ITERATION:
+            return  # waves do not wait for those who come back
         waves = self.waves_of[stage.place, stage.region]
         waves.end_one(over_ms)
         self._look_at(waves.release_ms)

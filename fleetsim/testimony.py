@@ -6,11 +6,12 @@ For strangers: it sees files only and shares no code with what wrote them. Pairs
 
 import csv
 import hashlib
+import itertools
 import json
 import re
 import threading
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
@@ -28,6 +29,7 @@ from polars import selectors
 from fleetsim.errors import InputError, nearest_path
 from fleetsim.schema import (
     EVENTS,
+    FIRST_ITERATION,
     FLEET,
     NEVER_MS,
     NO_GUARANTEE,
@@ -51,8 +53,6 @@ from fleetsim.schema import (
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 STAGE = ["campaign", "iteration", "region"]
-ITERATION = 1
-"""Campaigns without windows have one iteration (semantics.md 25)."""
 EVERYWHERE = "*"
 """The region of figures that are of a whole campaign."""
 OUTCOME_COUNTS = [f"{outcome}_count" for outcome in words(Outcome)]
@@ -62,6 +62,8 @@ _TIMES = ["asked_ms", "start_ms", "end_ms", "free_ms"]
 """Figures of `summary` that tell when a stage is at work."""
 WINDOWS = tuple(column.name for column in STAGES.columns if column.name.startswith(("notice", "self_", "scheduled_")))
 """Columns of `stages` that only kinds with windows fill."""
+_LEFT_COUNTS = ["skipped_count", "overdue_count", "failed_count"]
+"""VMs that have another iteration, as long as there is one (semantics.md 35)."""
 _REBOOTS = ("reboot", "redeploy")
 """Kinds that exclude work in a paired region whatever `pair_exclusion` says."""
 _TABLES = {
@@ -79,7 +81,7 @@ _OUTSIDE_MANIFEST = {"manifest.json", "timings.json"}
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A readable Parquet file of the run and the range of `vm_row` in it, both ends included."""
+    """A readable Parquet file of the run and the ranges of `vm_row` and `iteration` in it, both ends included."""
 
     path: str
     rows: int
@@ -88,6 +90,7 @@ class File:
     vm_row_max: int
     rows_digest: str  # of a fleet part, as its metadata says
     empty_columns: frozenset[str]  # with nothing but nulls, as the statistics tell
+    iterations: frozenset[int] = frozenset()  # that its rows may be of
 
     @property
     def folder_region(self) -> str:
@@ -195,10 +198,14 @@ class Listing:
         if wrong:
             return None
         self.readable.add(table)
-        low, high = _vm_row_range(self.folder / path, metadata) if "vm_row" in schema.names else (0, -1)
+        low, high = _range_in(self.folder / path, metadata, "vm_row") if "vm_row" in schema.names else (0, -1)
+        first, last = (0, -1)
+        if table in ("events", "outcomes"):
+            first, last = _range_in(self.folder / path, metadata, "iteration")
         rows_digest = (metadata.metadata or {}).get(b"fleetsim.rows_digest", b"").decode()
         empty = _empty_columns(metadata, schema) if table == "fleet" else frozenset[str]()
-        file = File(path, metadata.num_rows, tuple(schema.names), low, high, rows_digest, empty)
+        iterations = frozenset(range(first, last + 1))
+        file = File(path, metadata.num_rows, tuple(schema.names), low, high, rows_digest, empty, iterations)
         self.tables[table].append(file)
         if table in ("events", "outcomes") and len(met := self.campaigns(file)) > 1:
             self._problem(path, "has rows of several campaigns", 1, ", ".join(sorted(met)))
@@ -282,14 +289,20 @@ class Listing:
         return {campaign for file in near for campaign in self.campaigns(file)}
 
     def read_range(
-        self, table: str, low: int, high: int, columns: Sequence[str], campaign: str
+        self, table: str, low: int, high: int, columns: Sequence[str], campaign: str, but: frozenset[int] = frozenset()
     ) -> Iterator[pl.DataFrame]:
-        """Rows of *table* and *campaign* with `vm_row` in [low, high], file by file, and the region of its folder."""
+        """Rows of *table* and *campaign* with `vm_row` in [low, high], file by file, and the region of its folder.
+
+        Rows of the iterations in *but* are left out.
+        """
         for file in self.tables[table]:
-            if file.vm_row_min <= high and low <= file.vm_row_max and campaign in (met := self.campaigns(file)):
+            is_near = file.vm_row_min <= high and low <= file.vm_row_max and not file.iterations <= but
+            if is_near and campaign in (met := self.campaigns(file)):
                 frame = self.read(file, [*columns, "campaign"] if len(met) > 1 else columns)
                 if len(met) > 1:
                     frame = frame.filter(pl.col("campaign").cast(pl.String) == campaign).drop("campaign")
+                if file.iterations & but:
+                    frame = frame.filter(~pl.col("iteration").is_in(list(but)))
                 if not frame["vm_row"].is_sorted():
                     self._unsorted.add(file.path)
                 if file.vm_row_min < low or high < file.vm_row_max:
@@ -386,15 +399,15 @@ def _empty_columns(metadata: pq.FileMetaData, schema: pa.Schema) -> frozenset[st
     return frozenset(name for at, name in enumerate(schema.names) if is_empty(at))
 
 
-def _vm_row_range(path: Path, metadata: pq.FileMetaData) -> tuple[int, int]:
-    """Least and greatest `vm_row` of a file, from its statistics or, where there are none, its rows."""
-    at = metadata.schema.to_arrow_schema().get_field_index("vm_row")
+def _range_in(path: Path, metadata: pq.FileMetaData, column: str) -> tuple[int, int]:
+    """Least and greatest value of *column* in a file, from its statistics or, where there are none, its rows."""
+    at = metadata.schema.to_arrow_schema().get_field_index(column)
     groups = [metadata.row_group(group).column(at).statistics for group in range(metadata.num_row_groups)]
     if not metadata.num_rows:
         return 0, -1
     if all(group is not None and group.has_min_max for group in groups):
         return min(group.min for group in groups), max(group.max for group in groups)
-    rows = pl.read_parquet(path, columns=["vm_row"], glob=False, hive_partitioning=False)["vm_row"]
+    rows = pl.read_parquet(path, columns=[column], glob=False, hive_partitioning=False)[column]
     return int(rows.min()), int(rows.max())  # type: ignore[arg-type]
 
 
@@ -468,21 +481,24 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Spans of a campaign that needs a reboot, ms."""
+    """Spans of a campaign that needs a reboot, ms, and how often a VM has such windows until it is updated."""
 
     notice_ms: int
     self_service_ms: int
     gap_ms: int
     scheduled_ms: int
+    iterations_max: int
+    reschedule_delay_ms: int
 
     @staticmethod
     def read(given: Mapping[str, Any]) -> "Windows | None":
         if given["kind"] not in _REBOOTS:
             return None
         scheduled = given["scheduled"]
-        return Windows(
-            given["notice_ms"], given["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
-        )
+        # Runs of versions that knew no further iterations say nothing of them.
+        again = given.get("iterations_max", 1), given.get("reschedule_delay_ms", 0)
+        lengths_ms = given["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
+        return Windows(given["notice_ms"], *lengths_ms, *again)
 
     @property
     def lead_ms(self) -> int:
@@ -626,7 +642,7 @@ class Testimony:
     stages: pl.DataFrame
     summary: pl.DataFrame
     no_guarantee: pl.DataFrame
-    first_event_ms: Mapping[tuple[int, int], int]  # (campaign, region) -> first start, where no summary tells
+    first_event_ms: Mapping[tuple[int, int, int], int]  # STAGE -> first start, where no summary tells
     has_lifetimes: bool
 
     @staticmethod
@@ -657,11 +673,6 @@ class Testimony:
             {region: number for number, wave in enumerate(campaign.waves, 1) for region in wave}
             for campaign in campaigns
         ]
-        scope = [
-            (code, ITERATION, region_names.code(region), waves[code].get(region, 1))
-            for code, names in enumerate(regions)
-            for region in names
-        ]
         neighbours = [
             (region_names.code(one), region_names.code(other))
             for edge in _pairs(listing)
@@ -679,6 +690,20 @@ class Testimony:
                 if column in columns
             )
 
+        stages = small("stages", STAGES.columns).with_columns(
+            (pl.col(f"{name}_at").dt.epoch("ms") - start_epoch_ms).alias(f"{name}_ms")
+            for name in ("first_start", "last_end", *(name.removesuffix("_at") for name in WINDOWS))
+        )
+        first_event_ms = {}
+        if "summary" not in listing.readable:
+            first_event_ms = _first_events(listing, start_epoch_ms, campaign_names, region_names)
+        come_back = _come_back(stages, campaigns) if len(stages) else first_event_ms.keys()
+        scope = [
+            (code, iteration, region_names.code(region), waves[code].get(region, 1))
+            for code, names in enumerate(regions)
+            for region in names
+            for iteration in _iterations(code, region_names.code(region), come_back)
+        ]
         return Testimony(
             campaign_names,
             region_names,
@@ -690,15 +715,10 @@ class Testimony:
             campaigns,
             pl.DataFrame(scope, schema={**STAGE_TYPES, "wave": pl.UInt16}, orient="row"),
             pl.DataFrame(neighbours, schema={"region": pl.UInt16, "neighbour": pl.UInt16}, orient="row").unique(),
-            small("stages", STAGES.columns).with_columns(
-                (pl.col(f"{name}_at").dt.epoch("ms") - start_epoch_ms).alias(f"{name}_ms")
-                for name in ("first_start", "last_end", *(name.removesuffix("_at") for name in WINDOWS))
-            ),
+            stages,
             small("summary", SUMMARY.columns).cast({"bin_start_ms": pl.Int64, "value": pl.Float64}),
             small("no_guarantee", NO_GUARANTEE.columns).cast({"set": identity, "reason": pl.String}),
-            {}
-            if "summary" in listing.readable
-            else _first_events(listing, start_epoch_ms, campaign_names, region_names),
+            first_event_ms,
             any({"created", "deleted"} & set(file.columns) for file in listing.tables["fleet"]),
         )
 
@@ -772,18 +792,14 @@ class Testimony:
             )
         return pl.concat(frames)
 
-    def last_vm_row(self, campaign: int, region: int) -> float | None:
+    def last_vm_row(self, campaign: int, iteration: int, region: int) -> float | None:
         """First row of the walk the summary says ended last in one stage."""
-        return self._last_vm_rows.get((campaign, region))
+        return self._last_vm_rows.get((campaign, iteration, region))
 
     @lazily
-    def _last_vm_rows(self) -> dict[tuple[int, int], float]:
+    def _last_vm_rows(self) -> dict[tuple[int, int, int], float]:
         rows = self.last_walks.filter(pl.col("last_vm_row").is_not_null())
-        return {
-            (campaign, region): vm_row
-            for campaign, iteration, region, vm_row in rows.select(*STAGE, "last_vm_row").rows()
-            if iteration == ITERATION
-        }
+        return {row[:3]: row[3] for row in rows.select(*STAGE, "last_vm_row").rows()}
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's names of campaigns and regions."""
@@ -842,30 +858,51 @@ def _identity(listing: Listing) -> pl.DataType:
     return pl.Int64() if all(dtype in (pl.Int64, pl.Null) for dtype in stored) else pl.String()
 
 
+def _come_back(stages: pl.DataFrame, campaigns: Sequence[Campaign]) -> set[tuple[int, int, int]]:
+    """The stages of VMs that earlier iterations have left without an update, by what *stages* counts of these."""
+    left = stages.filter(pl.sum_horizontal(_LEFT_COUNTS) > 0).drop_nulls("scheduled_start_ms")
+    found = set()
+    for place, iteration, region in left.select(STAGE).rows():
+        windows = campaigns[place].windows if place < len(campaigns) else None
+        if windows is not None and iteration < windows.iterations_max:
+            found.add((place, iteration + 1, region))
+    return found
+
+
+def _iterations(place: int, region: int, come_back: Collection[tuple[int, int, int]]) -> Iterator[int]:
+    """The iterations of a campaign in a region: the first, and as many as follow."""
+    yield FIRST_ITERATION
+    for iteration in itertools.count(FIRST_ITERATION + 1):
+        if (place, iteration, region) not in come_back:
+            return
+        yield iteration
+
+
 def _first_events(
     listing: Listing, start_epoch_ms: int, campaign_names: _Names, region_names: _Names
-) -> dict[tuple[int, int], int]:
-    """When the first impact of each campaign and region starts, ms: all that is known of stages without a summary."""
+) -> dict[tuple[int, int, int], int]:
+    """When the first impact of each stage starts, ms: all that is known of stages without a summary."""
     if "events" not in listing.readable:
         return {}
-    starts: dict[tuple[int, int], int] = {}
+    starts: dict[tuple[int, int, int], int] = {}
     for part in listing.tables["fleet"]:
         region = listing.read(part, ["region"])["region"].cast(pl.String).head(1).to_list()
         for campaign in listing.campaigns_in(part.vm_row_min, part.vm_row_max) if region else ():
-            frames = listing.read_range("events", part.vm_row_min, part.vm_row_max, ["vm_row", "start_at"], campaign)
-            key = campaign_names.code(campaign), region_names.code(region[0])
-            for frame in frames:
-                if len(frame):
-                    start_ms = int(frame["start_at"].dt.epoch("ms").min()) - start_epoch_ms  # type: ignore[arg-type]
+            columns = ["vm_row", "iteration", "start_at"]
+            for frame in listing.read_range("events", part.vm_row_min, part.vm_row_max, columns, campaign):
+                first = frame.group_by("iteration").agg(pl.col("start_at").dt.epoch("ms").min() - start_epoch_ms)
+                for iteration, start_ms in first.rows():
+                    key = campaign_names.code(campaign), iteration, region_names.code(region[0])
                     starts[key] = min(start_ms, starts.get(key, NEVER_MS))
     return starts
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One campaign in one region, as the run's small tables tell it. Times in ms since scenario.start."""
+    """One iteration of a campaign in a region, as the run's small tables tell it. Times in ms since scenario.start."""
 
     campaign: Campaign
+    iteration: int
     region: int
     region_name: str
     wave: int
@@ -881,8 +918,8 @@ class Stage:
     given_up_ms: int | None = None  # when, had all it could hit been deleted meanwhile, it was too late for it
 
     @property
-    def key(self) -> tuple[int, int]:
-        return self.campaign.place, self.region
+    def key(self) -> tuple[int, int, int]:
+        return self.campaign.place, self.iteration, self.region
 
     @property
     def judged_ms(self) -> int:
@@ -890,9 +927,9 @@ class Stage:
         return self.tries_ms[0]
 
     @property
-    def turn(self) -> tuple[int, int, int, str]:
+    def turn(self) -> tuple[int, int, int, int, str]:
         """Where it stands among stages tried at one instant (semantics.md 24)."""
-        return self.asked_ms, self.campaign.place, self.rank, self.region_name
+        return self.asked_ms, self.campaign.place, self.iteration, self.rank, self.region_name
 
     @property
     def until_ms(self) -> int | None:
@@ -943,7 +980,7 @@ class _Calendar:
             self.stages[key] = replace(stage, tries_ms=tries_ms, given_up_ms=given_up_ms)
 
     @staticmethod
-    def _read(testimony: Testimony) -> dict[tuple[int, int], Stage]:
+    def _read(testimony: Testimony) -> dict[tuple[int, int, int], Stage]:
         times = {tuple(row[:3]): row[3:] for row in testimony.stage_times.select(*STAGE, *_TIMES).rows()}
         counted = testimony.stages.select(
             *STAGE, "overdue_count", vm_count=pl.sum_horizontal(pl.col(OUTCOME_COUNTS).cast(pl.Int64))
@@ -954,7 +991,11 @@ class _Calendar:
         stages = {}
         for campaign in testimony.campaigns:
             scope = testimony.scope.filter(pl.col("campaign") == campaign.place).rows()
-            vm_counts = {testimony.region_names.word(row[2]): counts.get(row[:3], (0, 0))[1] for row in scope}
+            vm_counts = {
+                testimony.region_names.word(row[2]): counts.get(row[:3], (0, 0))[1]
+                for row in scope
+                if row[1] == FIRST_ITERATION
+            }
             ranks = _ranks(campaign.pair_order, vm_counts)
             for place, iteration, region, wave in scope:
                 stage = place, iteration, region
@@ -963,12 +1004,13 @@ class _Calendar:
                 if not is_told:
                     # Without a horizon every stage takes place; with one, who was not hit may be overdue.
                     earliest_ms = campaign.asked_ms if testimony.horizon_ms is None else None
-                    start_ms = testimony.first_event_ms.get((place, region), earliest_ms)
+                    start_ms = testimony.first_event_ms.get(stage, earliest_ms)
                 if campaign.windows is not None:
                     start_ms = windows_ms.get(stage, start_ms)
                 name = testimony.region_names.word(region)
-                stages[place, region] = Stage(
+                stages[stage] = Stage(
                     campaign,
+                    iteration,
                     region,
                     name,
                     wave,
@@ -1049,7 +1091,7 @@ class _Calendar:
             return other.known_ms < at_ms
         # Within a campaign a wave may be released by the one before being over at once. No other campaign gets in
         # between: whose stages are tried first has all its waves of an instant tried first.
-        if other.campaign.place == stage.campaign.place:
+        if other.campaign.place == stage.campaign.place and other.iteration == stage.iteration == FIRST_ITERATION:
             return (other.wave, other.turn) < (stage.wave, stage.turn)
         return other.turn < stage.turn
 
@@ -1057,7 +1099,8 @@ class _Calendar:
     def _release_ms(self) -> dict[tuple[int, int], int]:
         """When each wave of each campaign is released, by the ends of the one before it: (place, wave) -> ms."""
         over_ms: dict[tuple[int, int], int] = {}
-        for stage in self.stages.values():
+        firsts = [stage for stage in self.stages.values() if stage.iteration == FIRST_ITERATION]
+        for stage in firsts:
             wave = stage.campaign.place, stage.wave
             stage_over_ms = stage.judged_ms if stage.start_ms is None else stage.ends_ms
             # Which of these it was, only its VMs tell: the next wave says it as well.
@@ -1065,7 +1108,7 @@ class _Calendar:
                 baked_ms = over_at_ms + stage.campaign.bake_ms
                 is_next = any(
                     (other.campaign.place, other.wave, other.asked_ms) == (wave[0], wave[1] + 1, baked_ms)
-                    for other in self.stages.values()
+                    for other in firsts
                 )
                 stage_over_ms = over_at_ms if is_next else stage_over_ms
             over_ms[wave] = max(stage_over_ms, over_ms.get(wave, stage_over_ms))
@@ -1077,17 +1120,23 @@ class _Calendar:
                 at_ms = over_ms.get((campaign.place, number), at_ms) + campaign.bake_ms
         return released
 
+    def _due_ms(self, stage: Stage) -> int:
+        """When *stage* is to be asked for: with its wave or, of those who come back, a while after their window."""
+        if stage.iteration == FIRST_ITERATION:
+            return self._release_ms.get((stage.campaign.place, stage.wave), stage.campaign.asked_ms)
+        before = self.stages[stage.campaign.place, stage.iteration - 1, stage.region]
+        assert stage.campaign.windows is not None
+        return before.ends_ms + stage.campaign.windows.reschedule_delay_ms
+
     @lazily
     def frame(self) -> pl.DataFrame:
         """One row a stage: STAGE, wave, asked_ms, release_ms, start_ms, first_ms, free_ms, overdue_count."""
         rows = [
             (
-                stage.campaign.place,
-                ITERATION,
-                stage.region,
+                *stage.key,
                 stage.wave,
                 stage.asked_ms,
-                self._release_ms.get((stage.campaign.place, stage.wave), stage.campaign.asked_ms),
+                self._due_ms(stage),
                 stage.start_ms,
                 self.first_ms(stage),
                 stage.free_ms,

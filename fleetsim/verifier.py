@@ -23,6 +23,7 @@ import polars as pl
 from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole, files_of_parts
 from fleetsim.hosting import SEVERAL, Hosts
 from fleetsim.schema import (
+    FIRST_ITERATION,
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
     UPDATE_DOMAIN_COUNT_MAX,
@@ -33,7 +34,6 @@ from fleetsim.schema import (
 )
 from fleetsim.testimony import (
     IMPACTS,
-    ITERATION,
     MOVED,
     NOT_TOLD_BY_EVENTS,
     OUTCOME_COUNTS,
@@ -478,7 +478,7 @@ def _inside_stage(cell: Cell) -> pl.DataFrame:
         f"is no completed {cell.campaign.kind} by the platform": is_odd,
         "lies in another region's folder": (events["folder_region"] != cell.part.region).to_numpy(),
         "its campaign has no stage there": np.full(count, stage is None)
-        | (events["iteration"] != ITERATION).to_numpy(),
+        | (events["iteration"] != cell.iteration).to_numpy(),
         "its stage never started": np.full(count, stage_start_ms is None),
         "is of no VM the campaign selects": ~cell.selected[place],
         "starts before its stage": start_ms < max(begin_ms, begin_ms if stage_start_ms is None else stage_start_ms),
@@ -575,7 +575,7 @@ def _requests_sound(cell: Cell) -> pl.DataFrame:
         "no such VM": place < 0,
         "is of no VM the campaign selects": ~cell.selected[place],
         "its stage was never announced": np.full(count, stage is None or stage.start_ms is None),
-        "is of another iteration": (requests["iteration"] != ITERATION).to_numpy(),
+        "is of another iteration": (requests["iteration"] != cell.iteration).to_numpy(),
         "lies in another region's folder": (requests["folder_region"] != cell.part.region).to_numpy(),
         "is no redeploy": (requests["kind"].cast(pl.String) != "redeploy").to_numpy(),
         "ends as no request does": ~result.is_in(["completed", "aborted", "retry_later"]).to_numpy(),
@@ -644,6 +644,20 @@ def _moved_effects(cell: Cell) -> pl.DataFrame:
     return wrong.select("vm_row", "start_ms", "effects", "effects_expected")
 
 
+@_rule("R21", "run", over="calendar", needs="stages summary")
+def _scheduled_anew(whole: Whole) -> pl.DataFrame:
+    """Whoever was not updated is given a new schedule, announced `reschedule_delay` after the end of the last one."""
+    stages = whole.stages.filter(pl.col("iteration") > FIRST_ITERATION).select(STAGE)
+    expected = whole.testimony.scope.filter(pl.col("iteration") > FIRST_ITERATION).select(STAGE)
+    missing = expected.join(stages, on=STAGE, how="anti").with_columns(problem=pl.lit("has no schedule"))
+    needless = stages.join(expected, on=STAGE, how="anti").with_columns(problem=pl.lit("is scheduled for nothing"))
+    late = whole.calendar.filter(pl.col("asked_ms") != pl.col("release_ms"), pl.col("iteration") > FIRST_ITERATION)
+    late = late.with_columns(problem=pl.lit("is asked for at another instant")).select(
+        *STAGE, "problem", "asked_ms", expected_ms="release_ms"
+    )
+    return pl.concat([missing, needless, late], how="diagonal")
+
+
 @_rule("R22", "cell", over="awaited", needs="events stages")
 def _tries_of_one(cell: Cell) -> pl.DataFrame:
     """Of one VM at most one attempt is executed unless failures may be tried again, and it is asked for day by day."""
@@ -703,7 +717,7 @@ def _one_outcome(cell: Cell) -> pl.DataFrame:
         does_as_well |= (code == Outcome.OVERDUE) & (reason_code == Reason.NO_ROOM_IN_WINDOW)
     problems = {
         "is of no VM of the fleet": ~known,
-        "is of another iteration": (outcomes["iteration"] != ITERATION).to_numpy(),
+        "is of another iteration": (outcomes["iteration"] != cell.iteration).to_numpy(),
         "is of no VM the campaign selects": known & ~cell.selected[place],
         "is one of several": known & (found[place] > 1),
         "is another than expected": ((code != outcome[place]) | (reason_code != reason[place])) & ~does_as_well,
@@ -1071,7 +1085,7 @@ def _never_started(cell: Cell) -> pl.DataFrame:
 @_rule("R50", "run", over="calendar", needs="stages summary pairs")
 def _waves_released(whole: Whole) -> pl.DataFrame:
     """A wave is released when the one before is over and has baked."""
-    wrong = whole.calendar.filter(pl.col("asked_ms") != pl.col("release_ms"))
+    wrong = whole.calendar.filter(pl.col("asked_ms") != pl.col("release_ms"), pl.col("iteration") == FIRST_ITERATION)
     return wrong.select(*STAGE, "wave", "asked_ms", "release_ms", problem=pl.lit("is released at another instant"))
 
 

@@ -652,7 +652,7 @@ def main() -> int:
     chosen.add_argument("--bug", metavar="WORDS", help="those with these words in their name")
     arguments = parser.parse_args()
     sound = [
-        Mutant("none at all", "course.py", "ITERATION = 1\n", "ITERATION = 1\n"),
+        Mutant("none at all", "schema.py", "FIRST_ITERATION = 1\n", "FIRST_ITERATION = 1\n"),
         Mutant("none at all in placing", PLACEMENT, "TRIES = 8\n", "TRIES = 8\n"),
     ]
     mutants = MUTANTS[arguments.third or 0 :: 1 if arguments.third is None else 3]

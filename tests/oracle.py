@@ -22,7 +22,7 @@ Identity = int | str
 DEFAULT_UPDATE_DOMAIN_COUNT = 5
 DEFAULT_FAULT_DOMAIN_COUNT = 3
 PLACEMENT_GROUP_VM_COUNT = 100
-FREEZE_ITERATION = 1
+FIRST_ITERATION = 1
 MEMORY_LOST, TEMP_DISK_LOST, ADDRESS_CHANGED, HOST_CHANGED, CLOCK_SYNCHRONISED = 1, 2, 4, 8, 16
 EFFECTS = {"freeze": CLOCK_SYNCHRONISED, "reboot": MEMORY_LOST}
 KINDS_THAT_REBOOT = ("reboot", "redeploy")
@@ -183,7 +183,7 @@ class Campaign:
     where           a predicate, or column -> values; the columns must all match, a null matches nothing
     waves           regions released together, `*` for those not named yet; None: all at once
     cannot_freeze   sizes that are left alone
-    windows         None: it is at work as soon as it may
+    windows         None: it is at work as soon as it may; and has one iteration
     """
 
     name: str
@@ -209,6 +209,8 @@ class Campaign:
     host_order: str = "auto"
     windows: Windows | None = None
     self_service: SelfService = SelfService()
+    iterations_max: int = 3
+    reschedule_delay_ms: int = 14 * DAY_MS
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -264,7 +266,7 @@ class Event:
     phase: str = "platform"
     kind: str = "freeze"
     result: str = "completed"
-    iteration: int = FREEZE_ITERATION
+    iteration: int = FIRST_ITERATION
     effects: int = CLOCK_SYNCHRONISED
 
     @property
@@ -281,7 +283,7 @@ class Outcome:
     reason: str = "none"
     down_ms: int = 0
     event_count: int = 0
-    iteration: int = FREEZE_ITERATION
+    iteration: int = FIRST_ITERATION
     effects: int = 0
 
 
@@ -303,7 +305,7 @@ class StageSpan:
     free_ms: int | None
     counts: Mapping[str, int] = field(hash=False)
     wave: int = 1
-    iteration: int = FREEZE_ITERATION
+    iteration: int = FIRST_ITERATION
     windows: tuple[int, int, int, int, int] | None = None
 
 
@@ -323,6 +325,11 @@ class Step:
     end_ms: int
     waited_for: str | None
     waited: tuple["Step", ...]
+    iteration: int = FIRST_ITERATION
+
+    @property
+    def stage(self) -> tuple[str, int, str]:
+        return self.campaign, self.iteration, self.region
 
 
 @dataclass(frozen=True)
@@ -337,13 +344,18 @@ class Walk:
     held_ms: int  # its units, summed
     gap_ms: int  # between them, summed
     unit_count: int  # those that hit somebody
+    iteration: int = FIRST_ITERATION
+
+    @property
+    def stage(self) -> tuple[str, int, str]:
+        return self.campaign, self.iteration, self.region
 
 
 @dataclass
 class Log:
     """Rows in the order in which they became known.
 
-    figures           (campaign, region) -> figure -> value, of every stage
+    figures           (campaign, iteration, region) -> figure -> value, of every stage
     campaign_figures  (campaign, figure) -> value, of applications
     no_guarantee      (region, set, reason) of the stages that started
     """
@@ -353,7 +365,7 @@ class Log:
     stages: list[StageSpan] = field(default_factory=list)
     walks: list[Walk] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    figures: dict[tuple[str, str], dict[str, int | Fraction]] = field(default_factory=dict)
+    figures: dict[tuple[str, int, str], dict[str, int | Fraction]] = field(default_factory=dict)
     campaign_figures: dict[tuple[str, str], int] = field(default_factory=dict)
     no_guarantee: set[tuple[str, Identity, str]] = field(default_factory=set)
 
@@ -392,11 +404,13 @@ def campaign_key(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(seed.to_bytes(8, "little") + name.encode("utf-8")).digest()[:8], "little")
 
 
-def draw64(seed: int, campaign: str, identity: Identity, stream: int, number: int = 0) -> int:
+def draw64(
+    seed: int, campaign: str, identity: Identity, stream: int, number: int = 0, iteration: int = FIRST_ITERATION
+) -> int:
     """The addressed draw, uniform in [0, 2^64)."""
     key, entity = campaign_key(seed, campaign), entity_key(identity)
     replica = 0
-    counter = (entity % 2**32, entity >> 32, stream << 26 | FREEZE_ITERATION << 18 | number, replica)
+    counter = (entity % 2**32, entity >> 32, stream << 26 | iteration << 18 | number, replica)
     words = philox4x32_10(counter, (key % 2**32, key >> 32))
     return words[0] | words[1] << 32
 
@@ -556,6 +570,8 @@ class Stage:
     to_come: list[Vm] = field(default_factory=list)  # who will be created on a host that it could hit
     window: tuple[int, int] | None = None  # the scheduled one, once it is announced
     requests: list[Request] = field(default_factory=list)
+    iteration: int = FIRST_ITERATION
+    returns_ms: int | None = None  # when it is asked for, if its VMs have been left by another
     start_ms: int | None = None
     end_ms: int | None = None  # when its region was free again
     over_ms: int | None = None  # when its wave need not wait for it any longer
@@ -649,6 +665,7 @@ class _Simulation:
         self.delete_vms(now)
         self.release_claims(now)
         self.close_windows(now)
+        self.ask_again(now)
         self.create_vms(now)
         self.open_windows(now)
         self.settle(now)
@@ -682,18 +699,32 @@ class _Simulation:
 
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
-        name, vm, length_ms = stage.campaign.name, impact.vm.vm, now - impact.start_ms
+        vm, length_ms = impact.vm.vm, now - impact.start_ms
         kind, phase = stage.campaign.kind, "platform" if stage.campaign.windows is None else "scheduled"
         if impact.is_move:
             kind, phase = "redeploy", "self_service"
-        stage.events.append(Event(name, vm, impact.start_ms, length_ms, phase, kind, effects=effects))
+        self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects)
         lost = "paused_ms" if kind == "freeze" else "down_ms"
         self.give(stage, impact.vm, outcome, effects=effects, **{lost: length_ms})
 
+    def note(
+        self,
+        stage: Stage,
+        vm: Identity,
+        start_ms: int,
+        length_ms: int,
+        phase: str,
+        kind: str,
+        result: str,
+        effects: int,
+    ) -> None:
+        name, what = stage.campaign.name, (phase, kind, result, stage.iteration, effects)
+        stage.events.append(Event(name, vm, start_ms, length_ms, *what))
+
     def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
         assert vm.vm not in stage.outcomes, "one outcome a VM, campaign and iteration"
-        count = sum(event.vm == vm.vm for event in stage.events)
-        stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, event_count=count, **more)
+        more |= {"event_count": sum(event.vm == vm.vm for event in stage.events), "iteration": stage.iteration}
+        stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, **more)
 
     def delete_vms(self, now: int) -> None:
         """Whoever is paused is so no longer; whoever waits is not waited for any more (semantics 6, 8)."""
@@ -815,6 +846,24 @@ class _Simulation:
                     if not unit.is_done:
                         self.is_overdue(unit, stage)
                 self.free(stage, now)
+                self.send_back(stage, now)
+
+    def send_back(self, stage: Stage, now: int) -> None:
+        """Whoever was not updated gets a schedule of its own, until there were enough of them (semantics 35)."""
+        ends = {vm: outcome.outcome for vm, outcome in stage.outcomes.items()}
+        left = [vm for vm in stage.scope if ends.get(vm.vm) in ("skipped", "overdue", "failed")]
+        number = stage.iteration + 1
+        if left and number <= stage.campaign.iterations_max:
+            order = (stage.order[0], number, *stage.order[2:])
+            again = Stage(stage.campaign, stage.region, stage.wave, order, left, iteration=number)
+            again.returns_ms = now + stage.campaign.reschedule_delay_ms
+            self.stages.append(again)
+            self.tick_at(again.returns_ms)
+
+    def ask_again(self, now: int) -> None:
+        for stage in self.stages:
+            if stage.returns_ms == now:
+                stage.asked_ms = now
 
     def is_overdue(self, unit: Unit, stage: Stage) -> None:
         unit.is_done = True
@@ -827,16 +876,15 @@ class _Simulation:
 
     def expect_requests(self, stage: Stage) -> None:
         """When the customers of *stage* will ask (semantics 32)."""
-        campaign, (_, opens_ms, closes_ms, _, _) = stage.campaign, self.windows_of(stage)
-        asked = campaign.self_service
+        asked, (_, opens_ms, closes_ms, _, _) = stage.campaign.self_service, self.windows_of(stage)
         for vm in stage.scope:
             if asked.requests is not None:
                 moments_ms = [at_ms for each, at_ms in asked.requests if each == vm.vm]
             else:
                 own = vm.vm if vm.set is None or asked.by == "vm" else vm.set
                 whose = vm.subscription if asked.by == "subscription" and vm.subscription is not None else own
-                acts = is_below(draw64(self.seed, campaign.name, whose, UPTAKE), asked.uptake)
-                draw = draw64(self.seed, campaign.name, own, TIMING)
+                acts = is_below(self.drawn(stage, whose, UPTAKE), asked.uptake)
+                draw = self.drawn(stage, own, TIMING)
                 moments_ms = []
                 if acts and opens_ms < closes_ms:
                     moments_ms = [asked.moment_ms(draw, vm.region, opens_ms, closes_ms)]
@@ -862,25 +910,24 @@ class _Simulation:
         campaign, vm = stage.campaign, request.vm
         asked = campaign.self_service
         asks_again = replace(request, at_ms=now + DAY_MS)
-        of = "self_service", "redeploy"
         where = (vm.region, vm.cluster)
         base = sum((each.region, each.cluster) == where for each in self.vms)
         taken = self.slots[campaign.name, where]
         has_room = sum(until_ms > now for until_ms in taken) < math.floor(Fraction(asked.spare) * base)
         if self.is_barred(vm, now) or not has_room:
-            stage.events.append(Event(campaign.name, vm.vm, now, 0, *of, "retry_later", effects=0))
+            self.note(stage, vm.vm, now, 0, "self_service", "redeploy", "retry_later", 0)
             asks_again.refusal_count += 1
             if asks_again.refusal_count <= REFUSALS_MAX and asked.requests is None:
                 self.expect(stage, asks_again)
-        elif is_below(draw64(self.seed, campaign.name, vm.vm, FAILURE, request.failure_count), asked.failure):
-            stage.events.append(Event(campaign.name, vm.vm, now, 0, *of, "aborted", effects=0))
+        elif is_below(self.drawn(stage, vm.vm, FAILURE, request.failure_count), asked.failure):
+            self.note(stage, vm.vm, now, 0, "self_service", "redeploy", "aborted", 0)
             asks_again.failure_count += 1
             if not asked.retries:
                 self.give(stage, vm, "skipped")
             elif asked.requests is None:
                 self.expect(stage, asks_again)
         else:
-            end_ms = now + self.length_ms(vm, campaign)
+            end_ms = now + self.length_ms(vm, stage)
             stage.running.append(Running(vm, now, end_ms, is_move=True))
             self.tick_at(end_ms)
             taken.append(end_ms + asked.recycle_ms)
@@ -1030,7 +1077,7 @@ class _Simulation:
             elif any(stage.moves(vm) for vm in unit.vms):
                 continue  # it waits for the end of what its customer started (semantics 29)
             elif unit.may_start(now) and self.has_room(unit, stage, now):
-                if stage.window is not None and now + self.held_ms(unit, stage.campaign) > stage.window[1]:
+                if stage.window is not None and now + self.held_ms(unit, stage) > stage.window[1]:
                     for each in [unit, *(each for each in stage.units if unit in each.before)]:
                         self.is_overdue(each, stage)
                 else:
@@ -1050,13 +1097,12 @@ class _Simulation:
     def start_unit(self, unit: Unit, stage: Stage, now: int) -> None:
         """Freeze its VMs together, each for its own length; the unit is held for `work` or the longest."""
         assert unit.vms, "a unit with nobody to hit is done, and never starts"
-        campaign = stage.campaign
         if now > unit.earliest_ms:
             self.note_wait(unit, stage, now)
         unit.start_ms = now
-        unit.end_ms = now + self.held_ms(unit, campaign)
+        unit.end_ms = now + self.held_ms(unit, stage)
         for vm in unit.vms:
-            length_ms = self.length_ms(vm, campaign)
+            length_ms = self.length_ms(vm, stage)
             stage.running.append(Running(vm, now, now + length_ms))
             self.tick_at(now + length_ms)
         self.tick_at(unit.end_ms)
@@ -1065,14 +1111,14 @@ class _Simulation:
             claims.holder_count += 1
             unit.held[claims] = domain
 
-    def length_ms(self, vm: Vm, campaign: Campaign) -> int:
+    def length_ms(self, vm: Vm, stage: Stage) -> int:
         drawn_for = vm.vm if vm.host is None else vm.host
-        length_ms = length_at(campaign.quantiles_of(vm), draw64(self.seed, campaign.name, drawn_for, LENGTH))
+        length_ms = length_at(stage.campaign.quantiles_of(vm), self.drawn(stage, drawn_for, LENGTH))
         assert length_ms >= 1, "every length is at least 1 ms"
         return length_ms
 
-    def held_ms(self, unit: Unit, campaign: Campaign) -> int:
-        return max([campaign.work_ms, *(self.length_ms(vm, campaign) for vm in unit.vms)])
+    def held_ms(self, unit: Unit, stage: Stage) -> int:
+        return max([stage.campaign.work_ms, *(self.length_ms(vm, stage) for vm in unit.vms)])
 
     def note_wait(self, unit: Unit, stage: Stage, now: int) -> None:
         """Whose end let *unit* start: of another domain of a set it claims, or under a cap of its own."""
@@ -1102,18 +1148,18 @@ class _Simulation:
             kind, identity = walker
             if kind == "single":
                 ((_, vms),) = domains.items()
-                wait_ms = self.wait_ms(campaign, identity, SINGLE_SPREAD)
+                wait_ms = self.wait_ms(stage, identity, SINGLE_SPREAD)
                 if campaign.windows is not None:  # anywhere in the window that it ends in (semantics 27)
-                    held_ms = max(campaign.work_ms, *(self.length_ms(vm, campaign) for vm in vms))
+                    held_ms = max(campaign.work_ms, *(self.length_ms(vm, stage) for vm in vms))
                     room_ms = max(0, campaign.windows.scheduled_ms - held_ms)
-                    wait_ms = integer_below(room_ms + 1, draw64(self.seed, campaign.name, identity, SINGLE_SPREAD))
-                earliest_ms, draw = stage.start_ms + wait_ms, self.draw(campaign, identity)
+                    wait_ms = integer_below(room_ms + 1, self.drawn(stage, identity, SINGLE_SPREAD))
+                earliest_ms, draw = stage.start_ms + wait_ms, self.draw(stage, identity)
                 units.append(Unit(vms, walker, earliest_ms, 0, draw, lambda _vm: None, campaign.walked_domain))
                 continue
-            claims, earliest_ms = stage.claims[walker], stage.start_ms + self.wait_ms(campaign, identity, SET_SPREAD)
+            claims, earliest_ms = stage.claims[walker], stage.start_ms + self.wait_ms(stage, identity, SET_SPREAD)
             walk: list[Unit] = []
-            for domain in self.domain_order(campaign, identity, domains):
-                asked = (len(walk), self.draw(campaign, identity), lambda _vm, claims=claims: claims)
+            for domain in self.domain_order(stage, identity, domains):
+                asked = (len(walk), self.draw(stage, identity), lambda _vm, claims=claims: claims)
                 walk.append(Unit(domains[domain], walker, earliest_ms, *asked, campaign.walked_domain, list(walk)))
             units += walk
         return units
@@ -1127,11 +1173,11 @@ class _Simulation:
         for vm in self.vms:
             if vm.host in on_host and vm.set is not None:
                 there[vm.host].append(vm)
-        positions = self.positions_of(campaign, on_host, there)
+        positions = self.positions_of(stage, on_host, there)
         units = []
         for host, vms in on_host.items():
-            earliest_ms = stage.start_ms + self.wait_ms(campaign, host, HOST_SPREAD)
-            asked = (positions[host], self.draw(campaign, host))
+            earliest_ms = stage.start_ms + self.wait_ms(stage, host, HOST_SPREAD)
+            asked = (positions[host], self.draw(stage, host))
             claims_of = lambda vm: None if vm.set is None else stage.claims[vm.set]  # noqa: E731
             of_host = Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain)
             units.append(of_host)
@@ -1145,9 +1191,10 @@ class _Simulation:
         return units
 
     def positions_of(
-        self, campaign: Campaign, on_host: Mapping[Identity, list[Vm]], there: Mapping[Identity, list[Vm]]
+        self, stage: Stage, on_host: Mapping[Identity, list[Vm]], there: Mapping[Identity, list[Vm]]
     ) -> dict[Identity, int]:
         """The position, or key, of each host by `host_order` (semantics 19)."""
+        campaign = stage.campaign
         if campaign.host_order == "most_vms_first":
             return {host: -len(vms) for host, vms in on_host.items()}
         if campaign.host_order == "fewest_claims_first":
@@ -1180,32 +1227,33 @@ class _Simulation:
             hosts = set().union(*(hosts_of[each] for each in component))
             domains = {host: {campaign.walked_domain(vm) for vm in there[host]} for host in hosts}
             if all(len(found) == 1 for found in domains.values()):
-                ordered = self.drawn_order(campaign, first, set().union(*domains.values()))
+                ordered = self.drawn_order(stage, first, set().union(*domains.values()))
                 positions |= {host: ordered.index(min(found)) for host, found in domains.items()}
         return positions
 
-    def draw(self, campaign: Campaign, identity: Identity) -> int:
+    def drawn(self, stage: Stage, identity: Identity, stream: int, number: int = 0) -> int:
+        return draw64(self.seed, stage.campaign.name, identity, stream, number, stage.iteration)
+
+    def draw(self, stage: Stage, identity: Identity) -> int:
         """What orders the units of one place in their walks (semantics 18)."""
-        return draw64(self.seed, campaign.name, identity, START_PRIORITY)
+        return self.drawn(stage, identity, START_PRIORITY)
 
-    def wait_ms(self, campaign: Campaign, identity: Identity, stream: int) -> int:
+    def wait_ms(self, stage: Stage, identity: Identity, stream: int) -> int:
         """A wait in [0, spread) from the stage's start (semantics 27)."""
-        return integer_below(campaign.spread_ms, draw64(self.seed, campaign.name, identity, stream))
+        return integer_below(stage.campaign.spread_ms, self.drawn(stage, identity, stream))
 
-    def domain_order(self, campaign: Campaign, identity: Identity, domains: Mapping[int, list[Vm]]) -> list[int]:
+    def domain_order(self, stage: Stage, identity: Identity, domains: Mapping[int, list[Vm]]) -> list[int]:
         """The populated domains of a walker in the order of its walk."""
-        if campaign.update_domain_order == "sequential":
+        order = stage.campaign.update_domain_order
+        if order == "sequential":
             return sorted(domains)
-        if campaign.update_domain_order == "largest_first":
+        if order == "largest_first":
             return sorted(domains, key=lambda domain: (-len(domains[domain]), domain))
-        assert campaign.update_domain_order == "random"
-        return self.drawn_order(campaign, identity, domains)
+        assert order == "random"
+        return self.drawn_order(stage, identity, domains)
 
-    def drawn_order(self, campaign: Campaign, identity: Identity, domains: Iterable[int]) -> list[int]:
-        return sorted(
-            domains,
-            key=lambda domain: (draw64(self.seed, campaign.name, identity, UPDATE_DOMAIN_ORDER, domain), domain),
-        )
+    def drawn_order(self, stage: Stage, identity: Identity, domains: Iterable[int]) -> list[int]:
+        return sorted(domains, key=lambda domain: (self.drawn(stage, identity, UPDATE_DOMAIN_ORDER, domain), domain))
 
     # ---- What is told in the end
 
@@ -1227,6 +1275,7 @@ class _Simulation:
                 free_ms=stage.end_ms,
                 counts=dict(Counter(outcome.outcome for outcome in stage.outcomes.values())),
                 wave=stage.wave,
+                iteration=stage.iteration,
                 windows=self.windows_of(stage),
             )
         )
@@ -1249,19 +1298,20 @@ class _Simulation:
                     held_ms=held_ms,
                     gap_ms=gap_ms,
                     unit_count=len(units),
+                    iteration=stage.iteration,
                 )
             )
         told: dict[int, Step] = {}
         for unit in sorted(hit, key=lambda unit: unit.start_ms):
             waited = tuple(told[id(other)] for other in unit.waited)
             when = unit.earliest_ms, unit.start_ms, unit.end_ms
-            told[id(unit)] = Step(campaign.name, region, unit.reach, *when, unit.waited_for, waited)
+            told[id(unit)] = Step(campaign.name, region, unit.reach, *when, unit.waited_for, waited, stage.iteration)
         self.log.steps += told.values()
         self.tell_figures(stage)
 
     def tell_figures(self, stage: Stage) -> None:
         """The figures of contract and schema that are about sets and time (rules R34, R38, R74, R76)."""
-        campaign, region = stage.campaign, stage.region
+        campaign, region, of = stage.campaign, stage.region, (stage.campaign.name, stage.iteration, stage.region)
         vm_of = {vm.vm: vm for vm in stage.scope}
         sets = defaultdict(list)
         for vm in self.vms:
@@ -1284,8 +1334,8 @@ class _Simulation:
         outages = {set_id: outage(sets[set_id], impacts, quorum) for set_id in met}
         by_platform = [event for event in impacts if event.phase != "self_service"]
         promised = {set_id: outage(sets[set_id], by_platform) for set_id in reached - without_guarantee.keys()}
-        walks = [walk for walk in self.log.walks if (walk.campaign, walk.region) == (campaign.name, region)]
-        figures = self.log.figures[campaign.name, region] = {
+        walks = [walk for walk in self.log.walks if walk.stage == of]
+        figures = self.log.figures[of] = {
             "vm_hit_count": len(impacts),
             "unavailable_ms": sum(event.duration_ms for event in impacts),
             "pending_vm_ms": sum(
@@ -1402,7 +1452,7 @@ def _release_of(campaign: Campaign, place_in_file: int, vms: list[Vm]) -> Releas
         else:
             listed = campaign.pair_order
             region_rank = listed.index(region) if region in listed else len(listed)
-        stages[region] = Stage(campaign, region, 1, (place_in_file, FREEZE_ITERATION, region_rank, region), scope)
+        stages[region] = Stage(campaign, region, 1, (place_in_file, FIRST_ITERATION, region_rank, region), scope)
     if campaign.waves is None:
         return Release(campaign, [list(stages.values())])
     named = {region for wave in campaign.waves for region in wave}

@@ -950,7 +950,9 @@ def _told_figures(
     log: oracle.Log, span: oracle.StageSpan, rows: dict[int, int], regions: dict[int, str], *, may_wait: bool
 ) -> dict[tuple[str, int | None], float]:
     figures: dict[tuple[str, int | None], float] = defaultdict(int)
-    figures |= {(name, None): float(value) for name, value in log.figures[span.campaign, span.region].items()}
+    figures |= {
+        (name, None): float(value) for name, value in log.figures[span.campaign, span.iteration, span.region].items()
+    }
     times = {
         "asked_ms": span.asked_ms,
         "start_ms": span.start_ms,

@@ -121,6 +121,8 @@ WINDOWS = {
     "scheduled": {"1ms": 1, "10s": 10_000, "30s": 30_000, "60001ms": 60_001, "1h": 3_600_000, "14d": 14 * 86_400_000},
 }
 """Windows in which nothing fits, one unit just does, or everything."""
+DELAYS = {"0s": 0, "1ms": 1, "20s": 20_000, "1d": 86_400_000}
+"""Between the end of a scheduled window and the next notice."""
 TIMINGS = {
     **{f'"{word}"': (lambda word=word: word) for word in ("uniform", "early", "last_minute", "working_hours")},
     '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }': lambda: quantiles((0.5, 1), (1.0, 864_000_000)),
@@ -535,6 +537,10 @@ def _with_windows(
     inner = {"gap": said["gap"], "length": said["scheduled"]}
     inner = {key: span for key, span in inner.items() if span}
     tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {json.dumps(span)}' for key, span in inner.items())} }}"
+    if iterations_max := draw(st.sampled_from([None, 1, 1, 2, 4])):
+        tables["iterations_max"], meant = str(iterations_max), replace(meant, iterations_max=iterations_max)
+    if delay := draw(st.sampled_from([None, *DELAYS])):
+        tables["reschedule_delay"], meant = json.dumps(delay), replace(meant, reschedule_delay_ms=DELAYS[delay])
     kind = draw(st.sampled_from(["reboot", "reboot", "redeploy"]))
     keys = keys | {"kind": json.dumps(kind)} | {key: spelt for key, spelt in tables.items() if spelt}
     lengths = meant.lengths if "length" in keys else constant(1_500_000)

@@ -95,6 +95,7 @@ class Window(RuleBasedStateMachine):
             np.array(self.slots, np.int64),
             np.empty(slot_count + 1, np.int64),
             np.empty(slot_count + 1, np.int64),
+            0,
             np.zeros(count, np.bool_),
             np.zeros(count, np.int64),
             np.zeros(count, np.int64),

@@ -93,8 +93,8 @@ class Findings:
     outcomes: list[Outcome]
     stages: list[StageSpan]
     no_guarantee: set[tuple[str, oracle.Identity, str]]
-    summary: dict[tuple[str, str, str], float]
-    bins: dict[tuple[str, str, str], dict[int, float]]
+    summary: dict[tuple[str, int, str, str], float]
+    bins: dict[tuple[str, int, str, str], dict[int, float]]
     steps: list[tuple]
 
     def events_of(self, vms: Sequence[Vm]) -> list[Event]:
@@ -103,11 +103,11 @@ class Findings:
 
 
 def by_vm(rows):
-    return sorted(rows, key=lambda row: (row.campaign, oracle.rank(row.vm), getattr(row, "start_ms", 0)))
+    return sorted(rows, key=lambda row: (row.campaign, oracle.rank(row.vm), row.iteration, getattr(row, "start_ms", 0)))
 
 
 def by_region(stages):
-    return sorted(stages, key=lambda stage: (stage.campaign, stage.region))
+    return sorted(stages, key=lambda stage: (stage.campaign, stage.iteration, stage.region))
 
 
 @contextmanager
@@ -168,13 +168,15 @@ def read(run: Run, scene: Scene) -> Findings:
 
 
 def steps_of(run: Run, scene: Scene) -> list[tuple]:
-    """Rows of `steps` as the oracle would tell them, each with its region; none where the run wrote none."""
+    """Rows of `steps` as the oracle would tell them, each with its stage; none where the run wrote none."""
     found = []
     for path in sorted((run.path / "steps").rglob("*.parquet")):
         region = path.parent.name.removeprefix("region=")
         for row in pl.read_parquet(path, hive_partitioning=False).iter_rows(named=True):
             told = [row[name] for name in ("duration_ms", "waited_for", "waited_row", "waited_ms")]
-            found.append((row["campaign"], region, row["unit_row"], ms_since(scene, row["start_at"]), *told))
+            found.append(
+                (row["campaign"], row["iteration"], region, row["unit_row"], ms_since(scene, row["start_at"]), *told)
+            )
     return found
 
 
@@ -193,21 +195,22 @@ def vm_of(scene: Scene, row: dict[str, object]) -> Vm:
     )
 
 
-def summary_of(run: Run) -> dict[tuple[str, str, str], float]:
-    """(campaign, region, figure) -> value, of the figures that are one value a stage or campaign."""
+def summary_of(run: Run) -> dict[tuple[str, int, str, str], float]:
+    """(campaign, iteration, region, figure) -> value, of the figures that are one value a stage or campaign."""
     return {
-        (row["campaign"], row["region"], row["figure"]): row["value"]
+        (row["campaign"], row["iteration"], row["region"], row["figure"]): row["value"]
         for row in pl.read_parquet(run.path / "summary.parquet").iter_rows(named=True)
         if row["bin_start_ms"] is None
     }
 
 
-def bins_of(run: Run) -> dict[tuple[str, str, str], dict[int, float]]:
-    """(campaign, region, figure) -> lower bound of the bin -> value, of the other figures."""
+def bins_of(run: Run) -> dict[tuple[str, int, str, str], dict[int, float]]:
+    """(campaign, iteration, region, figure) -> lower bound of the bin -> value, of the other figures."""
     bins = defaultdict(dict)
     for row in pl.read_parquet(run.path / "summary.parquet").iter_rows(named=True):
         if row["bin_start_ms"] is not None:
-            bins[row["campaign"], row["region"], row["figure"]][row["bin_start_ms"]] = row["value"]
+            of = (row["campaign"], row["iteration"], row["region"], row["figure"])
+            bins[of][row["bin_start_ms"]] = row["value"]
     return dict(bins)
 
 
@@ -216,10 +219,11 @@ def stages_of(run: Run, scene: Scene) -> list[StageSpan]:
     summary = summary_of(run)
     spans = []
     for row in pl.read_parquet(run.path / "stages.parquet").iter_rows(named=True):
-        of = (row["campaign"], row["region"])
+        of = (row["campaign"], row["iteration"], row["region"])
         spans.append(
             StageSpan(
-                *of,
+                row["campaign"],
+                row["region"],
                 asked_ms=summary[*of, "asked_ms"],
                 start_ms=summary.get((*of, "start_ms")),
                 first_start_ms=ms_since(scene, row["first_start_at"]),
@@ -262,7 +266,7 @@ def assert_equals_the_oracle(scene: Scene, run: Findings) -> None:
     assert run.no_guarantee == log.no_guarantee
     expected = {(*of, figure): float(value) for of, figures in log.figures.items() for figure, value in figures.items()}
     if "application" in scene.columns:
-        expected |= {(name, "*", figure): value for (name, figure), value in log.campaign_figures.items()}
+        expected |= {(name, 1, "*", figure): value for (name, figure), value in log.campaign_figures.items()}
     assert {of: run.summary.get(of) for of in expected} == expected
     assert_bins(scene, log, run)
     assert_steps(scene, log, run)
@@ -274,7 +278,7 @@ def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
     region_of = {vm.vm: vm.region for vm in scene.vms}
     hourly, lengths = defaultdict(Counter), defaultdict(list)
     for event in [event for event in log.events if event.duration_ms]:
-        of, hour_ms = (event.campaign, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
+        of, hour_ms = (event.campaign, event.iteration, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
         hourly[*of, "hourly_start_count"][hour_ms] += 1
         hourly[*of, "hourly_unavailable_ms"][hour_ms] += event.duration_ms
         lengths[*of, "paused_ms_histogram" if event.kind == "freeze" else "down_ms_histogram"].append(event.duration_ms)
@@ -296,8 +300,7 @@ def assert_steps(scene: Scene, log: oracle.Log, run: Findings) -> None:
     waiting = may_wait(scene)
     expected = [
         (
-            step.campaign,
-            step.region,
+            *step.stage,
             unit_row(step, row_of),
             step.start_ms,
             step.end_ms - step.start_ms,
@@ -343,10 +346,10 @@ def assert_last_walks(scene: Scene, log: oracle.Log, run: Findings) -> None:
     row_of = {vm.vm: row for row, vm in enumerate(run.vms)}
     waiting, steps_of = may_wait(scene), defaultdict(list)
     for step in log.steps:
-        steps_of[step.campaign, step.region].append(step)
+        steps_of[step.stage].append(step)
     for stage in log.stages:
-        of = (stage.campaign, stage.region)
-        walks = [walk for walk in log.walks if (walk.campaign, walk.region) == of]
+        of = (stage.campaign, stage.iteration, stage.region)
+        walks = [walk for walk in log.walks if walk.stage == of]
         figures = ("vm_row", "domain_count", "spread_ms", "gap_ms", "work_ms", "cap_ms")
         found = {figure: run.summary.get((*of, f"last_{figure}")) for figure in figures}
         if not walks:
@@ -356,7 +359,7 @@ def assert_last_walks(scene: Scene, log: oracle.Log, run: Findings) -> None:
             ((min(row_of[vm.vm] for vm in walk.vms), walk) for walk in walks),
             key=lambda row_walk: (-row_walk[1].end_ms, row_walk[0]),
         )
-        if of in waiting:
+        if (stage.campaign, stage.region) in waiting:
             assert found == {"vm_row": first_row, **chain_of(steps_of[of], walk, stage, row_of)}
             continue
         assert found == {

@@ -237,7 +237,7 @@ def test_sets_without_guarantee_are_told_with_the_reason():
         ("italynorth", "one vm", "one_vm"),
         ("polandcentral", "two domains", "one_vm"),
     }
-    assert log.figures["c", "italynorth"]["no_guarantee_count"] == 2
+    assert log.figures["c", 1, "italynorth"]["no_guarantee_count"] == 2
 
 
 @pytest.mark.parametrize("edge", [("northeurope", "westeurope"), ("westeurope", "northeurope")])
@@ -647,7 +647,7 @@ def test_all_sets_of_a_cluster_walk_a_domain_together():
         6: 0,
         7: 0,
     }  # fmt: skip
-    assert log.figures["c", "italynorth"]["longest_ms"] == 26
+    assert log.figures["c", 1, "italynorth"]["longest_ms"] == 26
 
 
 @pytest.mark.parametrize("others", ["y", None])
@@ -894,7 +894,7 @@ def test_a_set_is_out_while_all_its_living_vms_are():
         Vm(4, "italynorth", "t", 0, deleted_ms=2),
     ]
     log = simulate(vms, [freeze(length_ms=10)], (), seed=1, quorum=oracle.Quorum("set", "majority"))
-    figures = log.figures["c", "italynorth"]
+    figures = log.figures["c", 1, "italynorth"]
 
     # s: two of three to 10 (no majority), then one of three, from 13 one of two (no majority), out never.
     # t: one domain, out to 10; without guarantee, so its ratio does not count.
@@ -912,7 +912,7 @@ def test_vms_out_of_scope_hold_a_set_up():
     log = simulate(vms, [freeze(length_ms=10, where={"update_domain": [0]})], (), seed=1)
 
     # Alone when the stage starts, so nothing is promised; from 7 on somebody is up.
-    assert log.figures["c", "italynorth"]["set_out_ms"] == 7
+    assert log.figures["c", 1, "italynorth"]["set_out_ms"] == 7
     assert log.no_guarantee == {("italynorth", "s", "one_vm")}
 
 
@@ -928,7 +928,7 @@ def test_a_group_smaller_than_the_count_has_no_quorum_to_lose():
     vms = [Vm(i, "italynorth", "s", i) for i in range(2)]
     for min_up, lost_ms in ((3, 0), (2, 20), (1, 0)):
         log = simulate(vms, [freeze(length_ms=10)], (), seed=1, quorum=oracle.Quorum("set", min_up))
-        assert log.figures["c", "italynorth"]["quorum_lost_ms"] == lost_ms
+        assert log.figures["c", 1, "italynorth"]["quorum_lost_ms"] == lost_ms
 
 
 def test_an_application_goes_over_regions():
@@ -958,7 +958,7 @@ def test_pending_counts_from_the_campaign_or_from_the_creation():
     log = simulate(vms, campaigns, (), seed=1)
 
     # The second campaign starts at 10 and ends at 20: 19 ms after its start, 16 ms after the creation of VM 1.
-    assert log.figures["c", "italynorth"]["pending_vm_ms"] == 19 + 16
+    assert log.figures["c", 1, "italynorth"]["pending_vm_ms"] == 19 + 16
 
 
 def test_the_walk_that_ended_last_is_taken_apart():
@@ -967,7 +967,7 @@ def test_the_walk_that_ended_last_is_taken_apart():
 
     (of_set,) = [walk for walk in log.walks if len(walk.vms) == 3]
     assert (of_set.wait_ms, of_set.end_ms, of_set.held_ms, of_set.unit_count) == (0, 29, 24, 2)
-    assert log.figures["c", "italynorth"]["longest_ms"] == 29
+    assert log.figures["c", 1, "italynorth"]["longest_ms"] == 29
 
 
 # ---- Promises over drawn scenes ----

@@ -54,7 +54,7 @@ def take_requests(
     key, address, replica, failure_below,
     request_ms, request_row,
     vm_key, rank, created_ms, deleted_ms, duration_ms, pool,
-    free_count, heap_ms, heap_pool,
+    free_count, heap_ms, heap_pool, taken_count,
     is_settled, refusal_count, failure_count,
     log_row, log_ms, log_result, again_ms, again_row,
 ):  # fmt: skip
@@ -68,13 +68,13 @@ def take_requests(
              failure_below  an attempt fails whose draw, halved, is below this
              asks_again     whether customers ask again by themselves
     Updates  free_count     int64[P]   slots
-             heap_ms, heap_pool int64[slots]  scratch: when those taken come back
+             heap_ms, heap_pool int64[slots]  when those taken come back: at first taken_count of them, by instant
              is_settled     bool[V]    moved, or out of the iteration
              refusal_count, failure_count  int64[V]
     Writes   log_row, log_ms int64[E], log_result int8[E]
     Scratch  again_ms, again_row int64[E]  requests made again: a day later, so in the order in which they come
     """
-    taken_count = log_count = 0
+    log_count = 0
     place = again_place = again_count = 0
     while place < request_ms.shape[0] or again_place < again_count:
         is_again = place == request_ms.shape[0]
