@@ -36,6 +36,9 @@ CHART_ROWS = 5
 CHART_LINES = 24
 """Rows of the chart where it is a table."""
 SETS_SHOWN = 5
+VMS_SHOWN = 8
+REMAINING_TOLD = 100
+"""VMs that are not updated in the end, of each campaign: named on a page, and in JSON; the outcomes have them all."""
 UNITS_SHOWN = 4
 """Units of a chain, of its start and of its end."""
 COLUMN_WIDTH_MAX = 20
@@ -112,6 +115,7 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
     counted = figures.impacts(files, {}, [["campaign"], figures.STAGE], of_vm)
     stage_rows = figures.stages(files)
     campaign_rows = _of_vms(files, counted, figures.campaigns(files, stage_rows), ["campaign"])
+    own_rows = _of_vms(files, counted, stage_rows, figures.STAGE)
     applications = figures.application_outages(files)
     if applications is not None:
         campaign_rows = _with_applications(files, campaign_rows, applications)
@@ -120,7 +124,7 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
     return Report(
         files=files,
         campaign_rows=_known(campaign_rows),
-        stage_rows=_known(_of_vms(files, counted, stage_rows, figures.STAGE)),
+        stage_rows=_known(own_rows),
         hour_rows=figures.hours(files),
         pause_rows=figures.pauses_over(counted, bounds_ms),
         wait_rows=figures.waits(files, stage_rows),
@@ -138,6 +142,8 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
             )
             for each in files.campaigns
         },
+        iterations=figures.iterations(files, own_rows),
+        remaining=figures.remaining(files, own_rows, REMAINING_TOLD),
         no_guarantee=files.scan("no_guarantee").collect(),
         approximate=() if files.has("outcomes") or files.has("events") else APPROXIMATE,
     )
@@ -231,6 +237,8 @@ class Report:
     bounds: dict[str, Bound | None]
     chains: dict[str, list[Link]]
     hosts: dict[str, Hosts | None]
+    iterations: pl.DataFrame
+    remaining: dict[str, list[dict[str, Any]]]
     no_guarantee: pl.DataFrame
     approximate: tuple[str, ...]
 
@@ -319,6 +327,8 @@ class Report:
                 for row in ([] if self.applications is None else self.applications.filter(own).iter_rows(named=True))
             ],
             "no_guarantee": self._no_guarantee_of(campaign),
+            "iterations": self.iterations.filter(own).drop("campaign").to_dicts(),
+            "remaining": self.remaining.get(name, []),
             "stages": [
                 {each: row[each] for each in stage_names} | {"figures": _figures_of(row)}
                 for row in self.stage_rows.filter(own).iter_rows(named=True)
@@ -435,8 +445,9 @@ class Report:
             name
             for name in FIGURES
             if name in self.campaign_rows.columns
-            # Of the ways to end an iteration, those that occur.
-            and (name not in figures.OUTCOME_COUNTS or any(row[name] for row in rows))
+            # Of the ways to end an iteration, those that occur; of pauses and downtime, what there is.
+            and (name not in (*figures.OUTCOME_COUNTS, "remaining_count") or any(row[name] for row in rows))
+            and (name not in APPROXIMATE or any(row[name] is not None for row in rows))
         ]
         notes = []
         if self.approximate:
@@ -473,7 +484,7 @@ class Report:
                 if is_empty
                 else "The platform hit no VM: it took no time."
             )
-            yield Items(title, [("", nobody), *self._overdue(name)])
+            yield Items(title, [("", nobody), *self._remaining(name)])
         else:
             end_ms = links[-1].end_ms
             total = (
@@ -489,8 +500,9 @@ class Report:
             if any(value_ms for _, value_ms in waited):
                 terms = [f"{duration(value_ms)} {_WAITS[cause]}" for cause, value_ms in waited if value_ms]
                 items.append(("+", f"its stages waited, summed up: {', '.join(terms)}"))
-            yield Items(title, [*items, *self._overdue(name)])
+            yield Items(title, [*items, *self._remaining(name)])
             yield from self._chain_blocks(name)
+        yield from self._iteration_blocks(name)
         yield from self._no_guarantee_blocks(campaign, row["no_guarantee_count"])
         yield from self._hour_blocks(name)
         yield from self._application_blocks(name)
@@ -519,22 +531,50 @@ class Report:
             header = ["", "unit", "starts", "held", "waited for"]
             yield Grid(f"{campaign}: who led to the end in {link.region}", header, rows, key_count=2)
 
-    def _overdue(self, campaign: str) -> "Iterator[tuple[str, str]]":
-        """Who is left without the update, as the horizon or the scheduled window leaves no room."""
-        if "overdue_count" not in self.stage_rows.columns:
+    def _remaining(self, campaign: str) -> "Iterator[tuple[str, str]]":
+        """Who is left without the update in the end, and why: no room, or failures of the customers' own attempts."""
+        if not {"overdue_count", "skipped_count", "remaining_count"} <= set(self.stage_rows.columns):
             return
-        late = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("overdue_count") > 0).sort("region")
+        left = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("remaining_count") > 0).sort("region")
         has_opened = pl.col("start_ms").is_not_null()
-        for rows, why in (
-            (late.filter(~has_opened), "the campaign would have ended after the horizon"),
-            (late.filter(has_opened), "what was left did not fit into the scheduled window"),
+        for word, is_so, why in (
+            ("overdue", ~has_opened, "the campaign would have ended after the horizon"),
+            ("overdue", has_opened, "what was left did not fit into the scheduled window"),
+            ("skipped", has_opened, "each attempt of their customers failed"),
         ):
+            rows = left.filter(is_so, pl.col(f"{word}_count") > 0)
             if not len(rows):
                 continue
             first = ", ".join(rows["region"].head(SETS_SHOWN))
             more = f" and {len(rows) - SETS_SHOWN:,} more" if len(rows) > SETS_SHOWN else ""
-            vms = _counted(int(rows["overdue_count"].sum()), "VM")
-            yield "!", f"{vms} overdue: in {first}{more} {why}"
+            vms = _counted(int(rows[f"{word}_count"].sum()), "VM")
+            yield "!", f"{vms} {word}: in {first}{more} {why}"
+        if named := self.remaining.get(campaign):
+            others = int(left["remaining_count"].sum()) - len(named[:VMS_SHOWN])
+            more = f" and {others:,} more" if others else ""
+            yield "!", f"not updated: {', '.join(str(vm['vm']) for vm in named[:VMS_SHOWN])}{more}"
+
+    def _iteration_blocks(self, campaign: str) -> "Iterator[Block]":
+        """What became of whom in each iteration of a campaign with windows, phase by phase."""
+        own = self.iterations.filter(pl.col("campaign") == campaign)
+        if own.is_empty():
+            return
+        columns = own.to_dicts()
+        rows = [
+            [
+                title,
+                *("-" if row[name] is None else duration(row[name]) if name.endswith("_ms") else f"{row[name]:,}"
+                for row in columns),
+            ]
+            for name, title in _ITERATION_TITLES.items()
+            if name in _ITERATION_ALWAYS or any(row[name] for row in columns)
+        ]  # fmt: skip
+        yield Grid(
+            f"{campaign}: its iterations, by time since scenario start",
+            ["", *(str(row["iteration"]) for row in columns)],
+            rows,
+            are_keys_sentences=True,
+        )
 
     def _no_guarantee_blocks(self, campaign: dict[str, Any], count: int) -> "Iterator[Block]":
         counts = self._no_guarantee_of(campaign)
@@ -881,6 +921,23 @@ _REASONS = {
     "one_vm": "of one VM",
     "shared_host": "with a host that carries two of its domains",
 }
+_ITERATION_TITLES = {
+    "notice_ms": "first notice",
+    "notice_lead_ms": "  and until the scheduled window, at least",
+    "scheduled_end_ms": "last window is over",
+    "vm_count": "VMs in scope",
+    "updated_self_service_count": "  moved by their customers",
+    "updated_scheduled_count": "  updated in the scheduled window",
+    "skipped_count": "  out of it after a failed attempt",
+    "overdue_count": "  overdue, without room",
+    "already_updated_count": "  created on updated hosts",
+    "deleted_count": "  deleted",
+    "unaffected_count": "  unaffected",
+    "requests_refused_count": "requests refused for want of room",
+    "requests_failed_count": "requests that failed",
+    "remaining_count": "VMs not updated in the end",
+}
+_ITERATION_ALWAYS = ("notice_ms", "notice_lead_ms", "scheduled_end_ms", "vm_count")
 _WAITS = {
     "wave": "for their wave",
     "window": "for their notice and the window for customers",

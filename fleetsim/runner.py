@@ -328,26 +328,29 @@ class _Writing:
                     "outcomes": outcome_count if self.scenario.has_outcomes else 0,
                 },
                 "invented": list(self.prepared.invented),
-                "warnings": [*self.prepared.warnings, *self.resolved.warnings, *self._overdue()],
+                "warnings": [*self.prepared.warnings, *self.resolved.warnings, *self._remaining()],
             },
             timings,
         )
 
-    def _overdue(self) -> list[str]:
-        """What the horizon, or a window, left no room for."""
+    def _remaining(self) -> list[str]:
+        """Whom the horizon, a window, or their customers' failures left without the update when all is over."""
         told = {
-            "horizon": "their regions would have ended after it",
-            "scheduled window": "their update domains would have ended after it",
+            "horizon": "are overdue: their regions would have ended after it",
+            "scheduled window": "are overdue: their update domains would have ended after it",
+            "iterations_max": "are not updated: each attempt of their customers has failed",
         }
         counts: dict[tuple[str, str], int] = {}
+        followed = {_key(each.stage, -1) for each in self.sums}
         for decided, sums in self.sums.items():
-            key = "horizon" if decided.verdict is stages.Verdict.NO_ROOM else "scheduled window"
-            of = (key, self.scenario.campaigns[decided.stage.place].name)
-            counts[of] = counts.get(of, 0) + int(sums.outcome_counts[Outcome.OVERDUE])
+            if _key(decided.stage) in followed:
+                continue
+            late = "horizon" if decided.verdict is stages.Verdict.NO_ROOM else "scheduled window"
+            for key, outcome in ((late, Outcome.OVERDUE), ("iterations_max", Outcome.SKIPPED)):
+                of = (key, self.scenario.campaigns[decided.stage.place].name)
+                counts[of] = counts.get(of, 0) + int(sums.outcome_counts[outcome])
         return [
-            f"{key}: {count:,} VMs of campaign '{name}' are overdue: {told[key]}"
-            for (key, name), count in counts.items()
-            if count
+            f"{key}: {count:,} VMs of campaign '{name}' {told[key]}" for (key, name), count in counts.items() if count
         ]
 
     def _application_outages(self, resolved_text: str) -> list[records.SummaryRow]:
@@ -586,4 +589,9 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
 
 
 def _in_file_order(decided: stages.Decided) -> tuple[int, int, str]:
-    return decided.stage.place, decided.stage.iteration, decided.stage.region
+    return _key(decided.stage)
+
+
+def _key(stage: stages.Stage, iterations_later: int = 0) -> tuple[int, int, str]:
+    """The stage by campaign, iteration and region, or that of another iteration."""
+    return stage.place, stage.iteration + iterations_later, stage.region

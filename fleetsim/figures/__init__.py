@@ -1,14 +1,24 @@
 """What a run is measured by: the queries that compute its figures from its folder, a module a subject.
 
 A stranger to the engine: it meets a run only in its files. From `declared` (what each figure is) and `runs` (the files)
-upwards, a module imports only from those before it: `steps` and `timeline`, `pauses`, then `remedies`, `outages` and
-`bottleneck`.
+upwards, a module imports only from those before it: `steps` and `timeline`, `pauses`, then `phases`, `remedies`,
+`outages` and `bottleneck`.
 """
 
 from fleetsim.figures.bottleneck import Link, chain, explained, waits
-from fleetsim.figures.declared import FIGURES, GRAINS, OUTCOME_COUNTS, PAUSE_BOUNDS_MS, SLA_COUNTS, STAGE, duration
+from fleetsim.figures.declared import (
+    FIGURES,
+    GRAINS,
+    LEFT_COUNTS,
+    OUTCOME_COUNTS,
+    PAUSE_BOUNDS_MS,
+    SLA_COUNTS,
+    STAGE,
+    duration,
+)
 from fleetsim.figures.outages import application_outages, application_totals, service_levels
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
+from fleetsim.figures.phases import iterations, remaining
 from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
 from fleetsim.figures.runs import RunFiles, read_events
 from fleetsim.figures.steps import Hosts, hosts_of
@@ -17,6 +27,7 @@ from fleetsim.figures.timeline import Bound, bound, campaigns, hours, stages, ti
 __all__ = [
     "FIGURES",
     "GRAINS",
+    "LEFT_COUNTS",
     "OUTCOME_COUNTS",
     "PAUSE_BOUNDS_MS",
     "SLA_COUNTS",
@@ -39,9 +50,11 @@ __all__ = [
     "impact_by",
     "impacts",
     "intolerances",
+    "iterations",
     "pause_ms",
     "pauses_over",
     "read_events",
+    "remaining",
     "service_levels",
     "stages",
     "tallies",

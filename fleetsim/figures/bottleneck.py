@@ -9,6 +9,7 @@ from fleetsim.figures.declared import CAUSES, duration
 from fleetsim.figures.runs import RunFiles, scanned
 from fleetsim.figures.steps import Hop, Hosts, chain_of_units
 from fleetsim.figures.timeline import Bound
+from fleetsim.schema import FIRST_ITERATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Link:
 
     def _cause(self) -> str:
         if self.cause == "window":
-            return "after its notice and the window for customers"
+            again = "announced anew for whoever was left, " if self.iteration > FIRST_ITERATION else ""
+            return f"{again}after its notice and the window for customers"
         if self.cause is None:
             if self.waited_ms:
                 return f"{duration(self.waited_ms)} after it was asked for, for no stage of this run"
@@ -222,6 +224,10 @@ def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]
     """What released *stage*, one of *rows*, the stages that were at work."""
     of = {each["name"]: each for each in files.campaigns}
     lead_ms = _lead_ms(files, stage)
+    if stage["iteration"] > FIRST_ITERATION and stage["start_ms"] == stage["asked_ms"] + (lead_ms or 0):
+        before = (stage["campaign"], stage["iteration"] - 1, stage["region"])
+        by = next((row for row in rows if (row["campaign"], row["iteration"], row["region"]) == before), None)
+        return _Release("window", by, int(of[stage["campaign"]]["reschedule_delay_ms"]))
     if lead_ms and stage["start_ms"] == stage["asked_ms"] + lead_ms:
         return _Release("window")
     if stage["start_ms"] == stage["asked_ms"]:

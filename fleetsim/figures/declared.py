@@ -46,6 +46,8 @@ _OUTCOME_MEANINGS = {
     "unaffected": "not concerned: by the kind of the campaign or by their size",
 }
 OUTCOME_COUNTS = tuple(f"{word}_count" for word in schema.words(schema.Outcome))
+LEFT_COUNTS = tuple(f"{outcome.name.lower()}_count" for outcome in schema.COME_BACK)
+"""Of VMs that have another iteration, where there is one: a campaign counts them by their last."""
 SLA_COUNTS = {f"sla_{line}_missed_count": allowed_ms for line, allowed_ms in SLA_LINES.items()}
 """Figures of service levels, and the ms out a month that each allows."""
 
@@ -80,6 +82,12 @@ FIGURES = {
         *(
             Figure(f"{word}_count", "VMs", f"VMs in scope that ended it `{word}`: {meaning}", _OF_STAGES)
             for word, meaning in _OUTCOME_MEANINGS.items()
+        ),
+        Figure(
+            "remaining_count",
+            "VMs",
+            "VMs in scope that are not updated when the last iteration is over: skipped, overdue or failed in it",
+            _OF_STAGES,
         ),
         Figure(
             "paused_ms_p50",
@@ -141,7 +149,12 @@ FIGURES = {
             " living, summed",
             ("campaign", "stage", "application"),
         ),
-        Figure("no_guarantee_count", "sets", "sets not promised a VM that stays up", _OF_STAGES),
+        Figure(
+            "no_guarantee_count",
+            "sets",
+            "sets not promised a VM that stays up; of a region's iterations, in the one that has most",
+            _OF_STAGES,
+        ),
         Figure(
             "waited_ms",
             "ms",

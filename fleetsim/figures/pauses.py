@@ -12,16 +12,17 @@ import polars.selectors as cs
 
 from fleetsim import schema
 from fleetsim.errors import InputError
-from fleetsim.figures.declared import HOUR_MS, PERCENTILES, STAGE
+from fleetsim.figures.declared import HOUR_MS, LEFT_COUNTS, PERCENTILES, STAGE
 from fleetsim.figures.runs import Part, RunFiles, in_turn, scanned, stage_columns
 from fleetsim.figures.timeline import stages
-from fleetsim.schema import Kind
+from fleetsim.schema import COME_BACK, FIRST_ITERATION, Kind
 
 BINS_AN_OCTAVE = 64
 """Bins in which pauses are counted first: a percentile's bin, about 1 % wide, holds few VMs or few values."""
 
 _DOWN = (Kind.REBOOT.name.lower(), Kind.REDEPLOY.name.lower())
 """Kinds under which VMs are down, not paused."""
+_COME_BACK = [outcome.name.lower() for outcome in COME_BACK]
 
 Tallies = Mapping[str, pl.Expr]
 """What is counted of VMs besides them and their pauses: a name that ends in `_count` -> whether a VM counts."""
@@ -41,6 +42,7 @@ def tallies(files: RunFiles, pause_bounds_ms: Iterable[int] = (), *, outcomes: b
     if outcomes and table == "outcomes":
         words = pl.col("outcome").cast(pl.String)
         of_vm |= {f"{word}_count": words == word for word in schema.words(schema.Outcome)}
+        of_vm["remaining_count"] = words.is_in(_COME_BACK) & ~pl.col("comes_back")
     return of_vm
 
 
@@ -55,8 +57,8 @@ def impacts(
     """VMs in scope counted by what *grains* name and by time lost, so that `impact_by` of a grain is exact.
 
     A grain names columns of STAGE and of *columns* (name here -> name in the fleet). Also `is_down` (else paused),
-    `lost_ms` (null: no event), `lost_ms_max`, `vm_count`, `unavailable_ms` and the counts of *of_vm*; from the
-    outcomes, else the events.
+    `comes_back` (in a later iteration), `lost_ms` (null: no event), `lost_ms_max`, `vm_count`, `unavailable_ms` and the
+    counts of *of_vm*; from the outcomes, else the events.
 
     Counting each time that occurs would take memory by the VM. So pauses are counted in narrow bins first,
     then, one by one, those in the bins that hold a percentile of a grain. Raise `InputError` where the run
@@ -73,7 +75,7 @@ def impacts(
         return _histogram(files).with_columns(
             (pl.when(each.fill_null(False)).then("vm_count").otherwise(0)).alias(name) for name, each in of_vm.items()
         )
-    grains = [[*grain, "is_down"] for grain in grains]
+    grains = [[*grain, "is_down", "comes_back"] for grain in grains]
     keys = list(dict.fromkeys(key for grain in grains for key in grain))
     binned = _counted(files, table, columns, [*keys, "bin"], of_vm)
     wide = [
@@ -141,6 +143,7 @@ def _counted(
         "region": pl.String(),
         "bin": pl.Int32(),
         "is_down": pl.Boolean(),
+        "comes_back": pl.Boolean(),
     } | fleet_types
     order = [
         *(key for key in keys if key != "lost_ms"),
@@ -166,10 +169,12 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
     rows = scanned(part.path)
     of_tolerance, tolerance_ms = files.tolerance or ({}, pl.lit(None, pl.Int64))
     given = {**columns, **of_tolerance}
+    is_last = part.iteration == files.last_iterations.get((part.campaign, part.region), part.iteration)
     if table == "outcomes":
         hit = rows.select(
             "vm_row",
             "outcome",
+            comes_back=pl.col("outcome").cast(pl.String).is_in(_COME_BACK) & pl.lit(not is_last),
             paused_ms=pl.when(pl.col("paused_ms") + pl.col("down_ms") > 0).then(pl.col("paused_ms").cast(pl.Int64)),
             unavailable_ms=pl.col("paused_ms").cast(pl.Int64) + pl.col("down_ms"),
         )
@@ -187,7 +192,18 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
         # Every VM that the campaign selects is in scope; one without an event is known to the fleet alone.
         where = next(each.get("where", {}) for each in files.campaigns if each["name"] == part.campaign)
         fleet = files.fleet(part.fleet_path, given, where)
-        hit = fleet.join(per_vm, on="vm_row", how="left").with_columns(pl.col("unavailable_ms").fill_null(0))
+        # Whoever is in scope again without an event is not told: it stays where it was.
+        hit = fleet.join(per_vm, on="vm_row", how="left" if part.iteration == FIRST_ITERATION else "inner")
+        hit = hit.with_columns(pl.col("unavailable_ms").fill_null(0))
+        if part.iteration == FIRST_ITERATION and not is_last:
+            others = [other for other in files.parts(table) if other.fleet_path == part.fleet_path]
+            later = [other.path for other in others if other.campaign == part.campaign and other != part]
+            hits = [scanned(path).filter(pl.col("duration_ms") > 0).select("vm_row") for path in later]
+            hit_later = pl.concat([fleet.select("vm_row").head(0), *hits]).unique()
+            hit = hit.join(hit_later.with_columns(comes_back=pl.lit(value=True)), on="vm_row", how="left")
+            hit = hit.with_columns(pl.col("comes_back").fill_null(value=False))
+        else:
+            hit = hit.with_columns(comes_back=pl.lit(value=False))
     is_down = next(each["kind"] for each in files.campaigns if each["name"] == part.campaign) in _DOWN
     lost_ms = pl.when(pl.col("paused_ms").is_not_null()).then("unavailable_ms")
     return hit.with_columns(
@@ -215,27 +231,38 @@ def _histogram(files: RunFiles) -> pl.DataFrame:
             lost_ms_max="bin_start_ms",
             vm_count=pl.col("value").cast(pl.Int64),
             unavailable_ms=pl.lit(0, pl.Int64),
+            comes_back=pl.lit(value=False),
         )
     )
     # One more row a stage makes its sums exact: the VMs without an event, and the unavailable time.
-    rest = (
-        stages(files)
-        .lazy()
-        .select(
+    told = stages(files).lazy().with_columns(back_count=pl.sum_horizontal(LEFT_COUNTS) - pl.col("remaining_count"))
+    nobody = pl.lit(None, pl.Int64)
+    rest = [
+        told.select(
             *STAGE,
             is_down=is_down,
-            paused_ms=pl.lit(None, pl.Int64),
-            lost_ms=pl.lit(None, pl.Int64),
-            lost_ms_max=pl.lit(None, pl.Int64),
-            vm_count=pl.col("vm_count") - pl.col("vm_hit_count"),
-            unavailable_ms="unavailable_ms",
+            paused_ms=nobody,
+            lost_ms=nobody,
+            lost_ms_max=nobody,
+            vm_count=vm_count,
+            unavailable_ms=unavailable_ms,
+            comes_back=pl.lit(comes_back),
         )
-    )
-    return pl.concat([bins, rest]).collect()
+        for comes_back, vm_count, unavailable_ms in (
+            (False, pl.col("vm_count") - pl.col("vm_hit_count") - pl.col("back_count"), pl.col("unavailable_ms")),
+            (True, pl.col("back_count"), pl.lit(0, pl.Int64)),
+        )
+    ]
+    return pl.concat([bins, *rest]).collect()
 
 
 def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
-    """Figures of the VMs *counted* by `impacts`, one row a group of *grain*, largest group first."""
+    """Figures of the VMs *counted* by `impacts`, one row a group of *grain*, largest group first.
+
+    Where the grain does not tell iterations apart, a VM counts once: as in the last that it was in scope of.
+    """
+    if "iteration" not in grain:
+        counted = counted.filter(~pl.col("comes_back"))
     is_hit = pl.col("lost_ms").is_not_null()
     figures: dict[str, pl.Expr] = {}
     is_down = pl.col("is_down")

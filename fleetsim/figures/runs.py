@@ -166,6 +166,12 @@ class RunFiles:
         }
 
     @cached_property
+    def last_iterations(self) -> dict[tuple[str, str], int]:
+        """The last iteration of each campaign in each region."""
+        last = self.scan("stages").group_by("campaign", "region").agg(pl.col("iteration").max()).collect()
+        return {(campaign, region): iteration for campaign, region, iteration in last.rows()}
+
+    @cached_property
     def edges(self) -> set[frozenset[str]]:
         """The pairs as undirected edges, whichever side lists them."""
         rows = pl.read_csv(self.path / "pairs.csv", infer_schema=False).select("region", "paired_region").rows()

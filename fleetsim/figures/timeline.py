@@ -10,9 +10,9 @@ import polars.selectors as cs
 
 from fleetsim import schema
 from fleetsim.figures.cliques import clique_of
-from fleetsim.figures.declared import HOUR_MS, OUTCOME_COUNTS, STAGE, duration
+from fleetsim.figures.declared import HOUR_MS, LEFT_COUNTS, OUTCOME_COUNTS, STAGE, duration
 from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, scanned, stage_columns
-from fleetsim.schema import Effect, Kind
+from fleetsim.schema import FIRST_ITERATION, Effect, Kind
 
 _SINGLE_VALUES = [
     name
@@ -41,6 +41,7 @@ def stages(files: RunFiles) -> pl.DataFrame:
     )
     counts = pl.col(OUTCOME_COUNTS).cast(pl.Int64)
     scope = files.scan("stages").select(*STAGE, "wave", "bottleneck", counts)
+    is_last = pl.col("iteration") == pl.col("iteration").max().over("campaign", "region")
     # Before runs counted them by stage, they were known by region alone.
     no_guarantee = files.scan("no_guarantee").group_by("region").agg(in_region_count=pl.len().cast(pl.Int64))
     told = (
@@ -50,6 +51,7 @@ def stages(files: RunFiles) -> pl.DataFrame:
             pl.coalesce("no_guarantee_count", "in_region_count", pl.lit(0, pl.Int64)).alias("no_guarantee_count"),
             pl.coalesce("free_ms", "end_ms").alias("free_ms"),
             vm_count=pl.sum_horizontal(OUTCOME_COUNTS),
+            remaining_count=pl.when(is_last).then(pl.sum_horizontal(LEFT_COUNTS)).otherwise(0),
             length_ms=pl.col("end_ms") - pl.col("first_start_ms"),
             last_end_ms=pl.col("end_ms"),
         )
@@ -165,8 +167,16 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         },
         schema={"campaign": pl.String, "bound_ms": pl.Int64},
     )
-    counts = ["vm_count", *OUTCOME_COUNTS, "vm_hit_count", "unavailable_ms", "set_out_ms", "no_guarantee_count"]
-    of_stages = stage_rows.group_by("campaign").agg(
+    counts = ["vm_count", *OUTCOME_COUNTS, "remaining_count", "vm_hit_count", "unavailable_ms", "set_out_ms"]
+    # Whoever comes back is in scope of several stages, and counted once: how it ends the last of them.
+    is_first = pl.col("iteration") == FIRST_ITERATION
+    is_last = pl.col("iteration") == pl.col("iteration").max().over("campaign", "region")
+    weak = stage_rows.group_by("campaign", "region").agg(pl.col("no_guarantee_count").max())
+    weak = weak.group_by("campaign").agg(pl.col("no_guarantee_count").sum())
+    rows = stage_rows.drop("no_guarantee_count").with_columns(
+        pl.when(is_first).then(pl.col("vm_count", "scope_count")), pl.when(is_last).then(pl.col(LEFT_COUNTS))
+    )
+    of_stages = rows.group_by("campaign").agg(
         (pl.col("end_ms").max() - pl.col("first_start_ms").min()).alias("length_ms"),
         pl.col("first_start_ms").min(),
         pl.col("last_end_ms", "set_down_ratio_max").max(),
@@ -176,7 +186,7 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         _sum_of_known("scope_count"),
     )
     of_stages = of_stages.with_columns(self_service_ratio=_share("moved_count", "scope_count"))
-    of_stages = of_stages.drop("moved_count", "scope_count")
+    of_stages = of_stages.drop("moved_count", "scope_count").join(weak, on="campaign")
     # What no stage has alone: applications span regions.
     whole = ("application_out_ms", "quorum_lost_ms")
     of_whole = (
@@ -190,7 +200,7 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         names.join(of_stages, on="campaign", how="left", maintain_order="left")
         .join(of_whole, on="campaign", how="left", maintain_order="left")
         .with_columns(
-            pl.col(counts).fill_null(0),
+            pl.col(*counts, "no_guarantee_count").fill_null(0),
             length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"),
             application_out_ms=pl.col("whole_application_out_ms"),
             quorum_lost_ms=pl.coalesce("whole_quorum_lost_ms", "quorum_lost_ms"),
