@@ -540,7 +540,7 @@ class Report:
         for word, is_so, why in (
             ("overdue", ~has_opened, "the campaign would have ended after the horizon"),
             ("overdue", has_opened, "what was left did not fit into the scheduled window"),
-            ("skipped", has_opened, "each attempt of their customers failed"),
+            ("skipped", has_opened, "the last attempt of their customers failed"),
         ):
             rows = left.filter(is_so, pl.col(f"{word}_count") > 0)
             if not len(rows):

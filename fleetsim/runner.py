@@ -338,7 +338,7 @@ class _Writing:
         told = {
             "horizon": "are overdue: their regions would have ended after it",
             "scheduled window": "are overdue: their update domains would have ended after it",
-            "iterations_max": "are not updated: each attempt of their customers has failed",
+            "iterations_max": "are not updated: the last attempt of their customers has failed",
         }
         counts: dict[tuple[str, str], int] = {}
         followed = {_key(each.stage, -1) for each in self.sums}
