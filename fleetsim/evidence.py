@@ -2092,6 +2092,11 @@ class Whole:
     def calendar(self) -> pl.DataFrame:
         return self.testimony.calendar.frame
 
+    @property
+    def rescheduled(self) -> pl.DataFrame:
+        """Stages of `calendar` that are about those whom earlier ones left."""
+        return self.calendar.filter(pl.col("iteration") > FIRST_ITERATION)
+
     @lazily
     def fleet_digest(self) -> pl.DataFrame:
         """The manifest's digest of the fleet beside that of the parts' rows, as their metadata tell it."""

@@ -644,17 +644,15 @@ def _moved_effects(cell: Cell) -> pl.DataFrame:
     return wrong.select("vm_row", "start_ms", "effects", "effects_expected")
 
 
-@_rule("R21", "run", over="calendar", needs="stages summary")
+@_rule("R21", "run", over="rescheduled", needs="stages summary")
 def _scheduled_anew(whole: Whole) -> pl.DataFrame:
     """Whoever was not updated is given a new schedule, announced `reschedule_delay` after the end of the last one."""
     stages = whole.stages.filter(pl.col("iteration") > FIRST_ITERATION).select(STAGE)
     expected = whole.testimony.scope.filter(pl.col("iteration") > FIRST_ITERATION).select(STAGE)
     missing = expected.join(stages, on=STAGE, how="anti").with_columns(problem=pl.lit("has no schedule"))
     needless = stages.join(expected, on=STAGE, how="anti").with_columns(problem=pl.lit("is scheduled for nothing"))
-    late = whole.calendar.filter(pl.col("asked_ms") != pl.col("release_ms"), pl.col("iteration") > FIRST_ITERATION)
-    late = late.with_columns(problem=pl.lit("is asked for at another instant")).select(
-        *STAGE, "problem", "asked_ms", expected_ms="release_ms"
-    )
+    late = whole.rescheduled.filter(pl.col("asked_ms") != pl.col("release_ms"))
+    late = late.select(*STAGE, "asked_ms", expected_ms="release_ms", problem=pl.lit("is asked for at another instant"))
     return pl.concat([missing, needless, late], how="diagonal")
 
 

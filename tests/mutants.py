@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant("lag within a region", STAGES, "own_ms = self.ended_ms.get(", "own_ms = self.lagged_ms.get("),
     Mutant("no exclusion in a region", STAGES, "if stage.region == other.region:", "if False:"),
     Mutant("pairs one way", "regions.py", "found[other].add(region)", "found[other].add(other)"),
-    Mutant("rank forgotten", "stages.py", "self.iteration, self.rank, self.region)", "self.iteration, 0, self.region)"),
+    Mutant("rank forgotten", STAGES, "self.rank, self.region)", "0, self.region)"),
     Mutant("campaigns out of order", "stages.py", "(self.asked_ms, self.place,", "(self.asked_ms, -self.place,"),
     Mutant("most first for fewest", "stages.py", "(-vm_counts[region], region)", "(vm_counts[region], region)"),
     # VMs that come and go.
@@ -173,8 +173,8 @@ MUTANTS = (
     Mutant(
         "judged at the campaign's start",
         "runner.py",
-        "self._load(parts, scope), scope, at_ms)",
-        "self._load(parts, scope), scope, scope.campaign.start_ms)",
+        "self._load(parts, stage), scope, at_ms)",
+        "self._load(parts, stage), scope, scope.campaign.start_ms)",
     ),
     # Who is selected.
     Mutant("any column matches", BLOCKS, "else is_selected & matches", "else is_selected | matches"),
@@ -605,6 +605,16 @@ MUTANTS = (
     ),
     Mutant("moments round down", CUSTOMERS, "* fraction + 2**15 >> 16", "* fraction >> 16"),
     Mutant("a cut move leaves its effects", CUSTOMERS, "np.where(is_move & ~is_cut, vms", "np.where(is_move, vms"),
+    # Who comes back.
+    Mutant("draws of the first iteration", "course.py", "iteration << 18)", "1 << 18)"),
+    Mutant("slots come back with each iteration", BLOCKS, "and left.taken is not None", "and left.taken is None"),
+    Mutant("slots of the last iteration alone", CUSTOMERS, "[vms.customers.taken, [", "[np.empty((2, 0)), ["),
+    Mutant("the skipped stay away", "schema.py", "COME_BACK = (Outcome.SKIPPED, ", "COME_BACK = (Outcome.FAILED, "),
+    Mutant("waves wait for who comes back", STAGES, "if stage.iteration > FIRST_ITERATION:", "if False:"),
+    Mutant("one iteration more", STAGES, "stage.iteration < rollout.iterations_max", "True"),
+    Mutant("anew from the notice", STAGES, "over_ms + rollout.resch", "stage.asked_ms + 1 + rollout.resch"),
+    Mutant("all come back", BLOCKS, "is_selected[left.rows] = True", "is_selected[:] = True"),
+    Mutant("who comes back goes first", STAGES, "self.place, self.iteration, self.rank", "self.place, 0, self.rank"),
     Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),
 )
 

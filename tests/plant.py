@@ -173,17 +173,18 @@ class Plant:
         where = {"campaign": campaign, "vm_row": self.vm_row(vm)}
         return next(event for event in self.all_events() if where.items() <= event.items())
 
-    def outcome_of(self, campaign: str, vm: Any) -> Row:
-        where = {"campaign": campaign, "vm_row": self.vm_row(vm)}
+    def outcome_of(self, campaign: str, vm: Any, iteration: int = 1) -> Row:
+        where = {"campaign": campaign, "iteration": iteration, "vm_row": self.vm_row(vm)}
         return next(row for part in self.outcomes.values() for row in part if where.items() <= row.items())
 
-    def figure(self, campaign: str, region: str, figure: str) -> Row:
+    def figure(self, campaign: str, region: str, figure: str, iteration: int = 1) -> Row:
         """The first row of one figure in the summary."""
-        where = {"campaign": campaign, "region": region, "figure": figure}
+        where = {"campaign": campaign, "iteration": iteration, "region": region, "figure": figure}
         return next(row for row in self.summary if where.items() <= row.items())
 
-    def stage(self, campaign: str, region: str) -> Row:
-        return next(row for row in self.stages if (row["campaign"], row["region"]) == (campaign, region))
+    def stage(self, campaign: str, region: str, iteration: int = 1) -> Row:
+        wanted = campaign, iteration, region
+        return next(row for row in self.stages if (row["campaign"], row["iteration"], row["region"]) == wanted)
 
 
 def sound(ids: type = int, campaigns: Sequence[Row] = CAMPAIGNS, parts: Mapping[Any, Any] = FLEET_PARTS) -> Plant:
@@ -745,6 +746,7 @@ NOBODY_ACTS: Row = {
     "recycle_ms": HOUR_MS,
 }
 """What `self_service` says besides its length, in a resolved scenario."""
+ONCE: Row = {"iterations_max": 1, "reschedule_delay_ms": 0}
 
 
 def windowed() -> Plant:
@@ -760,6 +762,7 @@ def windowed() -> Plant:
         "notice_ms": 5 * HOUR_MS,
         "self_service": NOBODY_ACTS | {"length_ms": 2 * HOUR_MS},
         "scheduled": {"gap_ms": HOUR_MS, "length_ms": 2 * HOUR_MS},
+        **ONCE,
     }
     brief = PLAIN | {
         "name": "brief",
@@ -772,6 +775,7 @@ def windowed() -> Plant:
         "notice_ms": 0,
         "self_service": NOBODY_ACTS | {"length_ms": 0},
         "scheduled": {"gap_ms": 0, "length_ms": 2 * MINUTE_MS},
+        **ONCE,
     }
     # It would meet the window of `boot` in east, and waits for its end.
     freeze = PLAIN | {
@@ -784,8 +788,8 @@ def windowed() -> Plant:
     }
     campaigns = [boot, brief, freeze]
     meant = [
-        _meant(boot, uniform(60_000, 90_000), waves=None, windows=_windows(boot)),
-        _meant(brief, constant(30_000), regions=("east", "north"), windows=_windows(brief)),
+        _meant(boot, uniform(60_000, 90_000), waves=None, **_windows(boot)),
+        _meant(brief, constant(30_000), regions=("east", "north"), **_windows(brief)),
         _meant(freeze, constant(1_000), waves=None, regions=("east",)),
     ]
     edges = [(region, pair) for region, pair in PAIRS.items() if pair]
@@ -807,9 +811,10 @@ REQUESTED_DELETED_MS = {
     14: 261_031_726,  # 1 s after it began to move
 }
 REQUESTED_SEED = 2
+RESCHEDULED_SEED = 122
 
 
-def requested() -> Plant:
+def requested(seed: int = REQUESTED_SEED, customers_too: Row | None = None, **changes: Any) -> Plant:
     """A reboot that customers start themselves: moves, a failure, refusals that end in a move and others in none."""
     vms, places = [], {}
     for (part, set_), (cluster, domains) in REQUESTED.items():
@@ -821,39 +826,55 @@ def requested() -> Plant:
             vms.append(oracle.Vm(vm, "east", set_, domain, cluster=cluster, **has, **more))
     only = PLAIN | {"regions": ["east"], "waves": [["east"]], "update_domain_gap_ms": MINUTE_MS}
     freeze = only | {"name": "freeze", "length": length(1_000, 1_000)}
-    boot = only | {
-        "name": "boot",
-        "kind": "reboot",
-        "start_ms": HOUR_MS,
-        "length": length(60_000, 90_000),
-        "notice_ms": 0,
-        "self_service": {
-            "length_ms": 6 * DAY_MS,
-            "uptake_ratio": 0.7,
-            "by": "vm",
-            "timing": "early",
-            "failure_ratio": 0.2,
-            "retries": False,
-            "spare_ratio": 0.1,
-            "recycle_ms": 3 * HOUR_MS,
-        },
-        "scheduled": {"gap_ms": 2 * HOUR_MS, "length_ms": DAY_MS},
-    }
+    boot = (
+        only
+        | {
+            "name": "boot",
+            "kind": "reboot",
+            "start_ms": HOUR_MS,
+            "length": length(60_000, 90_000),
+            "notice_ms": 0,
+            "self_service": {
+                "length_ms": 6 * DAY_MS,
+                "uptake_ratio": 0.7,
+                "by": "vm",
+                "timing": "early",
+                "failure_ratio": 0.2,
+                "retries": False,
+                "spare_ratio": 0.1,
+                "recycle_ms": 3 * HOUR_MS,
+                **(customers_too or {}),
+            },
+            "scheduled": {"gap_ms": 2 * HOUR_MS, "length_ms": DAY_MS},
+            **ONCE,
+        }
+        | changes
+    )
     asked = boot["self_service"]
     ratios = {name: str(asked[f"{name}_ratio"]) for name in ("uptake", "failure", "spare")}
     customers = oracle.SelfService(by="vm", timing="early", recycle_ms=asked["recycle_ms"], start=START, **ratios)
     meant = [
         _meant(freeze, constant(1_000), regions=("east",)),
-        _meant(boot, uniform(60_000, 90_000), regions=("east",), windows=_windows(boot), self_service=customers),
+        _meant(boot, uniform(60_000, 90_000), regions=("east",), **_windows(boot), self_service=customers),
     ]
-    return _told(oracle.simulate(vms, meant, [], REQUESTED_SEED), vms, places, [freeze, boot], {})
+    return _told(oracle.simulate(vms, meant, [], seed), vms, places, [freeze, boot], {})
 
 
-def _windows(campaign: Row) -> oracle.Windows:
+def rescheduled() -> Plant:
+    """The same with little room in all windows, for moves far into the next: VMs come back twice, and some remain."""
+    scheduled = {"gap_ms": 2 * HOUR_MS, "length_ms": 100_000}
+    customers = {"failure_ratio": 0.5, "recycle_ms": 7 * DAY_MS}
+    more = {"scheduled": scheduled, "iterations_max": 3, "reschedule_delay_ms": DAY_MS}
+    return requested(RESCHEDULED_SEED, customers, **more)
+
+
+def _windows(campaign: Row) -> dict[str, Any]:
+    """What *campaign* says of windows and iterations, for the oracle."""
     scheduled = campaign["scheduled"]
-    return oracle.Windows(
+    windows = oracle.Windows(
         campaign["notice_ms"], campaign["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
     )
+    return {"windows": windows} | {name: campaign[name] for name in ONCE}
 
 
 def _meant(campaign: Row, lengths: Sequence[int], **more: Any) -> oracle.Campaign:
@@ -896,7 +917,7 @@ def _told(
     place_of = {campaign["name"]: place for place, campaign in enumerate(campaigns)}
     for event in log.events:
         row = {"campaign": event.campaign, "phase": event.phase, "kind": event.kind, "result": event.result}
-        row |= {"iteration": 1, "vm_row": rows[event.vm], "start_at": event.start_ms}
+        row |= {"iteration": event.iteration, "vm_row": rows[event.vm], "start_at": event.start_ms}
         row |= {"duration_ms": event.duration_ms, "effects": event.effects}
         plant.events.setdefault((place_of[event.campaign], *places[event.vm]), []).append(row)
     for outcome in log.outcomes:
@@ -923,7 +944,7 @@ def _told(
             )
         )
     for span in log.stages:
-        stage = {"campaign": span.campaign, "iteration": 1, "region": span.region}
+        stage = {"campaign": span.campaign, "iteration": span.iteration, "region": span.region}
         counts = {f"{word}_count": span.counts.get(word, 0) for word in words(Outcome)}
         times = {"first_start_at": span.first_start_ms, "last_end_at": span.last_end_ms, "bottleneck": "none"}
         times |= dict(zip(WINDOWS, span.windows or (), strict=False))
@@ -961,7 +982,7 @@ def _told_figures(
         "first_start_ms": span.first_start_ms,
     }
     figures |= {(name, None): float(value) for name, value in times.items() if value is not None}
-    walks = [walk for walk in log.walks if (walk.campaign, walk.region) == (span.campaign, span.region)]
+    walks = [walk for walk in log.walks if walk.stage == (span.campaign, span.iteration, span.region)]
     if walks:
         last = max(walks, key=lambda walk: (walk.end_ms, -min(rows[vm.vm] for vm in walk.vms)))
         figures["last_vm_row", None] = min(rows[vm.vm] for vm in last.vms)
@@ -976,7 +997,8 @@ def _told_figures(
             figures["last_domain_count", None] = 1
             figures["last_spread_ms", None] = figures["last_gap_ms", None] = 0
     for event in log.events:
-        if event.campaign != span.campaign or regions[event.vm] != span.region or not event.duration_ms:
+        is_here = (event.campaign, event.iteration, regions[event.vm]) == (span.campaign, span.iteration, span.region)
+        if not is_here or not event.duration_ms:
             continue
         hour_ms = event.start_ms // HOUR_MS * HOUR_MS
         figures["hourly_start_count", hour_ms] += 1

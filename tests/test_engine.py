@@ -529,6 +529,79 @@ CASES = {
     "customers in clusters": scene_of(
         tuple(replace(vm, cluster=("x", "y", None)[vm.vm % 3]) for vm in CROWD), (served(HOUR_MS, 1, spare="0.3"),)
     ),
+    # Each attempt fails, and asks again a schedule later: whoever is left remains after the third, or the only one.
+    "customers who fail in each iteration": scene_of(
+        CROWD, (served(HOUR_MS, 1, asked("a", reschedule_delay_ms=1), failure="1.0", uptake="0.5"),)
+    ),
+    "customers who are not scheduled anew": scene_of(
+        CROWD, (served(HOUR_MS, 1, asked("a", iterations_max=1), failure="1.0"),)
+    ),
+    # What the first iteration takes comes back in the second, and for the third.
+    "slots that stay taken over iterations": scene_of(
+        CROWD,
+        (
+            served(
+                HOUR_MS,
+                1,
+                asked("a", iterations_max=3, reschedule_delay_ms=HOUR_MS),
+                scheduled_ms=30_000,
+                spare="0.2",
+                recycle_ms=3 * HOUR_MS,
+            ),
+        ),
+    ),
+    "slots that come back as the next iteration asks": scene_of(
+        CROWD,
+        (
+            served(
+                HOUR_MS,
+                1,
+                asked("a", iterations_max=2, reschedule_delay_ms=HOUR_MS),
+                scheduled_ms=30_000,
+                spare="0.2",
+                recycle_ms=2 * HOUR_MS,
+            ),
+        ),
+    ),
+    # One domain fits into each window; who goes in between is not waited for, and the order is drawn anew.
+    "a set that takes four iterations": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm, deleted_ms=(None, 45_000)[vm == 3]) for vm in range(6)),
+        (rebooted("a", 30_000, 5_000, asked("a", iterations_max=4, reschedule_delay_ms=10_000)),),
+    ),
+    "iterations that nobody is left for": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm, deleted_ms=40_000) for vm in range(3)),
+        (rebooted("a", 30_000, 5_000, asked("a", reschedule_delay_ms=20_000)),),
+    ),
+    # The second wave goes while the first comes back, and a pair keeps their windows apart.
+    "waves that do not wait for who comes back": scene_of(
+        tuple(Vm(i, region, region, i // 3) for i, region in enumerate(AMERICAN * 2)),
+        (
+            rebooted(
+                "a",
+                30_000,
+                request=asked(
+                    "a",
+                    waves=(("westus",), ("*",)),
+                    pair_order=("westus",),
+                    reschedule_delay_ms=0,
+                    pair_lag_ms=1_000,
+                ),
+            ),
+        ),
+    ),
+    "iterations that meet the horizon": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm) for vm in range(3)),
+        (rebooted("a", 30_000, 5_000, asked("a", iterations_max=9, reschedule_delay_ms=10_000)),),
+        horizon_ms=79_999,
+    ),
+    "a campaign in between, that comes back as another waits": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm) for vm in range(3)),
+        (
+            rebooted("a", 30_000, 0, asked("a", reschedule_delay_ms=0)),
+            asked("b", start_ms=1),
+            rebooted("c", 40_000, 0, asked("c", start_ms=2, reschedule_delay_ms=5_000)),
+        ),
+    ),
     # Whom the second could hit is gone when its region is free: it is over at once, and who comes later is updated, be
     # it on a host that is left alone.
     "nobody left on hosts, and one to come": scene_of(

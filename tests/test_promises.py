@@ -84,8 +84,14 @@ REBOOT = {
 }
 
 
-def windows_of(run) -> dict[str, datetime]:
-    return pl.read_parquet(run / "stages.parquet").row(0, named=True)
+def windows_of(run, iteration=1) -> dict[str, datetime]:
+    stages = pl.read_parquet(run / "stages.parquet")
+    return stages.row(by_predicate=pl.col("iteration") == iteration, named=True)
+
+
+def outcomes_of(run) -> pl.DataFrame:
+    fleet = pl.read_parquet(run / "fleet/**/*.parquet")
+    return pl.read_parquet(run / "outcomes/**/*.parquet").join(fleet, on="vm_row")
 
 
 def test_g3_every_reboot_by_the_platform_was_announced(hit, tmp_path):
@@ -93,11 +99,13 @@ def test_g3_every_reboot_by_the_platform_was_announced(hit, tmp_path):
 
     by_platform = events.filter(pl.col("phase") == "scheduled")
     assert len(by_platform) > 10
-    assert (by_platform["start_at"] >= windows_of(tmp_path / "run")["notice_at"] + timedelta(days=30)).all()
+    for (iteration,), of_one in by_platform.group_by("iteration"):
+        notice_at = windows_of(tmp_path / "run", iteration)["notice_at"]
+        assert (of_one["start_at"] >= notice_at + timedelta(days=30)).all()
 
 
 def test_g7_customers_come_first_then_the_platform(hit, tmp_path):
-    events = hit(vms_of(40), **REBOOT)
+    events = hit(vms_of(40), **REBOOT).filter(pl.col("iteration") == 1)
     told = windows_of(tmp_path / "run")
 
     for phase in ("self_service", "scheduled"):
@@ -138,16 +146,30 @@ def test_g9_a_start_by_the_customer_loses_the_temporary_disk_and_changes_dynamic
 
 
 def test_g10_after_an_error_a_vm_is_not_updated_and_out_of_the_iteration(hit, tmp_path):
-    events = hit(vms_of(60), **REBOOT)
+    events = hit(vms_of(60), **REBOOT).filter(pl.col("iteration") == 1)
     failed = events.filter(pl.col("result") == "aborted")["vm"]
-    fleet = pl.read_parquet(tmp_path / "run" / "fleet/**/*.parquet")
-    outcomes = pl.read_parquet(tmp_path / "run" / "outcomes/**/*.parquet").join(fleet, on="vm_row")
+    outcomes = outcomes_of(tmp_path / "run").filter(pl.col("iteration") == 1)
 
     assert 0 < len(failed) < 20
     assert set(events.filter(pl.col("vm").is_in(failed.implode()))["result"]) == {"aborted"}
     skipped = outcomes.filter(pl.col("outcome").cast(pl.String) == "skipped")
     assert sorted(skipped["vm"]) == sorted(failed)
     assert skipped.select("down_ms", "effects").unique().rows() == [(0, 0)]
+
+
+def test_g10_it_is_contacted_later_with_a_new_schedule_and_can_start_the_maintenance_again(hit, tmp_path):
+    events = hit(vms_of(200), **REBOOT)
+    failed = events.filter(pl.col("iteration") == 1, pl.col("result") == "aborted")["vm"]
+    again = events.filter(pl.col("iteration") == 2)
+    before, after = (windows_of(tmp_path / "run", iteration) for iteration in (1, 2))
+
+    assert after["notice_at"] == before["scheduled_end_at"] + timedelta(days=14)
+    assert after["self_service_start_at"] >= after["notice_at"]
+    back = outcomes_of(tmp_path / "run").filter(pl.col("iteration") == 2)
+    assert sorted(back["vm"]) == sorted(failed)
+    moved = again.filter(pl.col("phase") == "self_service", pl.col("result") == "completed")
+    assert len(moved) > 5
+    assert moved["start_at"].is_between(after["self_service_start_at"], after["self_service_end_at"]).all()
 
 
 def test_g11_once_the_scheduled_window_is_open_a_customer_may_ask_but_not_start(hit, tmp_path):

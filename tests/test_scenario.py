@@ -275,7 +275,7 @@ def test_catalogue_of_kinds():
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
     " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion,"
-    " cannot_freeze, caps, host_order, notice, self_service, scheduled"
+    " cannot_freeze, caps, host_order, notice, self_service, scheduled, iterations_max, reschedule_delay"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
@@ -290,7 +290,11 @@ LENGTH_RULE = "must be a span such as '30s', or a table of p50 and p99, of min a
 BAD_CAMPAIGN_LINES = {
     # unknown keys, those that later versions will know among them
     "lenght = '30s'": "lenght: unknown key; did you mean 'length'?",
-    "iterations_max = 3": f"iterations_max: unknown key; {KNOWN_OF_CAMPAIGN}",
+    "reboot_window = '1d'": f"reboot_window: unknown key; {KNOWN_OF_CAMPAIGN}",
+    "iterations_max = 0": "iterations_max: must be an integer from 1 to 255, got 0",
+    "iterations_max = 256": "iterations_max: must be an integer from 1 to 255, got 256",
+    "iterations_max = true": "iterations_max: must be an integer from 1 to 255, got true",
+    "reschedule_delay = 14": f"reschedule_delay: {SPAN_RULE}, got 14; did you mean '14s'?",
     "seed = 7": "seed: unknown key; it belongs at the top, before the first table",
     "events = true": "events: unknown key; it belongs under [outputs]",
     "horizon = '1d'": "horizon: unknown key; it belongs at the top, before the first table",
@@ -318,6 +322,8 @@ BAD_CAMPAIGN_LINES = {
     "caps = [{ per = 'zone', vms_count = 3 }, { per = 'zone', vms_ratio = 0.1 }]": "caps: must limit the vms of a zone"
     ' once, got [{ per = "zone", vms_count = 3 }, { per = "zone", vms_ratio = 0.1 }]',
     # windows
+    "iterations_max = 3": "iterations_max: goes with kinds that need a reboot, got it with kind 'freeze'",
+    "reschedule_delay = '1d'": "reschedule_delay: goes with kinds that need a reboot, got it with kind 'freeze'",
     "notice = '1d'": "notice: goes with kinds that need a reboot, got it with kind 'freeze'",
     "self_service = {}": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
     "self_service = { length = '1d' }": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
@@ -524,12 +530,13 @@ REBOOT = f"{MINIMAL}kind = 'reboot'\n"
 def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
     (campaign,) = load_scenario(REBOOT).campaigns
     day_ms = 86_400_000
-    assert campaign.windows == Windows(30 * day_ms, 30 * day_ms, 2 * day_ms, 14 * day_ms)
+    assert campaign.windows == Windows(30 * day_ms, 30 * day_ms, 2 * day_ms, 14 * day_ms, 3, 14 * day_ms)
     assert campaign.windows.lead_ms == 32 * day_ms
     assert (campaign.length.length_ms_min, campaign.update_domain_gap_ms) == (25 * 60_000, 30 * 60_000)
 
-    (campaign,) = load_scenario(f"{REBOOT}notice = '40d'\nscheduled = {{ length = '7d' }}\nlength = '1s'").campaigns
-    assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms)
+    said = "notice = '40d'\nscheduled = { length = '7d' }\nlength = '1s'\niterations_max = 1\nreschedule_delay = '1d'"
+    (campaign,) = load_scenario(f"{REBOOT}{said}").campaigns
+    assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms, 1, day_ms)
     assert campaign.windows.lead_ms == 40 * day_ms
     assert campaign.length.length_ms_max == 1_000
 
@@ -1336,6 +1343,8 @@ def test_a_scenario_that_loads_fits_the_schema(text):
 NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree, and spans out of bounds
     "bake = '1d'",
     "notice = '1d'",
+    "iterations_max = 3",
+    "reschedule_delay = '1d'",
     "self_service = {}",
     "self_service = { length = '1d' }",
     "self_service = { timing = { quantiles = [[0.5, '2d'], [1.0, '1d']] } }",

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tests.plant import (
     later,
     length,
     requested,
+    rescheduled,
     sound,
     windowed,
     write,
@@ -40,13 +41,14 @@ from tests.plant import (
 RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
-        *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 22, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
+        *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 21, 22, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
         *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
 HOST_RULES = ["R44", "R55", "R57"]
 WINDOW_RULES = ["R1", "R3", "R12", "R51"]
 REQUEST_RULES = ["R7", "R8", "R17", "R22", "R25"]
+WITHOUT_WINDOWS = {*WINDOW_RULES, *REQUEST_RULES, "R21"}
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -76,7 +78,7 @@ def test_sound_run_keeps_every_rule_and_every_rule_looks_at_rows(tmp_path: Path,
     assert broken(verdict) == []
     assert verdict.ok
     assert [rule.rule for rule in verdict.rules] == RULES
-    absent = {"R32", "R33", "R36", "R39", "R45", "R70", *HOST_RULES, *WINDOW_RULES, *REQUEST_RULES}
+    absent = {"R32", "R33", "R36", "R39", "R45", "R70", *HOST_RULES, *WITHOUT_WINDOWS}
     assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
@@ -86,7 +88,7 @@ def test_sound_run_of_a_later_world_is_kept_and_every_rule_looks_at_rows(tmp_pat
     verdict = verdict_of(tmp_path, later(quorum_by))
 
     assert broken(verdict) == []
-    absent = {*HOST_RULES, *WINDOW_RULES, *REQUEST_RULES}
+    absent = {*HOST_RULES, *WITHOUT_WINDOWS}
     assert {rule.rule for rule in verdict.rules if rule.row_count == 0} == absent
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
@@ -122,6 +124,20 @@ def test_sound_run_with_requests_is_kept_and_every_rule_of_customers_looks_at_ro
     assert (asked[7]["outcome"], asked[7]["event_count"]) == ("updated_self_service", 2)
     assert (asked[10]["outcome"], asked[10]["event_count"]) == ("updated_scheduled", 5)
     assert (asked[14]["outcome"], asked[14]["down_ms"]) == ("deleted", 1_000)
+
+
+def test_sound_run_of_which_some_come_back_is_kept_and_its_iterations_are_looked_at(tmp_path: Path) -> None:
+    plant = rescheduled()
+    ends = {row["iteration"]: row for row in plant.stages if row["campaign"] == "boot"}
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert [rule.row_count for rule in verdict.rules if rule.rule == "R21"] == [2]
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+    # Some of all kinds come back, and one of them remains.
+    assert ends[1]["skipped_count"] > 0 < ends[1]["overdue_count"]
+    assert ends[2]["updated_self_service_count"] > 0 < ends[2]["updated_scheduled_count"]
+    assert ends[3]["skipped_count"] == 1
 
 
 def grown() -> Plant:
@@ -1187,7 +1203,124 @@ REQUEST_FAULTS = {
         "R25", REQUESTED | {"vm_row": 6, "is_move": False, "taken_count": 0}, to_tables=customers(recycle_ms=0)
     ),
 }
-WORLDS = ((LATER_FAULTS, later), (HOSTED_FAULTS, hosted), (WINDOW_FAULTS, windowed), (REQUEST_FAULTS, requested))
+
+
+def rows_of_boot(plant: Plant, iteration: int) -> Iterator[tuple[list[Row], Row]]:
+    """All that tables tell of one iteration of the reboot, and where."""
+    tables = [plant.stages, plant.summary, *plant.events.values(), *plant.outcomes.values()]
+    for table in tables:
+        for row in [row for row in table if (row["campaign"], row["iteration"]) == ("boot", iteration)]:
+            yield table, row
+
+
+def never_scheduled_anew(plant: Plant) -> None:
+    """The third iteration is left out."""
+    for table, row in rows_of_boot(plant, 3):
+        table.remove(row)
+    _recount(plant)
+
+
+def scheduled_a_fourth_time(plant: Plant) -> None:
+    for table, row in [(table, row) for table, row in rows_of_boot(plant, 3) if "wave" in row or "figure" in row]:
+        counts = {name: 0 for name in row if name.endswith("_count")}
+        table.append(row | {"iteration": 4, **counts})
+    _recount(plant)
+
+
+def _recount(plant: Plant) -> None:
+    for table in ("events", "outcomes"):
+        plant.counts[table] = sum(map(len, getattr(plant, table).values()))
+    plant.counts["stages"] = len(plant.stages)
+
+
+def back_for_nothing(plant: Plant) -> None:
+    """A VM that the first iteration has updated is in the second as well."""
+    part = next(rows for rows in plant.outcomes.values() if plant.outcome_of("boot", 1) in rows)
+    part.append(plant.outcome_of("boot", 1) | {"iteration": 2})
+    plant.stage("boot", "east", 2)["updated_scheduled_count"] += 1
+    _recount(plant)
+
+
+def not_back(plant: Plant) -> None:
+    """A VM that is to come back has no outcome then."""
+    row = plant.outcome_of("boot", 11, 2)
+    next(rows for rows in plant.outcomes.values() if row in rows).remove(row)
+    plant.stage("boot", "east", 2)["updated_scheduled_count"] -= 1
+    _recount(plant)
+
+
+def hit_again(plant: Plant) -> None:
+    """The second iteration hits a VM that the first has updated."""
+    row = requests_of(plant, 11)[-1]
+    part = next(rows for rows in plant.events.values() if requests_of(plant, 1)[-1] in rows)
+    part.append(row | {"vm_row": plant.vm_row(1)})
+    _recount(plant)
+
+
+AGAIN = {"campaign": "boot", "iteration": 2, "region": "east"}
+RESCHEDULE_FAULTS = {
+    "no new schedule": Fault(
+        "R21",
+        REQUESTED | {"iteration": 3, "problem": "has no schedule"},
+        also="R5 R50 R74",
+        to_tables=never_scheduled_anew,
+    ),
+    "one schedule too many": Fault(
+        "R21",
+        REQUESTED | {"iteration": 4, "problem": "is scheduled for nothing"},
+        also="R49 R51 R74 R76",
+        to_tables=scheduled_a_fourth_time,
+    ),
+    "announced anew too soon": Fault(
+        "R21",
+        AGAIN | {"asked_ms": 615_700_000 - HOUR_MS, "expected_ms": 615_700_000},
+        also="R50",
+        to_tables=lambda plant: plant.figure("boot", "east", "asked_ms", 2).update(value=615_700_000.0 - HOUR_MS),
+    ),
+    "notice of the second time too late": Fault(
+        "R1",
+        AGAIN | {"of": "notice"},
+        to_tables=lambda plant: plant.stage("boot", "east", 2).update(notice_at=615_700_001),
+    ),
+    "comes back though it is updated": Fault(
+        "R5", AGAIN | {"vm": 1, "problem": "is of no VM the campaign selects"}, also="R74", to_tables=back_for_nothing
+    ),
+    "left out of its new schedule": Fault("R5", AGAIN | {"vm": 11, "found": 0}, to_tables=not_back),
+    "outcome of an iteration there is not": Fault(
+        "R5",
+        REQUESTED | {"vm": 11, "problem": "is of another iteration"},
+        also="R74",
+        to_tables=lambda plant: plant.outcome_of("boot", 11, 2).update(iteration=9),
+    ),
+    "hit in the second iteration though updated": Fault(
+        "R4", AGAIN | {"vm": 1, "problem": "is of no VM the campaign selects"}, also="R35 R74", to_tables=hit_again
+    ),
+    "hit in the second iteration and told of the first": Fault(
+        "R4",
+        REQUESTED | {"iteration": 1, "vm": 11, "problem": "ends after its stage"},
+        also="R5 R12 R29 R30 R40 R49 R74 R76",
+        to_tables=lambda plant: requests_of(plant, 11)[-1].update(iteration=1),
+    ),
+    "request of an iteration there is not": Fault(
+        "R4",
+        REQUESTED | {"vm": 7, "problem": "is of another iteration"},
+        also="R7 R8 R22 R74",
+        to_tables=request(7, 1, iteration=9),
+    ),
+    "refusal though room of the first iteration is back": Fault(
+        "R25", AGAIN | {"vm": "7", "is_move": False, "taken_count": 0}, to_tables=customers(recycle_ms=5 * DAY_MS)
+    ),
+    "failure though the first iteration has taken all room": Fault(
+        "R25", AGAIN | {"vm": "3", "is_move": False, "taken_count": 1}, to_tables=customers(recycle_ms=8 * DAY_MS)
+    ),
+}
+WORLDS = (
+    (LATER_FAULTS, later),
+    (HOSTED_FAULTS, hosted),
+    (WINDOW_FAULTS, windowed),
+    (REQUEST_FAULTS, requested),
+    (RESCHEDULE_FAULTS, rescheduled),
+)
 for faults, world in WORLDS:
     for name, fault in faults.items():
         if fault.plant is sound:
@@ -1349,6 +1482,7 @@ FAULTS = {
     **HOSTED_FAULTS,
     **WINDOW_FAULTS,
     **REQUEST_FAULTS,
+    **RESCHEDULE_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
@@ -1512,8 +1646,8 @@ def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name:
 @pytest.mark.parametrize(
     ("path", "unchecked", "in_part"),
     [
-        ("stages.parquet", "R1 R3 R7 R8 R12 R13 R22 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
-        ("summary.parquet", "R13 R38 R50 R74 R76 R78", "R2 R4 R49 R54"),
+        ("stages.parquet", "R1 R3 R7 R8 R12 R13 R21 R22 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
+        ("summary.parquet", "R13 R21 R38 R50 R74 R76 R78", "R2 R4 R49 R54"),
         ("pairs.csv", "R49 R50 R51 R54 R78", ""),
         ("no_guarantee.parquet", "R38", ""),
         ("resolved.toml", " ".join(RULES[1:]), ""),
@@ -1609,7 +1743,7 @@ def test_rules_without_their_tables_are_not_checked(tmp_path: Path, plant: Plant
     verdict = verdict_of(tmp_path, plant)
 
     assert verdict.ok
-    kept = ["files", "fleet", "R1", "R2", "R13", "R31", "R32", "R33", "R36", "R38", "R49", "R50", "R51", "R54"]
+    kept = ["files", "fleet", "R1", "R2", "R13", "R21", "R31", "R32", "R33", "R36", "R38", "R49", "R50", "R51", "R54"]
     assert [rule.rule for rule in verdict.rules if rule.status == "kept"] == kept
     reasons = {rule.rule: rule.reason for rule in verdict.rules}
     assert reasons["R26"] == "outputs.events = false"
