@@ -25,6 +25,7 @@ from fleetsim.fleet.order import keys_of
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kernels import hosts
 from fleetsim.kinds import KINDS
+from fleetsim.plans import Plan, first_of
 from fleetsim.regions import Relation
 from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, SelfService, resolve
 from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Decider, Effect, Kind, Outcome, Reason, Walk
@@ -176,6 +177,7 @@ class Customers:
     pool: Int64s  # [V] of its cluster, or of the VMs in none
     pool_sizes: Int64s  # [P] VMs
     subscription: tuple[Bools, Int64s] | None  # [V] whether it has one, and the key that draws are addressed by
+    planned: tuple[Int64s, Int64s] | None = None  # [R] rows of those who ask by a plan, and when
     taken: Int64s = field(default_factory=lambda: np.empty((2, 0), np.int64))  # as `Left` has them
 
 
@@ -361,12 +363,16 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         limits=_limits(scope.campaign.caps, column, len(block.vm_key), None if host is None else host[0])
         if scope.campaign.caps
         else None,
-        customers=_customers(scope.campaign.self_service, column, block) if scope.campaign.self_service else None,
+        customers=_customers(scope.campaign.self_service, column, block, start_ms_epoch)
+        if scope.campaign.self_service
+        else None,
         move_effects=_move_effects(column, len(block.vm_key)) if scope.moves_vms else None,
     )
 
 
-def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block: Block) -> Customers:
+def _customers(
+    asked: SelfService, column: Mapping[str, pa.ChunkedArray], block: Block, start_ms_epoch: int
+) -> Customers:
     vm_count = len(block.vm_key)
     rank = np.array(block.vm_key)
     if not pa.types.is_integer(column["vm"].type):
@@ -376,7 +382,37 @@ def _customers(asked: SelfService, column: Mapping[str, pa.ChunkedArray], block:
     if "subscription" in column and asked.by == Decider.SUBSCRIPTION:
         codes, names = _coded(column["subscription"])
         subscription = codes >= 0, np.append(keys_of(names), 0)[codes]
-    return Customers(rank, pool, np.bincount(pool), subscription)
+    planned = None
+    if asked.plan is not None:
+        row = _places_of(asked.plan, column["vm"])
+        is_here = row >= 0
+        planned = row[is_here], asked.plan.at_ms_epoch[is_here] - start_ms_epoch
+    return Customers(rank, pool, np.bincount(pool), subscription, planned)
+
+
+def _places_of(plan: Plan, vm: pa.ChunkedArray) -> Int64s:
+    """The place of each VM of *plan* in the column *vm*, -1 for those not there."""
+    found: Int64s = pc.index_in(plan.vm, vm.cast(pa.string())).fill_null(-1).to_numpy().astype(np.int64)
+    return found
+
+
+def check_plans(prepared: PreparedFleet, scenario: Scenario) -> None:
+    """Raise `InputError` with the lines of customers' plans whose VM is not in the fleet."""
+    plans = [campaign.self_service.plan for campaign in scenario.campaigns if campaign.self_service]
+    parts = [part for region in prepared.regions for part in region.parts]
+    problems = []
+    for plan in filter(None, plans):
+        is_known = np.zeros(len(plan.vm), np.bool_)
+        for part in parts:
+            with pq.ParquetFile(part.path) as file:
+                is_known |= _places_of(plan, file.read(columns=["vm"], use_threads=False)["vm"]) >= 0
+        unknown = [
+            f"{plan.path}:{plan.lines[row]}: vm: must be a VM of the fleet, got '{plan.vm[row]}'"
+            for row in np.flatnonzero(~is_known)
+        ]
+        problems += first_of(unknown, plan.path)
+    if problems:
+        raise InputError(problems)
 
 
 def _move_effects(column: Mapping[str, pa.ChunkedArray], vm_count: int) -> npt.NDArray[np.uint8]:

@@ -86,7 +86,12 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
     assert vms.move_effects is not None
     closes_ms = course.start_ms - windows.gap_ms
     opens_ms = closes_ms - windows.self_service_ms
-    rows, at_ms = _first_requests(vms, asked, course, opens_ms, closes_ms)
+    if vms.customers.planned is None:
+        rows, at_ms = _first_requests(vms, asked, course, opens_ms, closes_ms)
+    else:
+        rows, at_ms = vms.customers.planned
+        is_open = (opens_ms <= at_ms) & (at_ms < closes_ms)
+        rows, at_ms = rows[is_open], at_ms[is_open]
     if vms.is_selected is not None:
         rows, at_ms = (each[vms.is_selected[rows]] for each in (rows, at_ms))
     order = np.lexsort((vms.customers.rank[rows], at_ms))
@@ -113,7 +118,7 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
             closes_ms,
             asked.recycle_ms,
             asked.retries,
-            True,
+            asked.plan is None,
             *course.draws(Stream.FAILURE),
             _below(asked.failure),
             at_ms,

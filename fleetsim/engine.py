@@ -61,6 +61,7 @@ class Sums:
     free_ms: int = 0
     vm_hit_count: int = 0
     event_count: int = 0
+    request_count: int = 0  # of customers
     pending_vm_ms: int = 0
     unavailable_ms: int = 0
     set_count: int = 0
@@ -98,6 +99,7 @@ class Sums:
         self.longest_ms = max(self.longest_ms, other.longest_ms)
         self.vm_hit_count += other.vm_hit_count
         self.event_count += other.event_count
+        self.request_count += other.request_count
         self.pending_vm_ms += other.pending_vm_ms
         self.unavailable_ms += other.unavailable_ms
         self.set_count += other.set_count
@@ -327,7 +329,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     if requests is not None:
         hits = _merged(hits, requests)
     sums.vm_hit_count = len(hits[0])
-    sums.event_count = len(rows) + (0 if requests is None else len(requests.rows))
+    sums.request_count = 0 if requests is None else len(requests.rows)
+    sums.event_count = len(rows) + sums.request_count
     outcome_codes = fates.outcome[fates.rows]
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))

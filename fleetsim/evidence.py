@@ -586,6 +586,29 @@ class Cell:
         """`requests` of stages with windows, else none."""
         return self.requests if self.stage is not None and self.stage.until_ms is not None else self.requests.head(0)
 
+    @lazily
+    def planned(self) -> pl.DataFrame:
+        """Requests that customers' own plan lists for the window, and that they can make: vm_row, start_ms."""
+        asks, stage, windows = self.campaign.self_service, self.stage, self.campaign.windows
+        if asks is None or asks.plan is None or windows is None or stage is None or stage.start_ms is None:
+            return pl.DataFrame(schema={"vm_row": pl.UInt32, "start_ms": pl.Int64})
+        closes_ms = stage.start_ms - windows.gap_ms
+        is_open = (pl.col("start_ms") >= closes_ms - windows.self_service_ms) & (pl.col("start_ms") < closes_ms)
+        vms = self.part.vms.select(pl.col("vm").cast(pl.String), "vm_row").with_row_index("place")
+        asked = asks.plan.filter(is_open).join(vms, on="vm", maintain_order="left")
+        place, at_ms = asked["place"].to_numpy(), asked["start_ms"].to_numpy()
+        # Once a move has begun, or an attempt has failed for good, nobody asks.
+        result = pl.col("result").cast(pl.String)
+        is_end = (result == "completed") | ((result == "aborted") & pl.lit(not asks.retries))
+        ends = self.requests.filter(pl.col("place") >= 0, is_end)
+        begun_ms = np.full(len(self.part.vms), NEVER_MS)
+        np.minimum.at(begun_ms, ends["place"].to_numpy(), ends["start_ms"].to_numpy())
+        can = self.selected[place] & (at_ms <= begun_ms[place])
+        if self.part.lifetimes is not None:
+            created_ms, deleted_ms = (each[place] for each in self.part.lifetimes)
+            can &= (created_ms <= at_ms) & (at_ms < deleted_ms)
+        return asked.filter(pl.Series(can)).select("vm_row", "start_ms")
+
     @property
     def moves(self) -> pl.DataFrame:
         """Starts of VMs on other hosts, by their customers or the platform."""

@@ -567,7 +567,7 @@ class Report:
                 for row in columns),
             ]
             for name, title in _ITERATION_TITLES.items()
-            if name in _ITERATION_ALWAYS or any(row[name] for row in columns)
+            if name in own.columns and (name in _ITERATION_ALWAYS or any(row[name] for row in columns))
         ]  # fmt: skip
         yield Grid(
             f"{campaign}: its iterations, by time since scenario start",

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import MOVE_COLUMNS, Left, Scope, Vms, load, resolve_over
+from fleetsim.blocks import MOVE_COLUMNS, Left, Scope, Vms, check_plans, load, resolve_over
 from fleetsim.course import Course, campaign_key
 from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
@@ -93,6 +93,7 @@ def run(
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with _prepared(fleet, out, relation, pairs, progress, resume=resume) as prepared:
         resolved = resolve_over(prepared, loaded, relation, threads)
+        check_plans(prepared, loaded)
         provenance = {
             "fleetsim_version": __version__,
             "schema_version": SCHEMA_VERSION,
@@ -238,10 +239,16 @@ class _Writing:
         """Write what the run starts from; `resolved.toml` is what `--resume` compares."""
         self.folder.open()
         self.folder.write(RESOLVED, resolved_text.encode())
+        plans = {
+            f"requests-c{campaign.place:03}.csv": (campaign.self_service.plan.text.encode(), None)
+            for campaign in self.scenario.campaigns
+            if campaign.self_service is not None and campaign.self_service.plan is not None
+        }
         self.folder.write_all(
             {
                 "scenario.toml": (self.scenario.text.encode(), None),
                 "pairs.csv": (self.relation.to_csv().encode(), None),
+                **plans,
             }
         )
         for region in self.prepared.regions:
@@ -328,10 +335,25 @@ class _Writing:
                     "outcomes": outcome_count if self.scenario.has_outcomes else 0,
                 },
                 "invented": list(self.prepared.invented),
-                "warnings": [*self.prepared.warnings, *self.resolved.warnings, *self._remaining()],
+                "warnings": [*self.prepared.warnings, *self.resolved.warnings, *self._unasked(), *self._remaining()],
             },
             timings,
         )
+
+    def _unasked(self) -> list[str]:
+        """How many requests of customers' own plans were not made."""
+        said = []
+        for campaign in self.scenario.campaigns:
+            if campaign.self_service is None or campaign.self_service.plan is None:
+                continue
+            plan = campaign.self_service.plan
+            made = sum(sums.request_count for each, sums in self.sums.items() if each.stage.place == campaign.place)
+            if made < len(plan.vm):
+                said.append(
+                    f"{plan.path}: {len(plan.vm) - made:,} of {len(plan.vm):,} requests were not made: out of their"
+                    f" windows, or of VMs that were settled by then, or that campaign '{campaign.name}' does not select"
+                )
+        return said
 
     def _remaining(self) -> list[str]:
         """Whom the horizon, a window, or their customers' failures left without the update when all is over."""

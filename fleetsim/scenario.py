@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.kinds import KINDS
+from fleetsim.plans import Plan, read_plan
 from fleetsim.policies import COUNTS, Policy, registered
 from fleetsim.profiles import Profile, constant, lognormal, lognormal_longest_ms, piecewise, uniform
 from fleetsim.regions import Relation
@@ -225,6 +226,7 @@ class SelfService:
 
     uptake      share of the deciders who act
     timing      when they ask: one of TIMINGS, or a profile of spans after the window's opening
+    plan        who asks, and when, instead of all that; nobody asks again but by it
     failure     share of executed attempts that fail
     retries     whether a customer whose attempt has failed asks again, rather than being out of the iteration
     spare       slots on hosts that are updated already, as a share of the VMs of a cluster, or of those in none
@@ -234,6 +236,7 @@ class SelfService:
     uptake: Fraction
     by: Decider
     timing: "str | Profile"
+    plan: Plan | None
     failure: Fraction
     retries: bool
     spare: Fraction
@@ -418,10 +421,15 @@ class Resolved:
 def _window_keys(windows: Windows, asked: SelfService | None) -> dict[str, Any]:
     customers: dict[str, Any] = {"uptake_ratio": 0.0}
     if asked is not None:
-        customers = {
+        who: dict[str, Any] = {
             "uptake_ratio": float(asked.uptake),
             "by": asked.by.name.lower(),
             "timing": asked.timing if isinstance(asked.timing, str) else _profile_keys(asked.timing),
+        }
+        if asked.plan is not None:
+            who = {"requests": {"count": len(asked.plan.vm), "sha256": asked.plan.sha256}, "uptake_ratio": 0.0}
+        customers = {
+            **who,
             "failure_ratio": float(asked.failure),
             "retries": asked.retries,
             "spare_ratio": float(asked.spare),
@@ -485,6 +493,9 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
     else:
         problems += _disagreements(keys, places)
     problems += _repeated_names(document, places)
+    plans: dict[int, Plan] = {}
+    if not problems:
+        plans, problems = _plans(keys, folder=Path(file).parent)
     if problems:
         raise InputError(problems)
     return Scenario(
@@ -520,7 +531,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 host_column=campaign.host_order[1],
                 host_policy=campaign.host_order[2],
                 windows=_windows(campaign),
-                self_service=_self_service(campaign.self_service),
+                self_service=_self_service(campaign.self_service, plans.get(place)),
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -642,10 +653,12 @@ def _beside_customers(scenario: Scenario, regions: Sequence[Sequence[str]]) -> I
         for other in scenario.campaigns:
             shared = sorted(set(regions[campaign.place]) & set(regions[other.place])) if other is not campaign else []
             if shared:
-                word = scenario._places.word(("campaign", campaign.place, "self_service", "uptake_ratio"))
+                key, must = (
+                    ("uptake_ratio", "be 0") if campaign.self_service.plan is None else ("requests", "not be said")
+                )
                 yield (
-                    f"{word}: must be 0 in this version where another campaign is in the same region,"
-                    f" got campaign '{other.name}' in {shared[0]}"
+                    f"{scenario._places.word(('campaign', campaign.place, 'self_service', key))}: must {must} in this"
+                    f" version where another campaign is in the same region, got campaign '{other.name}' in {shared[0]}"
                 )
                 break
 
@@ -1217,6 +1230,12 @@ def _share(value: object) -> Fraction:
     return Fraction(str(value))
 
 
+def _file_name(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(f"must be the name of a file, such as 'plan.csv', got {_shown(value)}")
+
+
 def _decider(value: object) -> Decider:
     return Decider[_one_of(words(Decider), value).upper()]
 
@@ -1465,6 +1484,12 @@ class _SelfServiceKeys(_Keys):
 
     length: Annotated[_SpanMs, Field(description="how long it is open")]
     uptake_ratio: Annotated[_Share, Field(description="share of those who decide that act")]
+    requests: Annotated[
+        str | None,
+        PlainValidator(_file_name),
+        WithJsonSchema({"type": "string", "minLength": 1}),
+        Field(description="CSV file of vm and at, beside the scenario: who asks and when, instead of a share of all"),
+    ] = None
     by: Annotated[
         Decider,
         PlainValidator(_decider),
@@ -1864,11 +1889,12 @@ def _filled(base: Mapping[str, Any], reboots: Mapping[str, Any], campaign: Mappi
     return {**base, **campaign, **said}
 
 
-def _self_service(keys: _SelfServiceKeys | None) -> SelfService | None:
+def _self_service(keys: _SelfServiceKeys | None, plan: Plan | None) -> SelfService | None:
     """What *keys* say of customers; None where nobody acts."""
-    if keys is None or not keys.uptake_ratio or not keys.length:
+    if keys is None or not (keys.uptake_ratio or plan) or not keys.length:
         return None
     return SelfService(
+        plan=plan,
         uptake=keys.uptake_ratio,
         by=keys.by,
         timing=keys.timing,
@@ -1877,6 +1903,18 @@ def _self_service(keys: _SelfServiceKeys | None) -> SelfService | None:
         spare=keys.spare_ratio,
         recycle_ms=keys.recycle,
     )
+
+
+def _plans(keys: _ScenarioKeys, folder: Path) -> tuple[dict[int, Plan], list[str]]:
+    """The customers' own plans by campaign, looked for from *folder* on, and what is wrong with them."""
+    plans, problems = {}, []
+    for place, campaign in enumerate(keys.campaign):
+        if campaign.self_service is not None and campaign.self_service.requests is not None:
+            try:
+                plans[place] = read_plan(folder / campaign.self_service.requests)
+            except InputError as error:
+                problems += error.problems
+    return plans, problems
 
 
 def _windows(campaign: _CampaignKeys) -> Windows | None:
@@ -1899,7 +1937,13 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
                 if getattr(campaign, key) is not None:
                     at = places.word(("campaign", place, key))
                     yield f"{at}: goes with kinds that need a reboot, got it with kind '{campaign.kind.name.lower()}'"
-        elif campaign.caps:
+        else:
+            customers = ("campaign", place, "self_service")
+            for key in ("uptake_ratio", "by", "timing") if places.says((*customers, "requests")) else ():
+                if places.says((*customers, key)):
+                    at = places.word((*customers, key))
+                    yield f"{at}: must not be said with requests, which say who asks and when"
+        if KINDS[campaign.kind.name.lower()].has_windows and campaign.caps:
             at = places.word(("campaign", place, "caps"))
             yield f"{at}: must not be said with kind '{campaign.kind.name.lower()}' in this version"
         if keys.horizon is not None and keys.horizon < campaign.start:

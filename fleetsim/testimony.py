@@ -252,6 +252,12 @@ class Listing:
             if found != expected:
                 self._problem("resolved.toml", problem, expected, found)
 
+    def check_plan(self, path: str, sha256: str) -> None:
+        """Compare the customers' plan *path* with the digest that the scenario tells of it."""
+        found = hashlib.sha256((self.folder / path).read_bytes()).hexdigest()
+        if found != sha256:
+            self._problem(path, "is not the plan that the scenario was asked with", sha256, found)
+
     def without(self, table: str) -> None:
         """Note that the scenario asks for no *table*."""
         self.readable.discard(table)
@@ -508,22 +514,22 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class SelfService:
-    """What customers may do in their window."""
+    """What customers may do in their window; `plan` has the requests they are to make: vm (text), start_ms."""
 
+    plan: pl.DataFrame | None
     fails: bool
     retries: bool
     spare: Fraction
     recycle_ms: int
 
     @staticmethod
-    def read(given: Mapping[str, Any]) -> "SelfService | None":
-        if given["kind"] not in _REBOOTS or not given["self_service"]["uptake_ratio"]:
+    def read(given: Mapping[str, Any], plan: pl.DataFrame | None) -> "SelfService | None":
+        if given["kind"] not in _REBOOTS or not (given["self_service"]["uptake_ratio"] or plan is not None):
             return None
         keys = given["self_service"]
         # As the scenario spells it, not as a float rounds it.
-        return SelfService(
-            keys["failure_ratio"] > 0, keys["retries"], Fraction(str(keys["spare_ratio"])), keys["recycle_ms"]
-        )
+        spare = Fraction(str(keys["spare_ratio"]))
+        return SelfService(plan, keys["failure_ratio"] > 0, keys["retries"], spare, keys["recycle_ms"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,7 +586,7 @@ class Campaign:
         return None if self.windows is None else self.windows.scheduled_ms
 
     @staticmethod
-    def read(place: int, given: Mapping[str, Any]) -> "Campaign":
+    def read(place: int, given: Mapping[str, Any], plan: pl.DataFrame | None) -> "Campaign":
         length = given["length"]
         order = given["pair_order"]
         return Campaign(
@@ -609,7 +615,7 @@ class Campaign:
             ),
             caps=tuple(map(Cap.read, given.get("caps", []))),
             windows=Windows.read(given),
-            self_service=SelfService.read(given),
+            self_service=SelfService.read(given, plan),
         )
 
 
@@ -658,7 +664,10 @@ class Testimony:
                 if not resolved["outputs"][table]:
                     listing.without(table)
             listing.check_inputs(resolved)
-            campaigns = tuple(Campaign.read(place, given) for place, given in enumerate(resolved["campaign"]))
+            campaigns = tuple(
+                Campaign.read(place, given, _plan(listing, place, given, start_epoch_ms))
+                for place, given in enumerate(resolved["campaign"])
+            )
             regions = [campaign["regions"] for campaign in resolved["campaign"]]
             quorum = Quorum(resolved["quorum"]["by"], resolved["quorum"]["min_up"]) if "quorum" in resolved else None
         except (KeyError, TypeError, AttributeError) as error:
@@ -846,6 +855,24 @@ def _pairs(listing: Listing) -> set[tuple[str, str]]:
             raise InputError(f"{path}: must have the columns region and paired_region, got {rows.fieldnames}")
         edges = {(row["region"], row["paired_region"]) for row in rows if row["paired_region"]}
     return {(one, other) for one, other in edges if one != other}
+
+
+def _plan(listing: Listing, place: int, given: Mapping[str, Any], start_epoch_ms: int) -> pl.DataFrame | None:
+    """The requests that customers of a campaign are to make by their own plan, if they have one: vm, start_ms."""
+    asked = given["self_service"].get("requests") if given["kind"] in _REBOOTS else None
+    if asked is None:
+        return None
+    name = f"requests-c{place:03}"
+    path = listing.folder / f"{name}.csv"
+    rows: list[tuple[str, int]] = []
+    if name in listing.readable:
+        listing.check_plan(path.name, asked["sha256"])
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = [
+                (row["vm"], _epoch_ms(datetime.fromisoformat(row["at"].strip())) - start_epoch_ms)
+                for row in csv.DictReader(stream)
+            ]
+    return pl.DataFrame(rows, schema={"vm": pl.String, "start_ms": pl.Int64}, orient="row")
 
 
 def _identity(listing: Listing) -> pl.DataType:

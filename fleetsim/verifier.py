@@ -623,6 +623,18 @@ def _inside_their_window(cell: Cell) -> pl.DataFrame:
     )
 
 
+@_rule("R8", "cell", over="planned", needs="events stages")
+def _by_plan(cell: Cell) -> pl.DataFrame:
+    """Where customers have a plan, they ask for what it says, when it says, as long as nothing has come of it."""
+    asked, made = cell.planned, cell.awaited.filter(pl.col("place") >= 0).select("vm_row", "start_ms")
+    if cell.campaign.self_service is None or cell.campaign.self_service.plan is None:
+        return made.head(0).with_columns(problem=pl.lit(""))
+    key = ["vm_row", "start_ms"]
+    unasked = made.join(asked, on=key, how="anti").with_columns(problem=pl.lit("is not in the plan"))
+    missing = asked.join(made, on=key, how="anti").with_columns(problem=pl.lit("is in the plan and was not made"))
+    return pl.concat([unasked, missing])
+
+
 @_rule("R17", "cell", over="moves", needs="events effects")
 def _moved_effects(cell: Cell) -> pl.DataFrame:
     """A move loses memory, host and a temporary disk if there is one; a dynamic address changes, no other does."""
@@ -673,6 +685,7 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
     )
     again_ms = counted["start_ms"].to_numpy() + DAY_MS
     could_ask = np.zeros(len(again_ms), np.bool_)
+    is_planned = pl.lit(asked.plan is not None)  # then nobody asks again but by that
     if cell.stage is not None and cell.stage.start_ms is not None and cell.campaign.windows is not None:
         could_ask = again_ms < cell.stage.start_ms - cell.campaign.windows.gap_ms
     if cell.part.lifetimes is not None:
@@ -685,11 +698,11 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
         .then(pl.lit("is tried again"))
         .when((result == "aborted") & pl.lit(not asked.fails))
         .then(pl.lit("fails though none does"))
-        .when(pl.col("since_ms") != DAY_MS)
+        .when((pl.col("since_ms") != DAY_MS) & ~is_planned)
         .then(pl.lit("is asked for at another time than a day later"))
-        .when(pl.col("refusal_count") > REFUSALS_MAX + 1)
+        .when((pl.col("refusal_count") > REFUSALS_MAX + 1) & ~is_planned)
         .then(pl.lit("is asked for after too many refusals"))
-        .when(is_last & asks & pl.Series(could_ask))
+        .when(is_last & asks & pl.Series(could_ask) & ~is_planned)
         .then(pl.lit("is not asked for again"))
     )
     wrong = counted.with_columns(problem=problem).filter(pl.col("problem").is_not_null())

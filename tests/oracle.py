@@ -1285,7 +1285,8 @@ class _Simulation:
         for walker, units in walks.items():
             first_ms, held_ms = units[0].earliest_ms, sum(unit.end_ms - unit.start_ms for unit in units)
             end_ms, gap_ms = max(unit.end_ms for unit in units), (len(units) - 1) * campaign.update_domain_gap_ms
-            if campaign.self_service.uptake != "0":  # it may have waited for what customers had started
+            asked = campaign.self_service
+            if asked.uptake != "0" or asked.requests is not None:  # it may have waited for what customers had started
                 first_ms = min(unit.start_ms for unit in units)
                 gap_ms = end_ms - first_ms - held_ms
             self.log.walks.append(

@@ -6,11 +6,16 @@ their definitions alone. Instants at which VMs come and go, and the horizon, are
 the oracle says something happens: that is where ties and exact fits are.
 """
 
+import atexit
 import csv
 import datetime as dt
+import hashlib
+import io
 import itertools
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -121,6 +126,11 @@ WINDOWS = {
     "scheduled": {"1ms": 1, "10s": 10_000, "30s": 30_000, "60001ms": 60_001, "1h": 3_600_000, "14d": 14 * 86_400_000},
 }
 """Windows in which nothing fits, one unit just does, or everything."""
+PLAN = "<plan>"
+"""Stands for the file of a plan until there is one."""
+PLANS = Path(tempfile.mkdtemp(prefix="fleetsim-plans-"))
+atexit.register(shutil.rmtree, PLANS, ignore_errors=True)
+DAYS_MS = 86_400_000
 DELAYS = {"0s": 0, "1ms": 1, "20s": 20_000, "1d": 86_400_000}
 """Between the end of a scheduled window and the next notice."""
 TIMINGS = {
@@ -260,10 +270,23 @@ class Scene:
         if self.horizon_ms is not None:
             lines.append(f'horizon = "{self.horizon_ms}ms"')
         for request in self.requests:
-            lines += ["", "[[campaign]]", *(f"{key} = {value}" for key, value in request.keys.items())]
+            plan = self._plan_file(request.meant.self_service.requests)
+            told = (f"{key} = {value}" for key, value in request.keys.items())
+            lines += ["", "[[campaign]]", *(line.replace(PLAN, plan) for line in told)]
         if self.quorum is not None:
             lines += ["", "[quorum]", f'by = "{self.quorum.by}"', f"min_up = {json.dumps(self.quorum.min_up)}"]
         return "\n".join(lines) + "\n"
+
+    def _plan_file(self, plan: Sequence[tuple[Identity, int]] | None) -> str:
+        """The customers' *plan* as a file, each in one of its own."""
+        if plan is None:
+            return ""
+        rows = [[str(vm), (self.start + dt.timedelta(milliseconds=ms)).isoformat()] for vm, ms in plan]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([["vm", "at"], *rows])
+        path = PLANS / f"{hashlib.sha256(text.getvalue().encode()).hexdigest()}.csv"
+        path.write_text(text.getvalue(), "utf-8")
+        return str(path)
 
     def edges(self) -> tuple[tuple[str, str], ...]:
         return OWN_PAIRS if self.has_own_pairs else SHIPPED_PAIRS
@@ -509,7 +532,29 @@ def requests(
         keys["pair_order"], meant = json.dumps(listed), replace(meant, pair_order=tuple(listed))
     elif order:
         keys["pair_order"], meant = json.dumps(order), replace(meant, pair_order=order)
+    if meant.self_service.requests is not None:
+        plan = draw(_plans(meant, vms))
+        meant = replace(meant, self_service=replace(meant.self_service, requests=plan))
     return Request(keys, meant)
+
+
+@st.composite
+def _plans(draw: st.DrawFn, meant: Campaign, vms: Sequence[Vm]) -> tuple[tuple[Identity, int], ...]:
+    """Who asks, and when: around the window for customers, as it is if nothing is in the way, and around later ones."""
+    windows = meant.windows
+    opens_ms = meant.start_ms + windows.lead_ms - windows.gap_ms - windows.self_service_ms
+    again_ms = windows.lead_ms + windows.scheduled_ms + meant.reschedule_delay_ms
+    length_ms = windows.self_service_ms
+    moments_ms = sorted({-1, 0, 1, length_ms // 2, length_ms - 1, length_ms, min(DAYS_MS, length_ms // 3)})
+    asked = st.tuples(
+        st.sampled_from([vm.vm for vm in vms]),
+        st.builds(
+            lambda iteration, ms: max(0, opens_ms + iteration * again_ms + ms),
+            st.sampled_from([0, 0, 1, 2]),
+            st.sampled_from(moments_ms),
+        ),
+    )
+    return tuple(draw(st.lists(asked, max_size=12, unique=True)))
 
 
 @st.composite
@@ -556,7 +601,11 @@ def _customers(draw: st.DrawFn, preset: str | None) -> tuple[dict[str, str], Sel
     timing, by = draw(st.sampled_from([None, *TIMINGS])), draw(st.sampled_from([None, "subscription", "set", "vm"]))
     recycle = draw(st.sampled_from([None, "0s", "1ms", "2d"]))
     retries = draw(st.sampled_from([None, "true", "false"]))
+    has_plan = draw(st.sampled_from([False, False, True]))
+    if has_plan:
+        uptake = timing = by = None
     keys = {
+        "requests": f'"{PLAN}"' if has_plan else None,
         "uptake_ratio": uptake,
         "failure_ratio": failure,
         "spare_ratio": spare,
@@ -566,7 +615,8 @@ def _customers(draw: st.DrawFn, preset: str | None) -> tuple[dict[str, str], Sel
         "retries": retries,
     }
     return {key: spelt for key, spelt in keys.items() if spelt}, SelfService(
-        uptake=uptake,
+        uptake=uptake or "0",
+        requests=() if has_plan else None,
         by=by or "subscription",
         timing=TIMINGS[timing]() if timing else "uniform",
         failure=failure or "0",

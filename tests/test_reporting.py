@@ -94,7 +94,7 @@ BINS = {  # (region, figure): bin -> value
     ("north", "paused_ms_histogram"): {8_960: 1, 9_984: 1, 11_904: 1, 29_952: 1},
     ("south", "paused_ms_histogram"): {4_992: 1, 19_968: 1},
 }
-NO_OUTCOMES = dict.fromkeys(OUTCOME_COUNTS, 0)
+NO_OUTCOMES = dict.fromkeys([*OUTCOME_COUNTS, "remaining_count"], 0)
 HYPERVISOR = {"name": "hypervisor", "regions": ["north", "south"], "pair_lag_ms": 60_000}
 CHAIN = [
     "north from 0 s, as asked: 16 min 40 s of spread, 42.0 s of work and 10 min of gap in set 7 (2 domains)",
@@ -441,6 +441,7 @@ def test_vms_without_an_event_count_in_the_scope_alone():
             "is_down": [False] * 4,
             "lost_ms": [None, 40, 10, 20],
             "lost_ms_max": [None, 40, 10, 20],
+            "comes_back": [False] * 4,
             "vm_count": [90, 1, 3, 2],
             "unavailable_ms": [0, 40, 30, 40],
         }

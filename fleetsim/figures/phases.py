@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from fleetsim.figures.declared import LEFT_COUNTS, OUTCOME_COUNTS
+from fleetsim.figures.declared import OUTCOME_COUNTS
 from fleetsim.figures.runs import RunFiles, in_turn, ms_since_start, scanned, stage_columns
 from fleetsim.schema import COME_BACK, Phase, Result
 
@@ -19,8 +19,8 @@ def iterations(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
 
     `campaign`, `iteration`, `region_count`; `notice_ms` of the first region, `scheduled_end_ms` of the last, and
     `notice_lead_ms`, the shortest from a notice to the scheduled window (null where nothing was announced); `vm_count`
-    and how these ended it, as of stages; requests that were refused, and that failed (null where the run kept no
-    events).
+    and how these ended it, as of stages, as far as told; requests that were refused, and that failed (null where the
+    run kept no events).
     """
     asked = [each["name"] for each in files.campaigns if "scheduled" in each]
     keys = ["campaign", "iteration"]
@@ -29,6 +29,7 @@ def iterations(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         *keys, "region", *(ms_since_start(files, f"{name}_at").alias(f"{name}_ms") for name in names)
     )
     own = stage_rows.filter(pl.col("campaign").is_in(asked))
+    counts = [name for name in ("vm_count", *OUTCOME_COUNTS, "remaining_count") if name in own.columns]
     told = (
         own.join(windows.collect(), on=[*keys, "region"], how="left")
         .group_by(keys)
@@ -37,7 +38,7 @@ def iterations(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("notice_ms").min(),
             pl.col("scheduled_end_ms").max(),
             (pl.col("scheduled_start_ms") - pl.col("notice_ms")).min().alias("notice_lead_ms"),
-            pl.col("vm_count", *OUTCOME_COUNTS, "remaining_count").sum(),
+            pl.col(counts).sum(),
         )
     )
     place = {name: number for number, name in enumerate(asked)}
@@ -71,8 +72,9 @@ def remaining(files: RunFiles, stage_rows: pl.DataFrame, count: int) -> dict[str
 
     Each has its `vm`, `region`, `iteration`, `outcome` and `reason`, as `outcomes` has them.
     """
-    left = stage_rows.filter(pl.sum_horizontal(LEFT_COUNTS) > 0, pl.col("remaining_count") > 0)
-    stages = set(left.select("campaign", "iteration", "region").rows())
+    if "remaining_count" not in stage_rows.columns:  # only some VMs are looked at, and no outcomes tell of them
+        return {}
+    stages = set(stage_rows.filter(pl.col("remaining_count") > 0).select("campaign", "iteration", "region").rows())
     found: dict[str, list[dict[str, Any]]] = {}
     for part in files.parts("outcomes") if files.has("outcomes") else ():
         named = found.setdefault(part.campaign, [])

@@ -215,7 +215,11 @@ def _moved(files: RunFiles) -> pl.DataFrame:
     STAGE, `moved_count` and `scope_count` VMs, `temp_disk_lost_gib` (null where the fleet does not tell),
     `addresses_changed_count`.
     """
-    asking = {each["name"] for each in files.campaigns if each.get("self_service", {}).get("uptake_ratio")}
+    asking = {
+        each["name"]
+        for each in files.campaigns
+        if (asked := each.get("self_service", {})).get("uptake_ratio") or "requests" in asked
+    }
     able = asking | {each["name"] for each in files.campaigns if each["kind"] == Kind.REDEPLOY.name.lower()}
     has_disks = "temp_disk_gib" in files.fleet_schema
     types = {"moved_count": pl.Int64, "scope_count": pl.Int64, "temp_disk_lost_gib": pl.Float64}
