@@ -613,6 +613,8 @@ MUTANTS = (
     Mutant("waves wait for who comes back", STAGES, "if stage.iteration > FIRST_ITERATION:", "if False:"),
     Mutant("one iteration more", STAGES, "stage.iteration < rollout.iterations_max", "True"),
     Mutant("anew from the notice", STAGES, "over_ms + rollout.resch", "stage.asked_ms + 1 + rollout.resch"),
+    Mutant("who has a plan asks again", CUSTOMERS, "            asked.plan is None,", "            True,"),
+    Mutant("a plan whatever the window", CUSTOMERS, "is_open = (opens_ms <= at_ms)", "is_open = (at_ms >= 0)"),
     Mutant("all come back", BLOCKS, "is_selected[left.rows] = True", "is_selected[:] = True"),
     Mutant("who comes back goes first", STAGES, "self.place, self.iteration, self.rank", "self.place, 0, self.rank"),
     Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),

@@ -148,6 +148,7 @@ class Plant:
     counts: Row = field(default_factory=dict)
     resolved: Row = field(default_factory=dict)  # what the scenario says besides its campaigns
     outputs: Row = field(default_factory=lambda: {"events": True, "outcomes": True})
+    plans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # of customers, by campaign: VM and instant
     units: list["Unit"] = field(default_factory=list)  # of stages that have steps
     edit_steps: Callable[[list[Row]], object] = lambda rows: None  # all of them, by campaign, region and unit_row
 
@@ -428,6 +429,11 @@ def write(plant: Plant, folder: Path) -> Path:
     for (place, region), rows in _steps(plant).items():
         tables[f"steps/region={region}/part-c{place:03}-i001-00000.parquet"] = (STEPS.columns, rows)
     is_text = isinstance(plant.vms()[0]["vm"], str)
+    for place, plan in plant.plans.items():
+        rows = [f"{vm},{(START + timedelta(milliseconds=ms)).isoformat()}" for vm, ms in plan]
+        text = "\n".join(["vm,at", *rows]) + "\n"
+        (folder / f"requests-c{place:03}.csv").write_text(text)
+        plant.campaigns[place]["self_service"]["requests"] = {"count": len(rows), "sha256": _sha256(text)}
     resolved = {"name": "plant", "start": START, "seed": 7, "preset": "azure-2017", "outputs": plant.outputs}
     resolved |= plant.resolved | {"campaign": plant.campaigns}
     canonical = json.dumps(
@@ -814,7 +820,12 @@ REQUESTED_SEED = 2
 RESCHEDULED_SEED = 122
 
 
-def requested(seed: int = REQUESTED_SEED, customers_too: Row | None = None, **changes: Any) -> Plant:
+def requested(
+    seed: int = REQUESTED_SEED,
+    customers_too: Row | None = None,
+    plan: Sequence[tuple[int, int]] | None = None,
+    **changes: Any,
+) -> Plant:
     """A reboot that customers start themselves: moves, a failure, refusals that end in a move and others in none."""
     vms, places = [], {}
     for (part, set_), (cluster, domains) in REQUESTED.items():
@@ -853,11 +864,29 @@ def requested(seed: int = REQUESTED_SEED, customers_too: Row | None = None, **ch
     asked = boot["self_service"]
     ratios = {name: str(asked[f"{name}_ratio"]) for name in ("uptake", "failure", "spare")}
     customers = oracle.SelfService(by="vm", timing="early", recycle_ms=asked["recycle_ms"], start=START, **ratios)
+    if plan is not None:
+        customers = replace(customers, requests=tuple(plan))
     meant = [
         _meant(freeze, constant(1_000), regions=("east",)),
         _meant(boot, uniform(60_000, 90_000), regions=("east",), **_windows(boot), self_service=customers),
     ]
-    return _told(oracle.simulate(vms, meant, [], seed), vms, places, [freeze, boot], {})
+    plant = _told(oracle.simulate(vms, meant, [], seed), vms, places, [freeze, boot], {})
+    plant.plans = {} if plan is None else {1: list(plan)}
+    return plant
+
+
+PLANNED = (
+    *((1, HOUR_MS + ms) for ms in (HOUR_MS, 3 * DAY_MS)),  # it moves, and would once more
+    *((2, HOUR_MS + ms) for ms in (2 * HOUR_MS, 6 * HOUR_MS)),  # refused, then there is room again
+    *((9, HOUR_MS + ms * HOUR_MS) for ms in range(6)),  # no room in no cluster, however often
+    *((13, ms) for ms in (HOUR_MS - 1, HOUR_MS + 6 * DAY_MS)),  # the window is not open
+    (14, 3 * DAY_MS + 12 * HOUR_MS),  # it is gone by then
+)
+
+
+def planned() -> Plant:
+    """The same with customers who follow a plan of their own."""
+    return requested(customers_too={"uptake_ratio": 0.0}, plan=PLANNED)
 
 
 def rescheduled() -> Plant:

@@ -27,6 +27,7 @@ from tests.strategies import (
     BAKES,
     FEATURES,
     LENGTHS,
+    PLAN,
     SPANS,
     STARTS,
     TIMINGS,
@@ -441,6 +442,18 @@ def served(
     return Request(of_windows.keys | {"self_service": spelt}, meant)
 
 
+def planned(request: Request, *plan: tuple[oracle.Identity, int]) -> Request:
+    """The same with customers who follow a *plan*, from the opening of their first window on."""
+    keys = request.keys["self_service"].strip("{} ").split(", ")
+    keys = [key for key in keys if key.split(" ")[0] not in ("uptake_ratio", "by", "timing")]
+    later = tuple((vm, request.meant.start_ms + 1 + ms) for vm, ms in plan)
+    spelt = f"{{ {', '.join([*keys, f'requests = {json.dumps(PLAN)}'])} }}"
+    asks = replace(request.meant.self_service, uptake="0", requests=later)
+    moved = {"start": f'"{request.meant.start_ms + 1}ms"', "self_service": spelt}
+    meant = replace(request.meant, start_ms=request.meant.start_ms + 1, self_service=asks)
+    return Request(request.keys | moved, meant)
+
+
 def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scene:
     """A scene of *vms* with the columns that they need."""
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
@@ -535,6 +548,17 @@ CASES = {
     ),
     "customers who are not scheduled anew": scene_of(
         CROWD, (served(HOUR_MS, 1, asked("a", iterations_max=1), failure="1.0"),)
+    ),
+    # One asks in vain and not again, one twice, one too early and one too late; one asks in each iteration.
+    "customers with a plan": scene_of(
+        CROWD,
+        (
+            planned(
+                served(3 * DAY_MS, spare="0.1", recycle_ms=DAY_MS, scheduled_ms=30_000),
+                *((9, 0), (2, 1), (7, 1), (7, DAY_MS + 30_000), (4, -1), (1, 3 * DAY_MS), (8, 3 * DAY_MS - 1)),
+                *((5, ms) for ms in (2 * DAY_MS, 17 * DAY_MS + 30_000, 18 * DAY_MS + 30_000)),
+            ),
+        ),
     ),
     # What the first iteration takes comes back in the second, and for the third.
     "slots that stay taken over iterations": scene_of(

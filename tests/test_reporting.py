@@ -29,6 +29,7 @@ import tomli_w
 from rich.console import Console
 
 from fleetsim import figures, schema
+from fleetsim import run as run_it
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, outages, read_events
 from fleetsim.reporting import OF_WHOLE, report
@@ -1791,3 +1792,84 @@ def test_events_that_were_not_kept_are_not_shown_as_none(tmp_path):
 def test_unknown_columns_of_events_are_named(run):
     with pytest.raises(InputError, match="did you mean 'size'"):
         read_events(run, ["sizes"])
+
+
+@pytest.fixture(scope="module", params=["all", "events", "outcomes", "neither"])
+def come_back(request, tmp_path_factory):
+    """A reboot of which many VMs come back, twice at most, with what its run keeps, and what became of each VM."""
+    count = 400
+    fleet = pl.DataFrame({"vm": range(count)}).with_columns(
+        region=pl.lit("eastus"), set=pl.col("vm") // 10, tier=pl.when(pl.col("vm") % 3 > 0).then(pl.lit("web"))
+    )
+    asked = {"length": "2d", "uptake_ratio": 0.6, "by": "vm", "failure_ratio": 0.6, "spare_ratio": 0.2}
+    boot = {"name": "boot", "kind": "reboot", "notice": "0s", "length": "10min", "self_service": asked}
+    boot |= {"scheduled": {"gap": "0s", "length": "45min"}, "update_domain_gap": "5min"}
+    scenario = {"name": "back", "start": START, "campaign": [boot]}
+    folder = tmp_path_factory.mktemp("back")
+    whole = run_it(fleet, scenario, folder / "whole")
+    ended = read_parts(whole.path / "outcomes").join(read_parts(whole.path / "fleet"), on="vm_row")
+    kept = {table: request.param in ("all", table) for table in ("events", "outcomes")}
+    run = run_it(fleet, scenario | {"outputs": kept}, folder / "run").path
+    return run, ended.with_columns(pl.col("outcome").cast(pl.String)).sort("vm", "iteration")
+
+
+def read_parts(folder):
+    return pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in sorted(folder.rglob("*.parquet"))])
+
+
+def test_whoever_comes_back_is_counted_once_as_it_ended_its_last_iteration(come_back):
+    run, ended = come_back
+    last = ended.group_by("vm").last()
+    told = values(report(run).frame, "campaign", "boot")
+
+    assert ended["iteration"].max() == 3
+    assert told["vm_count"] == len(last) == 400
+    for outcome, count in last["outcome"].value_counts().rows():
+        assert told[f"{outcome}_count"] == count
+    remaining = last.filter(pl.col("outcome").is_in(["skipped", "overdue"]))
+    assert told["remaining_count"] == len(remaining) > 0
+    assert told["vm_hit_count"] == 400 - len(remaining)
+    assert told["unavailable_ms"] == 600_000 * (400 - len(remaining))
+
+
+def test_groups_and_some_of_the_vms_count_whoever_comes_back_once(come_back):
+    run, ended = come_back
+    files = RunFiles.open(run)
+    if not (files.has("events") or files.has("outcomes")):
+        pytest.skip("nothing that groups are counted from was kept")
+    last = ended.group_by("vm").last()
+    is_hit = pl.col("outcome").str.starts_with("updated")
+    expected = last.group_by("tier").agg(vms=pl.len(), hit=is_hit.sum())
+
+    frame = report(run, by=["tier"]).frame
+    for tier, vm_count, hit_count in expected.rows():
+        told = values(frame, "tier", f"boot/{tier or '%00'}")
+        assert (told["vm_count"], told["vm_hit_count"]) == (vm_count, hit_count)
+    some = values(report(run, only=["tier=web"]).frame, "campaign", "boot")
+    web = last.filter(pl.col("tier") == "web")
+    assert (some["vm_count"], some["vm_hit_count"]) == (len(web), web.filter(is_hit).height)
+    if files.has("outcomes"):
+        assert some["remaining_count"] == web.filter(~is_hit).height
+
+
+def test_iterations_are_told_phase_by_phase_and_who_remains_by_name(come_back):
+    run, ended = come_back
+    files = RunFiles.open(run)
+    (campaign,) = report(run).to_dict()["campaigns"]
+
+    counts = {
+        (row["iteration"], row["outcome"]): row["len"]
+        for row in ended.group_by("iteration", "outcome").len().to_dicts()
+    }
+    assert [row["iteration"] for row in campaign["iterations"]] == [1, 2, 3]
+    for row in campaign["iterations"]:
+        for outcome in ("updated_self_service", "updated_scheduled", "skipped", "overdue"):
+            assert row[f"{outcome}_count"] == counts.get((row["iteration"], outcome), 0)
+        if files.has("events"):
+            assert row["requests_failed_count"] == row["skipped_count"]
+    left = ended.group_by("vm").last().filter(pl.col("outcome").is_in(["skipped", "overdue"]))
+    named = {vm["vm"] for vm in campaign["remaining"]}
+    assert named == (set(left["vm"]) if files.has("outcomes") else set())
+    page = rendered(run)
+    assert "boot: its iterations" in page
+    assert "announced anew for whoever was left" in page

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -400,3 +402,53 @@ def test_a_fleet_is_copied_where_it_cannot_be_linked(prepared, tmp_path, monkeyp
     copied = fleetsim.run(prepared, SCENARIO, tmp_path / "copied")
 
     assert copied.manifest["parts"] == linked.manifest["parts"]
+
+
+REBOOT = {
+    "name": "reboot",
+    "start": datetime(2026, 12, 1, tzinfo=UTC),
+    "campaign": [
+        {
+            "name": "boot",
+            "kind": "reboot",
+            "notice": "0s",
+            "self_service": {"length": "2d", "spare_ratio": 1.0},
+            "scheduled": {"gap": "0s", "length": "1d"},
+        }
+    ],
+}
+
+
+def planned(folder: Path, *rows: str) -> dict:
+    path = folder / "plan.csv"
+    path.write_text("\n".join(["vm,at", *rows]) + "\n")
+    boot = REBOOT["campaign"][0]
+    return REBOOT | {"campaign": [boot | {"self_service": boot["self_service"] | {"requests": str(path)}}]}
+
+
+def test_a_plan_over_vms_that_the_fleet_has_not_is_told_by_line_and_nothing_is_written(tmp_path):
+    fleet = pa.table({"vm": ["a", "b"], "region": ["eastus", "eastus"]})
+    scenario = planned(tmp_path, "a,2026-12-01T12:00:00Z", "c,2026-12-01T12:00:00Z", "B,2026-12-02T00:00:00Z")
+
+    with pytest.raises(InputError) as caught:
+        fleetsim.run(fleet, scenario, tmp_path / "run")
+
+    assert caught.value.problems == [
+        f"{tmp_path / 'plan.csv'}:{line}: vm: must be a VM of the fleet, got '{vm}'"
+        for line, vm in ((3, "c"), (4, "B"))
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_requests_of_a_plan_that_fall_out_of_all_windows_are_counted(tmp_path):
+    fleet = pa.table({"vm": [1, 2, 3], "region": ["eastus"] * 3})
+    rows = "1,2026-12-01T12:00:00Z", "2,2026-11-30T12:00:00Z", "3,2026-12-03T00:00:00Z", "1,2026-12-02T12:00:00Z"
+    run = fleetsim.run(fleet, planned(tmp_path, *rows), tmp_path / "run")
+
+    assert fleetsim.verify(run.path).ok
+    assert [line for line in run.warnings if "requests were not made" in line] == [
+        f"{tmp_path / 'plan.csv'}: 3 of 4 requests were not made: out of their windows, or of VMs that were settled by"
+        " then, or that campaign 'boot' does not select"
+    ]
+    (asked,) = fleetsim.read_events(run.path).filter(pl.col("phase") == "self_service").collect().rows(named=True)
+    assert (asked["vm"], asked["result"]) == (1, "completed")

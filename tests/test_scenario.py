@@ -541,6 +541,60 @@ def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
     assert campaign.length.length_ms_max == 1_000
 
 
+PLANNED = f"{REBOOT}self_service = {{ requests = 'plan.csv' }}\n"
+
+
+def test_a_plan_of_customers_is_read_beside_the_scenario(tmp_path):
+    (tmp_path / "plan.csv").write_text("at,vm,who\n2026-12-09T10:00:00.5+01:00,7,me\n\n2026-12-10T00:00:00Z,a b,you\n")
+    (tmp_path / "reboot.toml").write_text(PLANNED)
+
+    plan = load_scenario(tmp_path / "reboot.toml").campaigns[0].self_service.plan
+
+    assert plan.vm.to_pylist() == ["7", "a b"]
+    first_ms = int(datetime(2026, 12, 9, 9, 0, 0, 500_000, tzinfo=UTC).timestamp() * 1000)
+    assert plan.at_ms_epoch.tolist() == [first_ms, first_ms + 15 * 3_600_000 - 500]
+    assert plan.lines == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    {
+        "vm;at\n1;2026-12-09T00:00:00Z\n": [": must be separated by ',', got a header separated by ';'"],
+        "VM,when\n": [": needs a column 'vm', got none; rename 'VM' to 'vm'", ": needs a column 'at', got none"],
+        "vm,at\n1,2026-12-09\n,2026-12-09T00:00:00Z\n1\n": [
+            ":2: at: must be a time with a time zone in whole milliseconds, as 2026-12-09T09:00:00Z, got '2026-12-09'",
+            ":3: vm: is needed, got nothing",
+            ":4: must have 2 cells, got 1",
+        ],
+        "vm,at\n1,2026-12-09T00:00:00Z\n1,2026-12-09T01:00:00+01:00\n": [
+            ":3: must be no request a second time, got that of line 2"
+        ],
+    }.items(),
+)
+def test_what_is_wrong_in_a_plan_is_told_by_line(tmp_path, text, problems):
+    (tmp_path / "plan.csv").write_text(text)
+    (tmp_path / "reboot.toml").write_text(PLANNED)
+
+    with pytest.raises(InputError) as caught:
+        load_scenario(tmp_path / "reboot.toml")
+
+    assert caught.value.problems == [f"{tmp_path / 'plan.csv'}{problem}" for problem in problems]
+
+
+def test_a_plan_that_is_not_there_is_told_with_what_is(tmp_path):
+    (tmp_path / "plans.csv").write_text("vm,at\n")
+    (tmp_path / "reboot.toml").write_text(PLANNED)
+
+    with pytest.raises(InputError, match=r"plan.csv: must be a readable CSV file .* did you mean '.*plans.csv'"):
+        load_scenario(tmp_path / "reboot.toml")
+
+
+@pytest.mark.parametrize("key", ["uptake_ratio = 0.5", "by = 'vm'", "timing = 'early'"])
+def test_a_plan_says_who_acts_and_when(key):
+    with pytest.raises(InputError, match="must not be said with requests, which say who asks and when"):
+        load_scenario(PLANNED.replace("'plan.csv'", f"'plan.csv', {key}"))
+
+
 def test_customers_do_nothing_unless_some_are_said_to_act():
     assert load_scenario(REBOOT).campaigns[0].self_service is None
 
@@ -550,6 +604,7 @@ def test_customers_do_nothing_unless_some_are_said_to_act():
         uptake=Fraction(1, 10),
         by=Decider.VM,
         timing="early",
+        plan=None,
         failure=Fraction(0),
         retries=False,
         spare=Fraction(1, 20),

@@ -29,6 +29,7 @@ from tests.plant import (
     hosted,
     later,
     length,
+    planned,
     requested,
     rescheduled,
     sound,
@@ -138,6 +139,31 @@ def test_sound_run_of_which_some_come_back_is_kept_and_its_iterations_are_looked
     assert ends[1]["skipped_count"] > 0 < ends[1]["overdue_count"]
     assert ends[2]["updated_self_service_count"] > 0 < ends[2]["updated_scheduled_count"]
     assert ends[3]["skipped_count"] == 1
+
+
+def test_sound_run_by_a_plan_of_customers_is_kept(tmp_path: Path) -> None:
+    plant = planned()
+    results = {vm: [row["result"] for row in requests_of(plant, vm)] for vm in (1, 2, 9)}
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+    assert results[1] == ["completed"]
+    assert results[2] == ["retry_later", "completed"]
+    assert results[9][:6] == ["retry_later"] * 6
+
+
+def test_a_plan_is_the_one_that_the_scenario_was_asked_with(tmp_path: Path) -> None:
+    write(planned(), tmp_path)
+    with (tmp_path / "requests-c001.csv").open("a") as file:
+        file.write("5,2026-12-09T00:00:00Z\n")
+
+    files = verify(tmp_path).rules[0]
+
+    assert {row["problem"] for row in files.offenders} == {
+        "has other bytes than the manifest says",
+        "is not the plan that the scenario was asked with",
+    }
 
 
 def grown() -> Plant:
@@ -1314,12 +1340,36 @@ RESCHEDULE_FAULTS = {
         "R25", AGAIN | {"vm": "3", "is_move": False, "taken_count": 1}, to_tables=customers(recycle_ms=8 * DAY_MS)
     ),
 }
+
+
+def asked_at(*requests: tuple[int, int]) -> Callable[[Plant], None]:
+    """The plan has other *requests* as well, or has not those it had."""
+
+    def change(plant: Plant) -> None:
+        known = set(plant.plans[1])
+        plant.plans[1] = [*(known - set(requests)), *(set(requests) - known)]
+
+    return change
+
+
+PLAN_FAULTS = {
+    "request that is in no plan": Fault(
+        "R8", REQUESTED | {"vm": 2, "problem": "is not in the plan"}, to_tables=asked_at((2, 3 * HOUR_MS))
+    ),
+    "planned request that is not made": Fault(
+        "R8", REQUESTED | {"vm": 6, "problem": "is in the plan and was not made"}, to_tables=asked_at((6, 2 * DAY_MS))
+    ),
+    "request at another time than planned": Fault(
+        "R8", REQUESTED | {"vm": 9, "problem": "is not in the plan"}, to_tables=request(9, 3, ms=1)
+    ),
+}
 WORLDS = (
     (LATER_FAULTS, later),
     (HOSTED_FAULTS, hosted),
     (WINDOW_FAULTS, windowed),
     (REQUEST_FAULTS, requested),
     (RESCHEDULE_FAULTS, rescheduled),
+    (PLAN_FAULTS, planned),
 )
 for faults, world in WORLDS:
     for name, fault in faults.items():
@@ -1483,6 +1533,7 @@ FAULTS = {
     **WINDOW_FAULTS,
     **REQUEST_FAULTS,
     **RESCHEDULE_FAULTS,
+    **PLAN_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
