@@ -1873,3 +1873,25 @@ def test_iterations_are_told_phase_by_phase_and_who_remains_by_name(come_back):
     page = rendered(run)
     assert "boot: its iterations" in page
     assert "announced anew for whoever was left" in page
+
+
+def test_the_chain_of_a_reboot_leads_from_its_first_wave_to_who_came_back(tmp_path):
+    fleet = pl.DataFrame({"vm": range(40)}).with_columns(
+        region=pl.when(pl.col("vm") < 20).then(pl.lit("eastus")).otherwise(pl.lit("northeurope")),
+        set=pl.col("vm") // 20,
+    )
+    boot = {"name": "boot", "kind": "reboot", "notice": "1h", "self_service": {"length": "0s"}, "length": "10min"}
+    boot |= {"scheduled": {"gap": "0s", "length": "10min"}, "waves": [["eastus"], ["*"]], "reschedule_delay": "1d"}
+    scenario = {"name": "chain", "start": START, "campaign": [boot | {"iterations_max": 2}]}
+    run = run_it(fleet, scenario, tmp_path / "run").path
+
+    (campaign,) = report(run).to_dict()["campaigns"]
+    announced = "its notice and the window for customers"
+    assert [link["sentence"].split(":")[0] for link in campaign["chain"]] == [
+        f"eastus from 1 h, after {announced}",
+        f"northeurope from 2 h 10 min, after the wave before it ended with eastus, {announced}",
+        f"northeurope from 27 h 20 min, announced anew for whoever was left, after {announced}",
+    ]
+    # Of those who come back it is the window that was waited for, not the wave.
+    assert campaign["waited_ms"]["wave"] == 70 * 60_000
+    assert campaign["waited_ms"]["window"] == 4 * 3_600_000

@@ -83,7 +83,8 @@ class Link:
         if self.cause == "wave":
             former = f" with {self.after[1]}" if self.after else ""
             bake = f" and {duration(self.bake_ms)} of bake" if self.bake_ms else ""
-            return f"after the wave before it ended{former}{bake}"
+            announced = ", its notice and the window for customers" if self.lead_ms else ""
+            return f"after the wave before it ended{former}{bake}{announced}"
         assert self.after is not None, "a stage waits for a stage"
         campaign, region = self.after
         waited_for = [f"{region} (pair)"] if region != self.region else []
@@ -228,11 +229,9 @@ def _released(files: RunFiles, rows: list[dict[str, Any]], stage: dict[str, Any]
         before = (stage["campaign"], stage["iteration"] - 1, stage["region"])
         by = next((row for row in rows if (row["campaign"], row["iteration"], row["region"]) == before), None)
         return _Release("window", by, int(of[stage["campaign"]]["reschedule_delay_ms"]))
-    if lead_ms and stage["start_ms"] == stage["asked_ms"] + lead_ms:
-        return _Release("window")
-    if stage["start_ms"] == stage["asked_ms"]:
+    if stage["start_ms"] == stage["asked_ms"] + (lead_ms or 0):
         if stage["wave"] == 1:
-            return _Release()
+            return _Release("window" if lead_ms else None)
         bake_ms = int(of[stage["campaign"]].get("bake_ms", 0))
         former = []
         for row in rows:
@@ -283,7 +282,7 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
     waited_ms = {(each["name"], cause): 0 for each in files.campaigns for cause in CAUSES}
     for stage in rows:
         name, release = stage["campaign"], _released(files, rows, stage)
-        if stage["wave"] > 1:
+        if stage["wave"] > 1 and stage["iteration"] == FIRST_ITERATION:
             waited_ms[name, "wave"] += stage["asked_ms"] - _campaign_start_ms(files, stage)
         lead_ms = _lead_ms(files, stage) or 0
         waited_ms[name, "window"] += lead_ms
