@@ -101,6 +101,11 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
         raise InputError(f"{files.path}: must be a run of this version, which keeps its overrides; run it again")
     before = _lengths(files)
     scenario = (files.path / "scenario.toml").read_text("utf-8")
+    kept = [
+        f"campaign.{each['name']}.self_service.requests={(files.path / f'requests-c{place:03}.csv').resolve()}"
+        for place, each in enumerate(files.campaigns)
+        if "requests" in each.get("self_service", {})
+    ]
     savings = []
     with tempfile.TemporaryDirectory(prefix="fleetsim-looser-") as folder:
         pairs = files.path / "pairs.csv"
@@ -114,7 +119,7 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
                 fleet = fewer
             out = Path(folder) / f"run-{place}"
             quiet = ["outputs.events=false", "outputs.outcomes=false"]
-            asked = [*files.manifest["overrides"], *overrides, *quiet]
+            asked = [*files.manifest["overrides"], *kept, *overrides, *quiet]
             run_again(fleet, scenario, out, pairs=pairs, overrides=asked, progress=progress)
             took_ms, count = _lengths(RunFiles.open(out))[campaign]
             was_ms, was_count = before[campaign]

@@ -18,6 +18,7 @@ import pytest
 import fleetsim
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet import generate, prepare
+from fleetsim.loosening import looser
 from fleetsim.schema import EVENTS, NO_GUARANTEE, OUTCOMES, STAGES, SUMMARY
 
 SCENARIO = """
@@ -438,6 +439,16 @@ def test_a_plan_over_vms_that_the_fleet_has_not_is_told_by_line_and_nothing_is_w
         for line, vm in ((3, "c"), (4, "B"))
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_the_plan_so_that_rules_can_be_loosened_without_it(tmp_path):
+    fleet = pa.table({"vm": [1, 2, 3], "region": ["eastus"] * 3, "set": [1, 1, 1]})
+    run = fleetsim.run(fleet, planned(tmp_path, "1,2026-12-01T12:00:00Z"), tmp_path / "run")
+    (tmp_path / "plan.csv").unlink()
+
+    assert fleetsim.verify(run.path).ok
+    gaps = [saving for saving in looser(run.path).savings if saving.rule == "gap"]
+    assert [saving.updated_count for saving in gaps] == [3]
 
 
 def test_requests_of_a_plan_that_fall_out_of_all_windows_are_counted(tmp_path):
