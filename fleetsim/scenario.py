@@ -101,9 +101,16 @@ _REBOOTS: dict[str, dict[str, Any]] = {
         **_GUIDE_OF_REBOOTS,
         "self_service": {**_GUIDE_OF_REBOOTS["self_service"], "length": "35d", "retries": True},
     },
+    "emergency-2018": {
+        **_GUIDE_OF_REBOOTS,
+        "notice": "0s",
+        "self_service": {**_GUIDE_OF_REBOOTS["self_service"], "length": "40h"},
+        "scheduled": {**_GUIDE_OF_REBOOTS["scheduled"], "gap": "0s"},
+    },
 }
 """The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure (Azure,
-"Maintenance for virtual machines")."""
+"Maintenance for virtual machines"). In January 2018 their window, open since the 2nd, was ended on the 3rd, after some 40
+hours, and the platform began at once, by update domain as ever (A. Finn, aidanfinn.com, January 2018)."""
 _OF_REBOOTS = ("notice", "self_service", "scheduled", "iterations_max", "reschedule_delay")
 """Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}
@@ -126,11 +133,16 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "outputs": {"events": True, "outcomes": True, "profile": "fast"},
         "campaign": [campaign],
     }
-    for name, campaign in ((DEFAULT_PRESET, _GUIDE), ("azure-2024", {**_GUIDE, **_LATER_PRACTICE}))
+    for name, campaign in (
+        (DEFAULT_PRESET, _GUIDE),
+        ("azure-2024", {**_GUIDE, **_LATER_PRACTICE}),
+        ("emergency-2018", _GUIDE),
+    )
 }
 _PRESET_DOCS = {
     DEFAULT_PRESET: "in-place migration as in the guide of 2017: everybody is paused for 30 s",
     "azure-2024": "as documented since 2020: short pauses, one fault domain at a time, pairs exclude reboots only",
+    "emergency-2018": "as azure-2017, but the window for customers is cut short, and the platform begins at once",
 }
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -624,6 +636,12 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
                 for i, wave in enumerate(released)
                 if not wave
             ]
+        usual_ms = span_ms(_REBOOTS[scenario.preset]["notice"])
+        if campaign.windows is not None and campaign.windows.lead_ms < usual_ms:
+            warnings.append(
+                f"{word((*here, 'notice'))}: is less than the {_span_text(usual_ms)} that {scenario.preset} announces"
+                f" a reboot ahead, got '{_span_text(campaign.windows.lead_ms)}'"
+            )
         warnings += [
             f"{word((*here, 'length', 'by_family', family))}: no VM of the fleet is of that family"
             for family, _ in campaign.family_lengths

@@ -39,6 +39,7 @@ name = "hypervisor"
 length = { p50 = "6s", p99 = "9s" }
 update_domain_gap = "10min"
 """
+PRESETS_RULE = "must be one of 'azure-2017', 'azure-2024', 'emergency-2018'"
 KINDS_RULE = "must be one of 'no_impact', 'freeze', 'reboot', 'redeploy'"
 SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 
@@ -310,7 +311,9 @@ def test_pairs_that_are_not_there_are_told(refused, here):
 BAD_SCENARIOS = {
     "unknown preset": (
         'preset = "azure-2071"',
-        ["1: preset: must be one of 'azure-2017', 'azure-2024', got 'azure-2071'; did you mean 'azure-2017'?"],
+        [
+            "1: preset: must be one of 'azure-2017', 'azure-2024', 'emergency-2018', got 'azure-2071'; did you mean 'azure-2017'?"
+        ],
     ),
     "unknown key": ("sed = 3", ["1: sed: unknown key; did you mean 'seed'?"]),
     "unknown key of a campaign": (
@@ -800,16 +803,14 @@ def test_unknown_words_are_told_with_the_nearest(refused):
     assert refused("schema", "nope") == [
         f"schema: must be a table, got 'nope'; known: {', '.join([*TABLES, 'figures', 'scenario'])}"
     ]
-    assert refused("presets", "azure-2107") == [
-        "preset: must be one of 'azure-2017', 'azure-2024', got 'azure-2107'; did you mean 'azure-2017'?"
-    ]
+    assert refused("presets", "azure-2107") == [f"preset: {PRESETS_RULE}, got 'azure-2107'; did you mean 'azure-2017'?"]
 
 
 def test_a_preset_is_a_scenario_to_start_from(say, here):
     printed = say("presets", "azure-2017").out
     (here / "mine.toml").write_text(printed)
 
-    assert say("presets").out == "azure-2017\nazure-2024\n"
+    assert say("presets").out == "azure-2017\nazure-2024\nemergency-2018\n"
     assert say("run", "fleet.csv", "mine.toml", "-o", "run").code == 0
 
 

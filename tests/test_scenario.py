@@ -433,7 +433,7 @@ BAD_CAMPAIGN_LINES = {
     "length = { quantiles = [[0.5, '6s'], [0.6, '5s']] }": "length.quantiles: must have spans that do not"
     ' fall from point to point, got [[0.5, "6s"], [0.6, "5s"]]',
 }
-PRESETS_RULE = "must be one of 'azure-2017', 'azure-2024'"
+PRESETS_RULE = "must be one of 'azure-2017', 'azure-2024', 'emergency-2018'"
 HEAD = 'name = "a"\nstart = 2026-12-01T00:00:00Z\n'
 MIN_UP_RULE = "must be 'majority', a count from 1, or a ratio above 0.0 and up to 1.0 of at most 9 decimals"
 NAME_RULE = "name: must be 1 to 100 letters, digits, '-' or '_'"
@@ -539,6 +539,34 @@ def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
     assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms, 1, day_ms)
     assert campaign.windows.lead_ms == 40 * day_ms
     assert campaign.length.length_ms_max == 1_000
+
+
+def test_in_an_emergency_the_platform_begins_when_the_window_for_customers_is_cut_short():
+    (campaign,) = load_scenario(REBOOT.replace("[[campaign]]", "preset = 'emergency-2018'\n[[campaign]]", 1)).campaigns
+    hours_ms = 3_600_000
+
+    assert (campaign.windows.self_service_ms, campaign.windows.gap_ms) == (40 * hours_ms, 0)
+    assert campaign.windows.lead_ms == 40 * hours_ms
+    assert campaign.update_domain_gap_ms == hours_ms // 2
+
+
+@pytest.mark.parametrize(
+    ("said", "warnings"),
+    {
+        "": [],
+        "notice = '1d'": [],  # the window for customers and the gap take 32 days
+        "notice = '29d'\nself_service = { length = '1d' }": [
+            "scenario:7: campaign.hypervisor.notice: is less than the 30d that azure-2017 announces a reboot ahead,"
+            " got '29d'"
+        ],
+        "notice = '1d'\nself_service = { length = '3d' }": [
+            "scenario:7: campaign.hypervisor.notice: is less than the 30d that azure-2017 announces a reboot ahead,"
+            " got '5d'"
+        ],
+    }.items(),
+)
+def test_a_notice_shorter_than_that_of_the_preset_is_warned_of(said, warnings):
+    assert list(resolved(f"{REBOOT}{said}\n").warnings) == warnings
 
 
 PLANNED = f"{REBOOT}self_service = {{ requests = 'plan.csv' }}\n"
