@@ -109,8 +109,8 @@ _REBOOTS: dict[str, dict[str, Any]] = {
     },
 }
 """The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure (Azure,
-"Maintenance for virtual machines"). In January 2018 their window, open since the 2nd, was ended on the 3rd, after some 40
-hours, and the platform began at once, by update domain as ever (A. Finn, aidanfinn.com, January 2018)."""
+"Maintenance for virtual machines"). In January 2018 their window, open since the 2nd, was ended on the 3rd, after some
+40 hours, and the platform began at once, by update domain as ever (A. Finn, aidanfinn.com, January 2018)."""
 _OF_REBOOTS = ("notice", "self_service", "scheduled", "iterations_max", "reschedule_delay")
 """Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}

@@ -312,7 +312,7 @@ BAD_SCENARIOS = {
     "unknown preset": (
         'preset = "azure-2071"',
         [
-            "1: preset: must be one of 'azure-2017', 'azure-2024', 'emergency-2018', got 'azure-2071'; did you mean 'azure-2017'?"
+            f"1: preset: {PRESETS_RULE}, got 'azure-2071'; did you mean 'azure-2017'?",
         ],
     ),
     "unknown key": ("sed = 3", ["1: sed: unknown key; did you mean 'seed'?"]),
