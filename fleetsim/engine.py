@@ -31,7 +31,7 @@ from fleetsim.blocks import (
 )
 from fleetsim.course import Course
 from fleetsim.customers import Requests, slots_taken, take_requests
-from fleetsim.gating import Lives, Passed, Units, cap_bound_ms, pass_gate
+from fleetsim.gating import Lives, Passed, Spans, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
 from fleetsim.scenario import Campaign, Quorum
@@ -270,16 +270,16 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     # Whether some of them may not be hit in the end.
     is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None
+    busy_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
     if vms.host is not None:
         units = units_of_hosts(vms, taken, scope.campaign, course)
-        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
     elif scope.campaign.caps:
-        units = _units_of_sets(taken, scope.campaign, course)
-        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives)
+        units = _units_of_sets(taken, scope.campaign, course, duration_ms)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
-        busy_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
         walked = _walk(
             block,
             scope.campaign,
@@ -453,7 +453,7 @@ def _walk(
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
     single_row, spans = block.single_row, (campaign.work_ms, campaign.update_domain_gap_ms)
     single_ms = duration_ms[single_row:]
-    held_ms = None if campaign.windows is None else np.maximum(single_ms.astype(np.int64), campaign.work_ms)
+    held_ms = _held_in_window_ms(campaign, single_ms)
     set_start_ms, single_start_ms = _first_instants(block, campaign, course, held_ms)
     unit_start_ms = _scratch.array("unit_start_ms", len(block.domain), np.int64)
     walkers = (block.set_offsets, set_start_ms, block.unit_offsets, _priorities(block, campaign, course))
@@ -487,12 +487,18 @@ def _walk(
     return _Walked(unit_start_ms, single_start_ms, totals, overdue_ms=None if held_ms is None else overdue_ms)
 
 
-def _units_of_sets(taken: Cut, campaign: Campaign, course: Course) -> Units:
+def _held_in_window_ms(campaign: Campaign, single_ms: npt.NDArray[np.uint32]) -> Int64s | None:
+    """How long singles are held that are hit for *single_ms* uint32[N], where there is a window that must fit into."""
+    return None if campaign.windows is None else np.maximum(single_ms.astype(np.int64), campaign.work_ms)
+
+
+def _units_of_sets(taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]) -> Units:
     """Domains of sets, each after the one before, and singles: what can keep one another waiting under caps."""
     block = taken.block
     single_row, unit_count = block.single_row, len(block.domain)
     single_count = len(block.vm_key) - single_row
-    walker_start_ms = np.concatenate(_first_instants(block, campaign, course))
+    held_ms = _held_in_window_ms(campaign, duration_ms[single_row:])
+    walker_start_ms = np.concatenate(_first_instants(block, campaign, course, held_ms))
     walker_key = np.concatenate([block.set_key, block.vm_key[single_row:]])
     draw = np.empty(len(walker_key), np.uint64)
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), walker_key, draw)
@@ -527,13 +533,18 @@ def _gate(
     course: Course,
     duration_ms: npt.NDArray[np.uint32],
     lives: Lives,
+    busy_until_ms: Int64s | None = None,
 ) -> _Walked:
     """`_walk` where any unit may have to wait for any other."""
     gap_ms = campaign.update_domain_gap_ms
-    passed = pass_gate(units, taken, campaign.work_ms, gap_ms, duration_ms, lives)
+    is_moving = np.zeros(len(duration_ms), np.bool_) if busy_until_ms is None else busy_until_ms > 0
+    if busy_until_ms is not None:  # their units have them until their moves are over
+        lives = Lives(lives.created_ms, np.where(is_moving, busy_until_ms, lives.deleted_ms))
+    spans = Spans(campaign.work_ms, gap_ms, course.until_ms)
+    passed = pass_gate(units, taken, spans, duration_ms, lives, is_moving)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = passed.start_ms.min(initial=NEVER_MS), 1
-    totals[walk.FREE_MS] = passed.end_ms.max(initial=0)
+    totals[walk.FREE_MS] = passed.end_ms.max(initial=0) if campaign.windows is None else course.until_ms
     hit_count, work_ms, walk_end_ms = np.zeros((3, len(units.draw)), np.int64)
     gate.sum_walks(units.walker_offsets, passed.start_ms, passed.end_ms, hit_count, work_ms, walk_end_ms)
     walked_gap_ms = np.maximum(hit_count - 1, 0) * gap_ms
@@ -562,7 +573,11 @@ def _gate(
         passed.start_ms[unit_count:],
         totals,
         cap_bound_ms(units, taken, lives, passed) if campaign.caps else None,
-        np.where(passed.is_hit, passed.start_ms, passed.end_ms) if vms.host is not None else None,
+        # Who comes to a host that had no room shares its fate.
+        np.where(passed.is_hit, passed.start_ms, np.where(passed.overdue_ms < NEVER_MS, NEVER_MS, passed.end_ms))
+        if vms.host is not None
+        else None,
+        None if campaign.windows is None else passed.overdue_ms,
         steps=_steps(vms, taken, units, passed),
     )
 

@@ -794,6 +794,7 @@ class Cell:
                 is_unsure = came_late & self.reachable & (open_until_ms == judged_ms) & (self.part.host is not None)
                 or_else[is_unsure & goes] |= np.uint16(1 << Outcome.DELETED)
                 or_else[is_unsure & (not has_events)] |= np.uint16(1 << Outcome.UPDATED)
+                or_else[is_unsure & has_windows] |= np.uint16(1 << Outcome.OVERDUE)
                 goes &= ~came_late
             is_gone = deleted_ms <= judged_ms
             outcome[is_gone], reason[is_gone] = Outcome.DELETED, Reason.NONE
@@ -810,7 +811,13 @@ class Cell:
             unhit = self.hittable & (self.event_count == 0) & ~self.is_moving
             outcome[unhit], reason[unhit] = Outcome.OVERDUE, Reason.NO_ROOM_IN_WINDOW
             if self.part.lifetimes is not None:
-                or_else[unhit & (self.part.lifetimes[1] <= self.stage.until_ms)] |= np.uint16(1 << Outcome.DELETED)
+                goes = self.part.lifetimes[1] <= self.stage.until_ms
+                if self.part.host is not None:  # who comes to a host that had no room shares its fate
+                    comes = self.reachable & ~self.hittable & (self.event_count == 0)
+                    comes &= self.part.of_hosts(unhit & ~goes)
+                    outcome[comes], reason[comes] = Outcome.OVERDUE, Reason.NO_ROOM_IN_WINDOW
+                    or_else[comes], unhit = 0, unhit | comes
+                or_else[unhit & goes] |= np.uint16(1 << Outcome.DELETED)
         if self.campaign.self_service is not None and not is_overdue:
             settled, _ = self.settled
             outcome[settled >= 0], reason[settled >= 0] = settled[settled >= 0], Reason.NONE
@@ -1670,8 +1677,14 @@ class Walks:
         """`last_start_ms` of each walk: of a single in a window, that."""
         last_ms = np.full(len(self.walk["name"]), self.last_start_ms)
         if self._until_ms < NEVER_MS:
-            last_ms[~self.walk["is_set"]] = self._until_ms
+            last_ms[self._starts_anywhere] = self._until_ms
         return last_ms
+
+    @property
+    def _starts_anywhere(self) -> Bools:
+        """Walks that in a window start anywhere that lets them end in it: singles."""
+        singles: Bools = ~self.walk["is_set"]
+        return singles
 
     @lazily
     def _left_no_room(self) -> Bools:
@@ -1680,12 +1693,16 @@ class Walks:
         if self._until_ms == NEVER_MS or not none.any():
             return np.zeros(len(none), np.bool_)
         walk_count = len(self.walk["name"])
-        from_ms = self._last_starts_ms.copy()
         assert self.stage is not None
         assert self.stage.start_ms is not None
-        from_ms[~self.walk["is_set"]] = self.stage.start_ms
+        from_ms = self._last_starts_ms.copy()
+        from_ms[self._starts_anywhere] = self.stage.start_ms
         row = self.spans["walk_row"].to_numpy()
         from_ms[row] = self.spans["end_ms_max"].to_numpy() + self.campaign.gap_ms
+        if self.may_wait:  # for others, but not once the last of all is through
+            begin_ms, end_ms = self.stage.start_ms, self.stage.end_ms or self.stage.start_ms
+            from_ms[:] = max(begin_ms + max(self.campaign.spread_ms, 1) - 1, end_ms + self.campaign.gap_ms)
+            from_ms[self._starts_anywhere] = end_ms
         held_ms = np.where(none, np.maximum(self.unit["length_ms_max"], self.campaign.work_ms), 0)
         most_ms = np.zeros(walk_count, np.int64)
         np.maximum.at(most_ms, self.unit["walk"], held_ms)
@@ -2236,7 +2253,7 @@ class Whole:
         names = ["first_start_ms", "end_ms_walk", "end_ms_max", "domain_count", "held_ms", "held_ms_max"]
         types = {**STAGE_TYPES, **dict.fromkeys(names, pl.Int64), "may_wait": pl.Boolean}
         walks = pl.DataFrame(self._last_walks, schema=types, orient="row")
-        told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms")
+        told = self.testimony.of_campaign(self.testimony.last_walks, "gap_ms", "spread_ms", "scheduled_ms")
         # Which of its spans a walk spent on waiting for moves is not told, nor which walk that was.
         held_up = pl.DataFrame(list(self._held_up), schema=STAGE_TYPES, orient="row")
         told = told.join(held_up, on=STAGE, how="anti")

@@ -39,8 +39,9 @@ class Units:
 class Passed:
     """How U units went through the gate; int64[U] each."""
 
-    start_ms: Int64s  # NEVER_MS of a unit that nobody was left in
+    start_ms: Int64s  # NEVER_MS of a unit that nobody was left in, or that had no room in its window
     end_ms: Int64s  # or when that was seen
+    overdue_ms: Int64s  # when it was seen that there is no room; else NEVER_MS
     waited_for: npt.NDArray[np.int8]  # WaitedFor, or NONE
     waited_unit: Int64s  # the unit whose end, and the gap after it, let it start; NONE
 
@@ -52,6 +53,14 @@ class Passed:
     @property
     def held_ms(self) -> Int64s:
         return np.where(self.is_hit, self.end_ms - self.start_ms, 0)
+
+
+class Spans(NamedTuple):
+    """What units of a campaign have in common."""
+
+    work_ms: int
+    gap_ms: int
+    until_ms: int  # by which each must have ended
 
 
 class Lives(NamedTuple):
@@ -70,11 +79,17 @@ class Lives(NamedTuple):
 
 
 def pass_gate(
-    units: Units, taken: Cut, work_ms: int, gap_ms: int, duration_ms: npt.NDArray[np.uint32], lives: Lives
+    units: Units,
+    taken: Cut,
+    spans: Spans,
+    duration_ms: npt.NDArray[np.uint32],
+    lives: Lives,
+    is_moving: Bools,
 ) -> Passed:
     """Start and end of each unit under the limits of *taken*.
 
     duration_ms  uint32[V] length of each VM's impact
+    is_moving    bool[V] VMs that their customers move until they are `deleted` from their units
     """
     limits = taken.limits
     unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
@@ -154,12 +169,15 @@ def pass_gate(
 
     ready_levels, waiting_levels = bits.level_offsets(unit_count), bits.level_offsets(entry_count)
     start_ms, end_ms, waited_unit = _zeros(unit_count), _zeros(unit_count), _none(unit_count)
-    waited_for = np.full(unit_count, gate.NONE, np.int8)
+    overdue_ms, waited_for = np.full(unit_count, NEVER_MS), np.full(unit_count, gate.NONE, np.int8)
+    rank_of = _zeros(unit_count)
+    rank_of[order] = np.arange(unit_count)
+    walker = np.repeat(np.arange(len(units.draw)), np.diff(units.walker_offsets))
     undone = gate.run_gate(
-        work_ms, gap_ms, set_count,
-        order, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
-        units.earliest_ms, units.first_row, units.waits_turn,
-        *whose, duration_ms, lives.created_ms, lives.deleted_ms,
+        *spans, set_count,
+        order, rank_of, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
+        units.earliest_ms, units.first_row, units.waits_turn, units.walker_offsets, walker,
+        *whose, duration_ms, lives.created_ms, lives.deleted_ms, is_moving,
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
         need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
@@ -170,11 +188,11 @@ def pass_gate(
         np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
         _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
         np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
-        _none(resource_count), _none(resource_count), _none(set_count),
-        start_ms, end_ms, waited_for, waited_unit,
+        _none(resource_count), _none(resource_count), _none(set_count), _zeros(unit_count),
+        start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"
-    return Passed(start_ms, end_ms, waited_for, waited_unit)
+    return Passed(start_ms, end_ms, overdue_ms, waited_for, waited_unit)
 
 
 def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fleetsim.evidence import NO_DOMAIN, Cell, Figures, Walks
-from fleetsim.testimony import Ints, lazily
+from fleetsim.testimony import Bools, Ints, lazily
 
 SEVERAL = 254
 """Stands for the domains of a host that hits several of a set: no domain has this number (R31)."""
@@ -37,6 +37,11 @@ class Hosts(Walks):
     def may_wait(self) -> bool:
         """A host waits for others that claim its sets."""
         return True
+
+    @property
+    def _starts_anywhere(self) -> Bools:
+        """None of them: `spread` draws when a host may start."""
+        return np.zeros(len(self.walk["name"]), np.bool_)
 
     @lazily
     def returns(self) -> pl.DataFrame:

@@ -765,9 +765,10 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
     """What *campaign* says that goes with hosts only, or with sets only, and does not with those of *regions*."""
     here = ("campaign", campaign.place)
     hosts = {region: fleet.hosts.get(region) for region in regions}
-    if campaign.windows is not None and any(facts is not None for facts in hosts.values()):
-        kind = campaign.kind.name.lower()
-        yield f"{places.word((*here, 'kind'))}: must not be '{kind}' over a fleet with hosts in this version"
+    if campaign.kind == Kind.REDEPLOY and any(facts is not None for facts in hosts.values()):
+        yield f"{places.word((*here, 'kind'))}: must not be 'redeploy' over a fleet with hosts in this version"
+    if campaign.self_service is not None and any(facts is not None for facts in hosts.values()):
+        yield f"{places.word((*here, 'self_service'))}: nobody may act over a fleet with hosts in this version"
     if any(facts is not None for facts in hosts.values()):
         for key, how in _NOT_WITH_HOSTS.items():
             if places.says((*here, key)):
@@ -1961,9 +1962,6 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
                 if places.says((*customers, key)):
                     at = places.word((*customers, key))
                     yield f"{at}: must not be said with requests, which say who asks and when"
-        if KINDS[campaign.kind.name.lower()].has_windows and campaign.caps:
-            at = places.word(("campaign", place, "caps"))
-            yield f"{at}: must not be said with kind '{campaign.kind.name.lower()}' in this version"
         if keys.horizon is not None and keys.horizon < campaign.start:
             yield (
                 f"{places.word(('horizon',))}: must not be before the start of campaign '{campaign.name}'"

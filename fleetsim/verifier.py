@@ -723,9 +723,11 @@ def _one_outcome(cell: Cell) -> pl.DataFrame:
     code, reason_code = outcomes["outcome_code"].to_numpy(), outcomes["reason_code"].to_numpy()
     known = place >= 0
     found = np.bincount(place[known], minlength=len(cell.part.vms))
-    does_as_well = (or_else[place] >> np.minimum(code, len(Outcome)) & 1 > 0) & (reason_code == Reason.NONE)
+    is_for_window = (code == Outcome.OVERDUE) & (reason_code == Reason.NO_ROOM_IN_WINDOW)
+    is_told = np.where(code == Outcome.OVERDUE, is_for_window, reason_code == Reason.NONE)
+    does_as_well = (or_else[place] >> np.minimum(code, len(Outcome)) & 1 > 0) & is_told
     if cell.campaign.windows is not None and "events" not in cell.part.listing.readable:
-        does_as_well |= (code == Outcome.OVERDUE) & (reason_code == Reason.NO_ROOM_IN_WINDOW)
+        does_as_well |= is_for_window
     problems = {
         "is of no VM of the fleet": ~known,
         "is of another iteration": (outcomes["iteration"] != cell.iteration).to_numpy(),
@@ -1195,7 +1197,9 @@ def _summary_totals(whole: Whole) -> pl.DataFrame:
 def _last_walk(whole: Whole) -> pl.DataFrame:
     """The walk a stage is said to have ended with did end last; its spread, work, gaps and waits for caps add up."""
     parts_ms = pl.sum_horizontal("last_spread_ms", "last_work_ms", "last_gap_ms", "last_cap_ms")
-    is_drawn = (pl.col("earliest_ms") - pl.col("start_ms")).is_between(0, pl.max_horizontal(pl.col("spread_ms"), 1) - 1)
+    # In a window a single starts anywhere.
+    last_drawn_ms = pl.max_horizontal(pl.max_horizontal(pl.col("spread_ms"), 1) - 1, "scheduled_ms")
+    is_drawn = (pl.col("earliest_ms") - pl.col("start_ms")).is_between(0, last_drawn_ms)
     # Where walks may wait for others, they are those of the units that led to its end.
     expected: dict[str, tuple[pl.Expr, pl.Expr]] = {
         "last_spread_ms": (pl.col("first_start_ms"), pl.col("earliest_ms")),

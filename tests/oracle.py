@@ -866,11 +866,12 @@ class _Simulation:
                 stage.asked_ms = now
 
     def is_overdue(self, unit: Unit, stage: Stage) -> None:
+        """Whoever is, or will be, there shares its fate (semantics 7)."""
         unit.is_done = True
-        for vm in unit.vms:
+        for vm in [*unit.vms, *unit.to_come]:
             if not stage.moves(vm):
                 self.give(stage, vm, "overdue", reason="no_room_in_window")
-        unit.vms = []
+        unit.vms, unit.to_come = [], []
 
     # ---- Customers
 
@@ -1078,7 +1079,9 @@ class _Simulation:
                 continue  # it waits for the end of what its customer started (semantics 29)
             elif unit.may_start(now) and self.has_room(unit, stage, now):
                 if stage.window is not None and now + self.held_ms(unit, stage) > stage.window[1]:
-                    for each in [unit, *(each for each in stage.units if unit in each.before)]:
+                    # Without hosts none of the same walk passes it (semantics 33).
+                    after = [each for each in stage.units if unit in each.before and unit.walker[0] != "host"]
+                    for each in [unit, *after]:
                         self.is_overdue(each, stage)
                 else:
                     self.start_unit(unit, stage, now)

@@ -519,8 +519,11 @@ def requests(
         meant = replace(meant, lengths=constant(int(general[:-1]) * 1_000), family_lengths=by_size)
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
-    if meant.kind == "freeze" and not {"caps", "hosts"} & set(features) and may_have("windows"):
-        keys, meant = draw(_with_windows(keys, meant, has_customers=may_have("customers"), preset=preset))
+    if meant.kind == "freeze" and may_have("windows"):
+        has_customers = not has_hosts and may_have("customers")
+        keys, meant = draw(
+            _with_windows(keys, meant, has_customers=has_customers, has_hosts=has_hosts, preset=preset)
+        )
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})
@@ -559,7 +562,7 @@ def _plans(draw: st.DrawFn, meant: Campaign, vms: Sequence[Vm]) -> tuple[tuple[I
 
 @st.composite
 def _with_windows(
-    draw: st.DrawFn, keys: dict[str, str], meant: Campaign, *, has_customers: bool, preset: str | None
+    draw: st.DrawFn, keys: dict[str, str], meant: Campaign, *, has_customers: bool, has_hosts: bool, preset: str | None
 ) -> tuple[dict[str, str], Campaign]:
     """The same campaign as a reboot, with windows, and customers who act in theirs."""
     said = {key: draw(st.sampled_from([None, *spans, *spans])) for key, spans in WINDOWS.items()}
@@ -586,7 +589,7 @@ def _with_windows(
         tables["iterations_max"], meant = str(iterations_max), replace(meant, iterations_max=iterations_max)
     if delay := draw(st.sampled_from([None, *DELAYS])):
         tables["reschedule_delay"], meant = json.dumps(delay), replace(meant, reschedule_delay_ms=DELAYS[delay])
-    kind = draw(st.sampled_from(["reboot", "reboot", "redeploy"]))
+    kind = draw(st.sampled_from(["reboot", "reboot", "reboot" if has_hosts else "redeploy"]))
     keys = keys | {"kind": json.dumps(kind)} | {key: spelt for key, spelt in tables.items() if spelt}
     lengths = meant.lengths if "length" in keys else constant(1_500_000)
     walked = {} if "walk_by" in keys else {"walk_by": "update_domain"}  # whatever freezes walk by default

@@ -15,7 +15,7 @@ each end frees what it held, and of those that then fit the first starts. A posi
 started, which nothing but ends can delay; units are finite, each runs once, and one larger than its cap starts when
 the cap is free (semantics.md 19, 21).
 
-Axes: U = units; V = VMs, by unit and place; S = sets; P = places; R = resources, which are the sets, then the cap
+Axes: U = units; W = walkers; V = VMs, by unit and place; S = sets; P = places; R = resources, which are the sets, then the cap
 groups (a region, zone or cluster under one cap); C = caps; K = claims, a row a unit and (set, domain); M = needs, a row
 a unit and cap group; E = entries, a row a unit and place it can wait at. Units are in the order of stable keys, their
 ranks in the order in which they are tried, cell by cell. Times are int64 ms since scenario.start.
@@ -412,31 +412,52 @@ def _released_by(
 
 
 @kernel
+def _leave(unit, waits_at, waits_entry, waiting, waiting_levels):
+    """Note that *unit* waits at its place no longer."""
+    bits.remove(waiting, waiting_levels, waits_entry[unit])
+    waits_at[unit] = NONE
+
+
+@kernel
+def _wake_next(place, entry, entry_offsets, rank_of_entry, waiting, waiting_levels, ready, ready_levels):
+    """Have the next that waits at *place*, after the one of *entry*, be tried."""
+    following = bits.first_from(waiting, waiting_levels, entry + 1)
+    if following != NONE and following < entry_offsets[place + 1]:
+        bits.add(ready, ready_levels, rank_of_entry[following])
+
+
+@kernel
 def run_gate(
-    work_ms, gap_ms, set_count,
-    order, cell_units, opening, cell_openings, earliest_ms, first_row, waits_turn,
-    vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms,
+    work_ms, gap_ms, until_ms, set_count,
+    order, rank_of, cell_units, opening, cell_openings, earliest_ms, first_row, waits_turn, walker_offsets, walker,
+    vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms, is_moving,
     deletions, cell_deletions, creations, cell_creations, unit_of_row,
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
     need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
     agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
     state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
-    woken, woken_ms, last_end_ms, last_unit, last_place,
-    unit_start_ms, unit_end_ms, waited_for, waited_unit,
+    woken, woken_ms, last_end_ms, last_unit, last_place, moving,
+    unit_start_ms, unit_end_ms, unit_overdue_ms, waited_for, waited_unit,
 ):  # fmt: skip
     """Start every unit of a stage. Returns how many are not done in the end: none, or the argument above is wrong.
 
-    Reads    order          int64[U]    unit of each rank
+    A unit that would end after *until_ms* when nothing else keeps it does not start, nor does any later one of its
+    walker; at *until_ms* that is so of all that still wait (semantics.md 33).
+
+    Reads    order          int64[U]    unit of each rank; rank_of int64[U] the reverse
              cell_units     int64[]     how many units each cell has
              opening        int64[]     ranks of units whose earliest start must be waited for, by cell and that
              cell_openings  int64[]     offsets of cells in it
              earliest_ms    int64[U];   first_row int64[U] what decides which of several units is told of
              waits_turn     bool[U]     the others, which wait for their turn in their one set from the start
+             walker_offsets int64[W+1]  units of each walker; walker int64[U]
              vm_*           int64[V]    as in `count_needs`
              duration_ms    uint32[V]
              created_ms     int64[V]    -NEVER_MS where it is there from the start
              deleted_ms     int64[V]    NEVER_MS where it is not
+             is_moving      bool[V]     its customer has started a move, which is over when it is `deleted` from its unit:
+                                        until then that waits
              deletions      int64[]     rows that are deleted, by cell and instant; cell_deletions: offsets of cells
              creations      int64[]     the same of those that are created
              unit_of_row    int64[V]
@@ -455,8 +476,10 @@ def run_gate(
              used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
              last_end_ms, last_unit int64[R] = NONE, last_place int64[S] = NONE: who ended last there, the first of
              several, and what of the set that one had claimed
-    Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left
-             unit_end_ms    int64[U]    or when nobody was left and its turn had come
+             moving int64[U] = 0  VMs of each that still move
+    Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left, or no room
+             unit_end_ms    int64[U]    or when that was seen
+    Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
     Updates  waited_for     int8[U] = NONE  of those that did not start when they first might: a claim or gap if a set
                                         of its own was released to it just then, else a cap if there came room
              waited_unit    int64[U] = NONE  whose end that was, the first of several
@@ -471,6 +494,8 @@ def run_gate(
             state[unit] = _WAITING
             waits_at[unit], waits_entry[unit] = claim_place[claim], claim_entry[claim]
             bits.add(waiting, waiting_levels, claim_entry[claim])
+    for row in deletions:
+        moving[unit_of_row[row]] += np.int64(is_moving[row])
     for row in creations:
         _change(
             -1, row, unit_of_row[row], vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
@@ -483,6 +508,7 @@ def run_gate(
             while front[set_] < place_offsets[set_ + 1] and unstarted[front[set_]] == 0:
                 front[set_] += 1
 
+    first_rank = np.int64(0)
     for cell in range(cell_units.shape[0]):
         open_count, agenda_size = cell_units[cell], np.int64(0)
         opened, opening_stop = cell_openings[cell], cell_openings[cell + 1]
@@ -498,6 +524,14 @@ def run_gate(
                 now = min(now, deleted_ms[deletions[deleted]])
             if created < creations_stop:
                 now = min(now, created_ms[creations[created]])
+            if now >= until_ms:  # whoever is at work has ended by then
+                for rank in range(first_rank, first_rank + cell_units[cell]):
+                    unit = order[rank]
+                    if state[unit] <= _WAITING:
+                        unit_end_ms[unit], unit_overdue_ms[unit] = until_ms, until_ms
+                        if waits_at[unit] != NONE:
+                            _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
+                break
             if now == NEVER_MS:
                 return open_count
             woken_count = 0
@@ -566,19 +600,22 @@ def run_gate(
                 unit = unit_of_row[row]
                 if state[unit] >= _AT_WORK:
                     continue
+                moving[unit] -= np.int64(is_moving[row])
                 _change(
                     by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
                     claim_left, need_left, left,
                 )  # fmt: skip
-                if state[unit] == _WAITING and waits_at[unit] != NONE:
-                    rank = rank_of_entry[waits_entry[unit]]
-                    bits.remove(waiting, waiting_levels, waits_entry[unit])
-                    waits_at[unit] = NONE
+                if state[unit] == _WAITING:
+                    rank = rank_of[unit]
+                    if waits_at[unit] != NONE:
+                        _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
                     bits.add(ready, ready_levels, rank)
                     lowest = min(lowest, rank)
             while opened < opening_stop and earliest_ms[order[opening[opened]]] == now:
                 rank = opening[opened]
                 opened += 1
+                if state[order[rank]] == _DONE:
+                    continue  # overdue before it might have started
                 state[order[rank]] = _WAITING
                 bits.add(ready, ready_levels, rank)
                 lowest = min(lowest, rank)
@@ -605,7 +642,19 @@ def run_gate(
             while rank != NONE:
                 bits.remove(ready, ready_levels, rank)
                 unit = order[rank]
+                if state[unit] != _WAITING:  # overdue by now
+                    rank = bits.first_from(ready, ready_levels, rank + 1)
+                    continue
                 place = waits_at[unit]
+                if moving[unit]:  # it keeps no other waiting, and is looked at again when a move is over
+                    if place != NONE:
+                        _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
+                        _wake_next(
+                            place, waits_entry[unit], entry_offsets, rank_of_entry, waiting, waiting_levels, ready,
+                            ready_levels,
+                        )  # fmt: skip
+                    rank = bits.first_from(ready, ready_levels, rank + 1)
+                    continue
                 resource = resource_of[place] if place != NONE else np.int64(NONE)
                 if resource == NONE:
                     is_tried = True
@@ -646,16 +695,26 @@ def run_gate(
                 if place != NONE:
                     bits.remove(waiting, waiting_levels, entry_before)
                 waits_at[unit], waits_entry[unit] = closed, closed_entry
+                held_ms = np.int64(work_ms)
                 if closed != NONE:
                     bits.add(waiting, waiting_levels, closed_entry)
-                elif left[unit]:
-                    held_ms = np.int64(work_ms)
-                    if is_changing:
-                        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
-                            if created_ms[row] <= now < deleted_ms[row]:
-                                held_ms = max(held_ms, np.int64(duration_ms[row]))
-                    else:
-                        held_ms = max(held_ms, longest_ms[unit])
+                elif is_changing:
+                    for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+                        if created_ms[row] <= now < deleted_ms[row]:
+                            held_ms = max(held_ms, np.int64(duration_ms[row]))
+                else:
+                    held_ms = max(held_ms, longest_ms[unit])
+                is_overdue = closed == NONE and left[unit] > 0 and now + held_ms > until_ms
+                if is_overdue:
+                    for each in range(walker_offsets[walker[unit]], walker_offsets[walker[unit] + 1]):
+                        if state[each] > _WAITING:
+                            continue
+                        state[each] = _DONE
+                        open_count -= 1
+                        unit_end_ms[each], unit_overdue_ms[each] = now, now
+                        if waits_at[each] != NONE:
+                            _leave(each, waits_at, waits_entry, waiting, waiting_levels)
+                elif closed == NONE and left[unit]:
                     if now > earliest_ms[unit]:
                         waited_unit[unit] = _released_by(
                             unit, now - gap_ms, first_row, claim_offsets, claim_place, claim_left, resource_of,
@@ -677,7 +736,7 @@ def run_gate(
                     for need in range(need_offsets[unit], need_offsets[unit + 1]):
                         group = need_group[need]
                         used[group] += min(need_left[need], 1) if counts_one[group] else need_left[need]
-                else:
+                elif closed == NONE:
                     state[unit] = _DONE
                     open_count -= 1
                     unit_end_ms[unit] = now
@@ -686,7 +745,7 @@ def run_gate(
                     for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
                         wanted = claim_place[claim]
                         set_ = resource_of[wanted]
-                        if claim_left[claim]:
+                        if claim_left[claim] and not is_overdue:
                             claimed[set_] = wanted if set_ != before else place_offsets[set_]
                             at_work[set_] += np.int64(set_ != before)
                             before = set_
@@ -705,9 +764,9 @@ def run_gate(
                             bits.add(ready, ready_levels, rank_of_entry[entry])
                             entry = bits.first_from(waiting, waiting_levels, entry + 1)
                 if place != NONE:
-                    # The next that waits where this one did.
-                    entry = bits.first_from(waiting, waiting_levels, entry_before + 1)
-                    if entry != NONE and entry < entry_offsets[place + 1]:
-                        bits.add(ready, ready_levels, rank_of_entry[entry])
+                    _wake_next(
+                        place, entry_before, entry_offsets, rank_of_entry, waiting, waiting_levels, ready, ready_levels
+                    )  # fmt: skip
                 rank = bits.first_from(ready, ready_levels, rank + 1)
+        first_rank += cell_units[cell]
     return np.int64(0)
