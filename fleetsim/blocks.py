@@ -28,7 +28,18 @@ from fleetsim.kinds import KINDS
 from fleetsim.plans import Plan, first_of
 from fleetsim.regions import Relation
 from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, SelfService, resolve
-from fleetsim.schema import NEVER_MS, NO_ROW, CapScope, Decider, Effect, Kind, Outcome, Reason, Walk
+from fleetsim.schema import (
+    NEVER_MS,
+    NO_ROW,
+    UPDATE_DOMAIN_COUNT_MAX,
+    CapScope,
+    Decider,
+    Effect,
+    Kind,
+    Outcome,
+    Reason,
+    Walk,
+)
 from fleetsim.tables import to_numpy
 
 Int64s = npt.NDArray[np.int64]
@@ -47,6 +58,8 @@ _LOST_WITH_A_MOVE: dict[str, tuple[object, Effect]] = {
 MOVE_COLUMNS = (*_CUSTOMER_COLUMNS, *_LOST_WITH_A_MOVE)
 """Fleet columns that are asked for where VMs are moved."""
 
+ZONES_MAX = 12
+"""As many zones of a region as can take turns: their domains are told apart by 8 bits."""
 NOT_SELECTED = -1
 """In `Fates.outcome` of all rows: the campaign has nothing to say about the VM."""
 
@@ -81,6 +94,7 @@ class Scope:
     profile_of_size: Mapping[str, int] | None = None
     quorum: Quorum | None = None  # of sets
     has_hosts: bool = False
+    has_zones: bool = False
     move_columns: tuple[str, ...] = ()  # of MOVE_COLUMNS those that the fleet has
 
     @property
@@ -98,6 +112,7 @@ class Scope:
             or self.campaign.caps
             or self.campaign.windows
             or self.has_hosts
+            or self.zones_take_turns
         )
 
     @property
@@ -108,6 +123,10 @@ class Scope:
     @property
     def walks_fault_domains(self) -> bool:
         return self.campaign.walk_by == Walk.FAULT_DOMAIN
+
+    @property
+    def zones_take_turns(self) -> bool:
+        return self.campaign.one_zone_at_a_time and self.has_zones
 
     @property
     def is_whole(self) -> bool:
@@ -124,7 +143,8 @@ class Scope:
     def needs_region(self) -> bool:
         """Whether the parts of a region can affect one another: a cluster, or what a cap limits, may be in several."""
         shares_room = self.campaign.self_service is not None
-        return self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts or shares_room
+        waits = self.campaign.sets_in_step or bool(self.campaign.caps) or self.has_hosts or self.zones_take_turns
+        return waits or shares_room
 
     @property
     def _told_to_policy(self) -> Mapping[str, tuple[str, str]]:
@@ -140,6 +160,7 @@ class Scope:
         wanted += ["size"] * bool(self.cannot_freeze_sizes or self.profile_of_size)
         wanted += ["fault_domain"] * self.walks_fault_domains
         wanted += ["cluster"] * self.campaign.sets_in_step
+        wanted += ["zone"] * self.zones_take_turns
         wanted += ["host_row"] * self.has_hosts
         wanted += [self.campaign.host_column] if self.has_hosts and self.campaign.host_column else []
         wanted += [column for column, _ in self._told_to_policy.values()]
@@ -199,6 +220,7 @@ class Vms:
     created_ms: Int64s | None = None  # [V] None: all live all the time; -NEVER_MS for those that always did
     deleted_ms: Int64s | None = None  # [V] NEVER_MS for those that always will
     fault_domain: npt.NDArray[np.uint8] | None = None  # [V] None: update domains are walked
+    zone: Int64s | None = None  # [V] place by name of the zone of each where they take turns, 0 for none; None: none do
     cluster: tuple[Int64s, Int64s] | None = None  # [V] cluster each walks with, -1 for none; [clusters] their keys
     profile: npt.NDArray[np.uint8] | None = None  # [V] row in the table of profiles
     limits: Limits | None = None  # None: no caps
@@ -239,6 +261,24 @@ class Vms:
         if customers is not None and left.taken is not None:
             customers = replace(customers, taken=left.taken)
         return replace(self, is_selected=is_selected, customers=customers)
+
+    @cached_property
+    def domain(self) -> npt.NDArray[np.uint8]:
+        """The domain walked of each VM in a set: where zones take turns each zone has its own (semantics.md 37)."""
+        single_row = self.block.single_row
+        if self.fault_domain is not None:
+            domain = self.fault_domain[:single_row]
+        else:
+            domain = np.repeat(self.block.domain, np.diff(self.block.unit_offsets))
+        if self.zone is not None:
+            domain = (self.zone[:single_row] * UPDATE_DOMAIN_COUNT_MAX + domain).astype(np.uint8)
+        return frozen(np.ascontiguousarray(domain))
+
+    @property
+    def domain_limit(self) -> int:
+        """What the numbers of `domain` are below."""
+        zone_count = 1 if self.zone is None else int(self.zone.max(initial=0)) + 1
+        return UPDATE_DOMAIN_COUNT_MAX * zone_count
 
     @property
     def vm_offsets(self) -> Int64s:
@@ -358,6 +398,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         created_ms=_since(column["created"], start_ms_epoch, -NEVER_MS) if scope.has_lifetimes else None,
         deleted_ms=_since(column["deleted"], start_ms_epoch, NEVER_MS) if scope.has_lifetimes else None,
         fault_domain=to_numpy(column["fault_domain"].fill_null(0)) if scope.walks_fault_domains else None,
+        zone=_zones(column["zone"], parts[0]) if scope.zones_take_turns else None,
         cluster=_clusters(column["cluster"], block) if scope.campaign.sets_in_step else None,
         profile=_profiles(column["size"], scope.profile_of_size) if scope.profile_of_size else None,
         limits=_limits(scope.campaign.caps, column, len(block.vm_key), None if host is None else host[0])
@@ -517,6 +558,24 @@ def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
     return to_numpy(words.indices.fill_null(-1)).astype(np.int64), words.dictionary
 
 
+def _zones(column: pa.ChunkedArray, part: PreparedPart) -> Int64s | None:
+    """The place of each VM's zone by name, 0 for VMs in none where others are in one; None where none is."""
+    codes, words = _coded(column)
+    if not len(words):
+        return None
+    place = np.empty(len(words) + 1, np.int64)
+    place[pc.sort_indices(words).to_numpy()] = np.arange(len(words))  # by bytes
+    place[-1] = -1  # of those in none
+    places = place[codes]
+    places -= places.min()
+    if places.max() >= ZONES_MAX:
+        region = part.path.parent.name.removeprefix("region=")
+        raise InputError(
+            f"one_zone_at_a_time: goes with {ZONES_MAX} zones a region at most, got {places.max() + 1} in {region}"
+        )
+    return places
+
+
 def _clusters(column: pa.ChunkedArray, block: Block) -> tuple[Int64s, Int64s]:
     """Cluster each VM walks with, -1 for none, and the key that draws of each cluster are addressed by.
 
@@ -667,8 +726,7 @@ def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -
         is_hit &= ~settled.is_over
     rows = np.flatnonzero(is_hit | _coming(vms, is_hit, start_ms))
     set_rows = rows[: np.searchsorted(rows, single_row)]
-    unit_sizes = np.diff(block.unit_offsets)
-    domain = np.repeat(block.domain, unit_sizes) if vms.fault_domain is None else vms.fault_domain[:single_row]
+    domain = vms.domain
     if vms.host is not None:
         return _cut_hosts(vms, rows, domain, is_hit)
     walker = vms.set_row[set_rows]
@@ -682,7 +740,7 @@ def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -
         rank = np.empty(len(first), np.int64)
         rank[np.argsort(first)] = np.arange(len(first))
         order = np.lexsort((domain[set_rows], rank[place]))
-    elif vms.fault_domain is not None:
+    elif vms.fault_domain is not None or vms.zone is not None:
         order = np.lexsort((domain[set_rows], walker))
     else:
         order = np.arange(len(set_rows))
@@ -705,7 +763,7 @@ def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -
         Limits.none(len(rows)) if vms.limits is None else vms.limits.of(rows),
         None,
         vms.sets_of(rows),
-        frozen(np.ascontiguousarray(domain)),
+        domain,
         is_hit,
     )
 
@@ -717,7 +775,7 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
     """
     assert vms.host is not None
     host, keys = vms.host
-    if vms.fault_domain is not None:
+    if vms.fault_domain is not None or vms.zone is not None:
         walked = np.concatenate([domain, np.zeros(len(is_hit) - len(domain), np.uint8)])
         rows = rows[np.lexsort((walked[rows], vms.sets_of(rows)))]
     by_host = np.empty(len(rows), np.int64)
@@ -735,6 +793,6 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
         Limits.none(len(rows)) if vms.limits is None else vms.limits.of(rows),
         None if vms.created_ms is None else np.where(is_hit[rows], -NEVER_MS, vms.created_ms[rows]),
         vms.sets_of(rows),
-        frozen(np.ascontiguousarray(domain)),
+        domain,
         is_hit,
     )

@@ -274,8 +274,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     if vms.host is not None:
         units = units_of_hosts(vms, taken, scope.campaign, course)
         walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
-    elif scope.campaign.caps:
-        units = _units_of_sets(taken, scope.campaign, course, duration_ms)
+    elif scope.campaign.caps or vms.zone is not None:
+        units = _units_of_sets(vms, taken, scope.campaign, course, duration_ms)
         walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
@@ -318,7 +318,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     if settled is not None:
         is_settled = settled.outcome != NOT_SELECTED
         fates.outcome[is_settled], fates.reason[is_settled] = settled.outcome[is_settled], Reason.NONE
-    if vms.fault_domain is not None or vms.cluster is not None or vms.host is not None:
+    if not np.all(rows[1:] > rows[:-1]):  # in the order they are walked
         place = np.full(len(fates.outcome), -1)
         place[rows] = np.arange(len(rows))  # no sort: each row is there once
         by_row = place[place >= 0]
@@ -488,16 +488,19 @@ def _walk(
 
 
 def _held_in_window_ms(campaign: Campaign, single_ms: npt.NDArray[np.uint32]) -> Int64s | None:
-    """How long singles are held that are hit for *single_ms* uint32[N], where there is a window that must fit into."""
+    """How long singles are held that are hit for *single_ms* uint32[N], where there is a window they start all over."""
     return None if campaign.windows is None else np.maximum(single_ms.astype(np.int64), campaign.work_ms)
 
 
-def _units_of_sets(taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]) -> Units:
-    """Domains of sets, each after the one before, and singles: what can keep one another waiting under caps."""
+def _units_of_sets(
+    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]
+) -> Units:
+    """Domains of sets, each after the one before, and singles: what can keep one another waiting."""
     block = taken.block
     single_row, unit_count = block.single_row, len(block.domain)
     single_count = len(block.vm_key) - single_row
-    held_ms = _held_in_window_ms(campaign, duration_ms[single_row:])
+    # Where zones take turns, none waits for a single that starts at the end of the window.
+    held_ms = None if vms.zone is not None else _held_in_window_ms(campaign, duration_ms[single_row:])
     walker_start_ms = np.concatenate(_first_instants(block, campaign, course, held_ms))
     walker_key = np.concatenate([block.set_key, block.vm_key[single_row:]])
     draw = np.empty(len(walker_key), np.uint64)
@@ -506,8 +509,14 @@ def _units_of_sets(taken: Cut, campaign: Campaign, course: Course, duration_ms: 
     walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
     turn = np.zeros(len(walker), np.int64)
     order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
-    walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)
     vm_offsets = np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)])
+    zone = None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]]
+    if zone is None:
+        walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)
+    else:  # zone by zone
+        priorities = _priorities(block, campaign, course)
+        in_turn = np.lexsort((block.domain, priorities, zone[:unit_count], walker[:unit_count]))
+        turn[in_turn] = np.arange(unit_count) - np.repeat(block.set_offsets[:-1], np.diff(block.set_offsets))
     unit_of_row = np.repeat(np.arange(len(walker)), np.diff(vm_offsets))
     return Units(
         walker_offsets=walker_offsets,
@@ -522,6 +531,7 @@ def _units_of_sets(taken: Cut, campaign: Campaign, course: Course, duration_ms: 
         domain_place=turn[unit_of_row],
         domain_counts=np.diff(block.set_offsets),
         is_ordered=np.ones(len(block.set_key), np.bool_),
+        zone=zone,
     )
 
 
@@ -593,7 +603,8 @@ def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed) -> "Steps":
         is_one = (lowest == highest) & (lowest >= 0)  # and not several in step
         set_row = np.where(is_one, vms.vm_offsets[lowest], -1)
         in_set = taken.set_row[starts[hit]] >= 0
-        domain = np.where(in_set, np.append(taken.domain, 0)[np.where(in_set, taken.rows[starts[hit]], -1)], -1)
+        domain = np.append(taken.domain, 0)[np.where(in_set, taken.rows[starts[hit]], -1)]
+        domain = np.where(in_set, domain % UPDATE_DOMAIN_COUNT_MAX, -1)
     waited_unit = passed.waited_unit[hit]
     return Steps(
         first_row[hit],
@@ -647,7 +658,10 @@ def _priorities(block: Block, campaign: Campaign, course: Course) -> npt.NDArray
         case DomainOrder.RANDOM:
             priorities = _scratch.array("priorities", len(block.domain), np.uint64)
             draws = course.draws(Stream.UPDATE_DOMAIN_ORDER)
-            walk.draw_units(*draws, block.unit_set_key, block.domain, priorities)
+            number = block.domain
+            if campaign.one_zone_at_a_time:  # the same in each zone
+                number = frozen(number % UPDATE_DOMAIN_COUNT_MAX)
+            walk.draw_units(*draws, block.unit_set_key, number, priorities)
             return priorities
 
 

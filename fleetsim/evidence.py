@@ -24,6 +24,7 @@ from fleetsim.schema import (
     NEVER_MS,
     OUTCOMES,
     UPDATE_DOMAIN_COUNT_DEFAULT,
+    UPDATE_DOMAIN_COUNT_MAX,
     Effect,
     Outcome,
     Reason,
@@ -194,6 +195,19 @@ class Part:
         is_met[self.host[mask]] = True
         met: Bools = is_met[self.host]
         return met
+
+    @lazily
+    def zone(self) -> Ints | None:
+        """The place by name of each VM's zone in its region, from 1; 0 where it has none. None where no VM has one."""
+        names, column = self.listing.zones_of(self.testimony.region_names.word(self.region)), self.column("zone")
+        if not names:
+            return None
+        if column is None:
+            return np.zeros(len(self.vms), np.int64)
+        places = column.cast(pl.String).replace_strict(
+            names, range(1, len(names) + 1), default=0, return_dtype=pl.Int64
+        )
+        return places.fill_null(0).to_numpy()
 
     def cap_groups(self, per: str) -> pl.Series:
         """The zone, or cluster, of each VM, null for none; of a region all are of one."""
@@ -931,9 +945,9 @@ class Cell:
             host_count = len(np.unique(self.part.host[is_hit]))
             return _Reach(host_count, frozenset(), longest_ms, host_count)
         places = np.flatnonzero(is_hit & (cluster < 0) & (self.part.set_row >= 0))
-        populated = np.unique(self.part.set_row[places] * 256 + self._domains[places]) // 256
+        populated = np.unique(self.part.set_row[places] * 256 + self.domains[places]) // 256
         domain_count = int(np.bincount(populated).max(initial=0)) if len(populated) else int(is_hit.any())
-        in_step = np.unique(self._domains[is_hit & (cluster >= 0)])
+        in_step = np.unique(self.domains[is_hit & (cluster >= 0)])
         return _Reach(domain_count, frozenset(in_step.tolist()), longest_ms, int(np.count_nonzero(is_hit)))
 
     @lazily
@@ -945,7 +959,7 @@ class Cell:
         # Units by a number that other parts of the region give to no other: of clusters in step they may share some.
         first_row = int(part.vms["vm_row"][0]) if len(part.vms) else 0
         walker = np.where(set_row < 0, places, np.append(part.first_places, 0)[set_row]) + first_row
-        domain = np.where(set_row < 0, NO_DOMAIN, self._domains[places])
+        domain = np.where(set_row < 0, NO_DOMAIN, self.domains[places])
         in_step = np.flatnonzero(cluster[places] >= 0)
         walker[in_step] = names[cluster[places[in_step]]]
         if part.host is not None:
@@ -990,7 +1004,7 @@ class Cell:
             return np.full(set_count, -1)
         has_hit = np.bincount(set_row[self.hittable & (set_row >= 0)], minlength=set_count) > 0
         lives = self.part.lives(stage.start_ms) & (set_row >= 0)
-        living, total, squares = _domain_sums(set_row[lives], self._domains[lives], set_count)
+        living, total, squares = _domain_sums(set_row[lives], self.domains[lives], set_count)
         weak = np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0))
         weak[self._shared_hosts(lives) & (weak == 0)] = 3
         return np.where(has_hit, weak, -1)
@@ -1000,16 +1014,26 @@ class Cell:
         shares = np.zeros(self.part.set_count, np.bool_)
         if self.part.host is not None:
             rows = np.flatnonzero(lives)
-            key = (self.part.set_row[rows] * len(self.part.vms) + self.part.host[rows]) * 256 + self._domains[rows]
+            key = (self.part.set_row[rows] * len(self.part.vms) + self.part.host[rows]) * 256 + self.domains[rows]
             key.sort()
             together = key // 256
             is_shared = (together[1:] == together[:-1]) & (key[1:] != key[:-1])
             shares[together[1:][is_shared] // len(self.part.vms)] = True
         return shares
 
+    @property
+    def zone(self) -> Ints | None:
+        """The zone of each VM, where these take turns."""
+        return self.part.zone if self.campaign.zones_take_turns else None
+
     @lazily
-    def _domains(self) -> Ints:
-        return self.part.domains(self.campaign.walk_by)
+    def domains(self) -> Ints:
+        """The domain walked of each VM: where zones take turns, each has its own, whatever their numbers."""
+        domains = self.part.domains(self.campaign.walk_by)
+        if self.zone is None:
+            return domains
+        of_zone = np.minimum(self.zone * UPDATE_DOMAIN_COUNT_MAX + domains, NO_DOMAIN - 2)
+        return np.where(domains == NO_DOMAIN, NO_DOMAIN, of_zone)
 
     @lazily
     def weak_sets(self) -> pl.DataFrame:
@@ -1037,7 +1061,7 @@ class Cell:
         if part.lifetimes is not None or self.is_repeated or is_by_set or not len(happened):
             return pl.DataFrame(schema=dict.fromkeys(("set_row", "at_ms", "down", "vm_count"), pl.Int64))
         place, start_ms, end_ms = self.place[happened], self.start_ms[happened], self.end_ms[happened]
-        key = part.set_row[place] * 256 + self._domains[place]
+        key = part.set_row[place] * 256 + self.domains[place]
         if (key[1:] < key[:-1]).any():
             order = np.argsort(key, kind="stable")
             key, start_ms, end_ms = key[order], start_ms[order], end_ms[order]
@@ -1049,7 +1073,7 @@ class Cell:
         group, first_ms, back_ms, down, is_tidy = (each[order] for each in (group, first_ms, back_ms, down, is_tidy))
         is_tidy[1:] &= (group[1:] != group[:-1]) | (back_ms[:-1] <= first_ms[1:])
         members = np.flatnonzero(part.set_row >= 0)
-        count, total, squares = _domain_sums(part.set_row[members], self._domains[members], part.set_count)
+        count, total, squares = _domain_sums(part.set_row[members], self.domains[members], part.set_count)
         is_whole = count * squares != total**2  # two domains
         is_whole[group[~is_tidy]] = False
         rows = np.flatnonzero(is_whole[group])
@@ -1073,10 +1097,10 @@ class Cell:
         if lifetimes is not None:
             lifetimes = lifetimes[0][members], lifetimes[1][members]
         whose = part.set_row[members], lifetimes
-        weights = _powers(self._domains[place]) + (
+        weights = _powers(self.domains[place]) + (
             _powers(self._host_in_set[place])[1:] if part.host is not None else []
         )
-        return _States.of(impacts, weights, whose, _powers(self._domains[members]), part.set_count)
+        return _States.of(impacts, weights, whose, _powers(self.domains[members]), part.set_count)
 
     @lazily
     def _host_in_set(self) -> Ints:
@@ -1466,7 +1490,7 @@ class Walks:
     @property
     def may_wait(self) -> bool:
         """Whether walks may have to wait for others."""
-        return bool(self.campaign.caps)
+        return bool(self.campaign.caps) or self.zones_take_turns
 
     def __init__(
         self,
@@ -1481,7 +1505,9 @@ class Walks:
         visit: Mapping[str, Ints],
         gain: Mapping[str, Ints] | None = None,
         is_held_up: bool = False,
+        zones_take_turns: bool = False,
     ) -> None:
+        self.zones_take_turns = zones_take_turns
         self.is_held_up = is_held_up  # some of them, perhaps, until moves that customers have started are over
         self.testimony = testimony
         self.campaign = campaign
@@ -1490,7 +1516,7 @@ class Walks:
         self._whose = whose  # the part of sets and singles, or the names of clusters; `walk["name"]` counts in it
         self.walk = walk  # first_vm_row, name (a place in the part, or a cluster), is_set
         self.unit = (
-            unit  # walk, domain, first_vm_row, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
+            unit  # walk, domain, zone, first_vm_row, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, _max
         )
         self.loss = loss  # unit, deleted_ms
         self.gain = gain or {"unit": _NOBODY, "created_ms": _NOBODY}  # those that come after the stage's start
@@ -1534,6 +1560,7 @@ class Walks:
             unit={
                 "walk": np.repeat(np.arange(len(walk_starts)), np.diff(np.append(walk_starts, len(starts)))),
                 "domain": key[starts] % 256,
+                "zone": np.zeros(len(starts), np.int64) if cell.zone is None else cell.zone[places[starts]],
                 "first_vm_row": unit_first,
                 "vm_count": sizes,
                 "gone_ms": gone_ms,
@@ -1544,12 +1571,13 @@ class Walks:
             visit=_visits(cell, places, number),
             gain=gain,
             is_held_up=bool(cell.is_moving.any()),
+            zones_take_turns=cell.zone is not None,
         )
 
     @classmethod
     def _domains_of(cls, cell: Cell, places: Ints) -> Ints:
         """The domain each VM is visited with."""
-        return np.where(cell.part.set_row[places] >= 0, cell._domains[places], NO_DOMAIN)
+        return np.where(cell.part.set_row[places] >= 0, cell.domains[places], NO_DOMAIN)
 
     @staticmethod
     def joined(shares: Sequence["Walks"]) -> "Walks":
@@ -1601,6 +1629,7 @@ class Walks:
             unit={
                 "walk": unit_walk,
                 "domain": keys % 256,
+                "zone": folded("zone", _least),
                 "first_vm_row": folded("first_vm_row", _least),
                 "vm_count": folded("vm_count", _sum),
                 "gone_ms": folded("gone_ms", _most),
@@ -1609,6 +1638,7 @@ class Walks:
             },
             loss={name: renumbered("loss", name) for name in ("unit", "deleted_ms")},
             is_held_up=any(share.is_held_up for share in shares),
+            zones_take_turns=shares[0].zones_take_turns,
             visit=visit,
         )
 
@@ -1682,8 +1712,8 @@ class Walks:
 
     @property
     def _starts_anywhere(self) -> Bools:
-        """Walks that in a window start anywhere that lets them end in it: singles."""
-        singles: Bools = ~self.walk["is_set"]
+        """Walks that in a window start anywhere that lets them end in it: singles, unless zones wait for them."""
+        singles: Bools = ~self.walk["is_set"] & (not self.zones_take_turns)
         return singles
 
     @lazily
@@ -1748,7 +1778,7 @@ class Walks:
         if self.is_held_up:  # who still moves counts for the size of a domain
             return None
         if self.campaign.order == "largest_first" and (self._is_told or not len(self.loss["unit"])):
-            return self.unit["domain"] - self.unit["vm_count"] * 256
+            return self.unit["zone"] * 2**40 - self.unit["vm_count"] * 256 + self.unit["domain"]
         return None
 
     @lazily
@@ -1871,7 +1901,8 @@ class Walks:
         """*offenders* with the user's own names instead of rows and codes."""
         offenders = self._with_ids(offenders)
         if "domain" in offenders.columns:
-            domain = pl.when(pl.col("domain") != NO_DOMAIN).then("domain").alias(self.campaign.walk_by)
+            number = pl.col("domain") % UPDATE_DOMAIN_COUNT_MAX if self.zones_take_turns else pl.col("domain")
+            domain = pl.when(pl.col("domain") != NO_DOMAIN).then(number).alias(self.campaign.walk_by)
             offenders = offenders.with_columns(domain).drop("domain")
         assert self.stage is not None
         return _in_stage(self.testimony, self.stage.key, offenders)
@@ -1942,7 +1973,7 @@ class WalkFacts:
     figures: Figures
     last: tuple[int, ...] | None
     is_held_up: bool
-    visits: pl.DataFrame | None  # where walks may wait: unit_row, start_ms, end_ms, end_ms_max
+    visits: pl.DataFrame | None  # where walks may wait: unit_row, zone, start_ms, end_ms, end_ms_max
 
     @staticmethod
     def of(walks: Walks) -> "WalkFacts | None":
@@ -1951,7 +1982,10 @@ class WalkFacts:
         visits = None
         if walks.may_wait:
             when = {name: walks.visit[name] for name in ("start_ms", "end_ms", "end_ms_max")}
-            visits = pl.DataFrame({"unit_row": walks.unit["first_vm_row"][walks.visit["unit"]], **when})
+            unit = walks.visit["unit"]
+            visits = pl.DataFrame(
+                {"unit_row": walks.unit["first_vm_row"][unit], "zone": walks.unit["zone"][unit], **when}
+            )
         return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, walks.is_held_up, visits)
 
 
@@ -2279,6 +2313,23 @@ class Whole:
         )
         ends = told.select(*STAGE, waited_row="unit_row", before_end_ms="end_ms")
         return both.join(ends, on=[*STAGE, "waited_row"], how="left")
+
+    @lazily
+    def zone_spans(self) -> pl.DataFrame:
+        """Work in each zone where these take turns: STAGE, zone (its place by name), first_start_ms, last_end_ms."""
+        none = pl.DataFrame(
+            schema={**STAGE_TYPES, "zone": pl.Int64, "first_start_ms": pl.Int64, "last_end_ms": pl.Int64}
+        )
+        spans = [
+            pl.concat(visits)
+            .group_by("zone")
+            .agg(first_start_ms=pl.col("start_ms").min(), last_end_ms=pl.col("end_ms").max())
+            .with_columns(_of_stage(key))
+            .select(none.columns)
+            for key, visits in self._visits.items()
+            if self.testimony.campaigns[key[0]].zones_take_turns
+        ]
+        return pl.concat([none, *spans]).sort(*STAGE, "zone")
 
     @lazily
     def chains(self) -> pl.DataFrame:

@@ -33,6 +33,7 @@ class Units:
     domain_place: Int64s  # [V]
     domain_counts: Int64s  # [S]
     is_ordered: Bools  # [S]
+    zone: Int64s | None = None  # [U] where zones take turns: its place among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,17 @@ def pass_gate(
         cell,
     )
     walker_order = np.argsort(units.draw, kind="stable")  # so ties are by key
+    walker = np.repeat(np.arange(len(units.draw)), np.diff(units.walker_offsets))
     position_count = int(units.position.max(initial=0)) + 1
     order = _zeros(unit_count)
-    if position_count <= UPDATE_DOMAIN_COUNT_MAX:
+    zone_of = _zeros(unit_count) if units.zone is None else units.zone
+    zone_sizes = np.bincount(zone_of, minlength=1)
+    if units.zone is not None:  # each waits for all of the one before: they are one cell
+        cell[:], cell_count = 0, min(cell_count, 1)
+        walker_rank = np.empty_like(walker_order)
+        walker_rank[walker_order] = np.arange(len(walker_order))
+        order[:] = np.lexsort((walker_rank[walker], units.position, zone_of))
+    elif position_count <= UPDATE_DOMAIN_COUNT_MAX:
         gate.rank_units(
             walker_order, units.walker_offsets, units.position, cell, position_count,
             _zeros(cell_count * position_count + 1), order,
@@ -172,11 +181,11 @@ def pass_gate(
     overdue_ms, waited_for = np.full(unit_count, NEVER_MS), np.full(unit_count, gate.NONE, np.int8)
     rank_of = _zeros(unit_count)
     rank_of[order] = np.arange(unit_count)
-    walker = np.repeat(np.arange(len(units.draw)), np.diff(units.walker_offsets))
     undone = gate.run_gate(
         *spans, set_count,
         order, rank_of, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
         units.earliest_ms, units.first_row, units.waits_turn, units.walker_offsets, walker,
+        np.concatenate([[0], np.cumsum(zone_sizes)]), zone_of,
         *whose, duration_ms, lives.created_ms, lives.deleted_ms, is_moving,
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
@@ -189,7 +198,7 @@ def pass_gate(
         _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
         np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
         _none(resource_count), _none(resource_count), _none(set_count), _zeros(unit_count),
-        start_ms, end_ms, overdue_ms, waited_for, waited_unit,
+        zone_sizes.copy(), start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"
     return Passed(start_ms, end_ms, overdue_ms, waited_for, waited_unit)

@@ -85,7 +85,7 @@ class Hosts(Walks):
         own = np.searchsorted(starts_ms, cell.start_ms[events])
         count, visit_count = len(starts_ms), len(start)
         visit = np.searchsorted(self.visit_walk * count + start, walk_of[part.host[places]] * count + own)
-        key = (part.set_row[places] * visit_count + visit) * 256 + part.domains(self.campaign.walk_by)[places]
+        key = (part.set_row[places] * visit_count + visit) * 256 + cell.domains[places]
         key.sort()
         first = np.flatnonzero(np.diff(key // 256, prepend=-1))
         last = np.append(first[1:], len(key))[: len(first)] - 1

@@ -24,9 +24,10 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
     set_row = taken.set_row
     in_set = np.flatnonzero(set_row >= 0)
     claims = np.zeros(len(set_row), np.int64)  # a number for each (set, domain), rising within a host
-    claims[in_set] = set_row[in_set] * UPDATE_DOMAIN_COUNT_MAX + taken.domain[taken.rows[in_set]]
+    domain_count = vms.domain_limit
+    claims[in_set] = set_row[in_set] * domain_count + taken.domain[taken.rows[in_set]]
 
-    turns = _Turns.none(host_count, set_count)
+    turns = _Turns.none(host_count, set_count, domain_count)
     match campaign.host_order:
         case HostOrder.AUTO:
             turns = _aligned(vms, taken, course)
@@ -44,9 +45,9 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
 
     # Places of a set are numbered in the order of their turns, those populated only.
     place = turns.place_of_domain[claims[in_set]]
-    is_there = np.zeros(set_count * UPDATE_DOMAIN_COUNT_MAX, np.bool_)
-    is_there[set_row[in_set] * UPDATE_DOMAIN_COUNT_MAX + place] = True
-    rank: Int64s = np.cumsum(is_there.reshape(set_count, UPDATE_DOMAIN_COUNT_MAX), axis=1, dtype=np.int64)
+    is_there = np.zeros(set_count * domain_count, np.bool_)
+    is_there[set_row[in_set] * domain_count + place] = True
+    rank: Int64s = np.cumsum(is_there.reshape(set_count, domain_count), axis=1, dtype=np.int64)
     domain_place = np.zeros(len(set_row), np.int64)
     domain_place[in_set] = rank[set_row[in_set], place] - 1
     return Units(
@@ -62,6 +63,7 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> 
         domain_place=domain_place,
         domain_counts=rank[:, -1],
         is_ordered=turns.is_ordered,
+        zone=None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]],
     )
 
 
@@ -99,9 +101,9 @@ class _Turns:
     place_of_domain: Int64s  # [S * D] the place of each domain in that
 
     @staticmethod
-    def none(host_count: int, set_count: int) -> "_Turns":
+    def none(host_count: int, set_count: int, domain_count: int) -> "_Turns":
         """None waits."""
-        places = np.tile(np.arange(UPDATE_DOMAIN_COUNT_MAX), set_count)
+        places = np.tile(np.arange(domain_count), set_count)
         return _Turns(np.zeros(host_count, np.int64), np.zeros(set_count, np.bool_), places)
 
 
@@ -114,7 +116,8 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     (host_of, host_key), set_key = vms.host, vms.block.set_key
     host_of_unit = host_of[taken.rows[taken.block.unit_offsets[:-1]]]  # rising
     host_count, set_count = len(host_of_unit), len(set_key)
-    turns = _Turns.none(host_count, set_count)
+    domain_count = vms.domain_limit
+    turns = _Turns.none(host_count, set_count, domain_count)
     unit_of = np.full(len(host_key), -1)
     unit_of[host_of_unit] = np.arange(host_count)
     unit, set_row = unit_of[host_of[: vms.block.single_row]], vms.set_row
@@ -131,13 +134,14 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
 
     # The domains of each component, in the order that is drawn for it.
-    is_there = np.zeros(set_count * UPDATE_DOMAIN_COUNT_MAX, np.bool_)
-    is_there[component[set_row] * UPDATE_DOMAIN_COUNT_MAX + domain] = True
+    is_there = np.zeros(set_count * domain_count, np.bool_)
+    is_there[component[set_row] * domain_count + domain] = True
     pairs = np.flatnonzero(is_there)
-    first, number = np.divmod(pairs, UPDATE_DOMAIN_COUNT_MAX)
+    first, domains = np.divmod(pairs, domain_count)
+    zone, number = np.divmod(domains, UPDATE_DOMAIN_COUNT_MAX)
     draws = np.empty(len(pairs), np.uint64)
     walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), set_key[first], number.astype(np.uint8), draws)
-    order = np.lexsort((number, draws, first))
+    order = np.lexsort((number, draws, zone, first))
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))
     rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.append(starts, len(pairs))))
     drawn = turns.place_of_domain.copy()
@@ -150,7 +154,7 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     first_set = np.full(host_count, -1)
     first_set[unit] = set_row
     ordered = np.flatnonzero((first_set >= 0) & is_ordered[first_set])
-    turns.position[ordered] = places[first_set[ordered] * UPDATE_DOMAIN_COUNT_MAX + lowest[ordered]]
+    turns.position[ordered] = places[first_set[ordered] * domain_count + lowest[ordered]]
     return _Turns(turns.position, is_ordered, places)
 
 
@@ -159,12 +163,12 @@ def longest_set_ms(units: Units, taken: Cut, lives: Lives, passed: Passed, gap_m
     in_set = np.flatnonzero(units.set_row >= 0)
     domain = np.zeros(len(units.set_row), np.int64)
     domain[in_set] = taken.domain[taken.rows[in_set]]
-    set_count = len(units.domain_counts)
+    set_count, domain_count = len(units.domain_counts), int(domain.max(initial=0)) + 1
     when = *lives, passed.start_ms, passed.end_ms, gap_ms
     return int(
         hosts.longest_set_ms(
             units.vm_offsets, units.set_row, domain, *when,
-            np.zeros((set_count, UPDATE_DOMAIN_COUNT_MAX), np.int64), *np.zeros((2, set_count), np.int64),
+            np.zeros((set_count, domain_count), np.int64), *np.zeros((2, set_count), np.int64),
         )
     )  # fmt: skip
 

@@ -606,6 +606,7 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
         profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
         has_hosts=prepared.host_count > 0,
+        has_zones="zone" in prepared.columns,
         move_columns=tuple(name for name in MOVE_COLUMNS if name in prepared.columns),
     )
 

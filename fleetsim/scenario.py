@@ -90,6 +90,7 @@ _GUIDE_OF_REBOOTS: dict[str, Any] = {
     "scheduled": {"gap": "2d", "length": "14d"},
     "iterations_max": 3,
     "reschedule_delay": "14d",
+    "one_zone_at_a_time": False,
 }
 """What presets say otherwise, or besides, of a kind that needs a reboot: notices go out 30 days ahead, and windows were
 announced with a gap of two days and 14 days for the platform (Azure, "Handling planned maintenance notifications", 2017
@@ -100,6 +101,7 @@ _REBOOTS: dict[str, dict[str, Any]] = {
     "azure-2024": {
         **_GUIDE_OF_REBOOTS,
         "self_service": {**_GUIDE_OF_REBOOTS["self_service"], "length": "35d", "retries": True},
+        "one_zone_at_a_time": True,
     },
     "emergency-2018": {
         **_GUIDE_OF_REBOOTS,
@@ -108,10 +110,11 @@ _REBOOTS: dict[str, dict[str, Any]] = {
         "scheduled": {**_GUIDE_OF_REBOOTS["scheduled"], "gap": "0s"},
     },
 }
-"""The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure (Azure,
-"Maintenance for virtual machines"). In January 2018 their window, open since the 2nd, was ended on the 3rd, after some
-40 hours, and the platform began at once, by update domain as ever (A. Finn, aidanfinn.com, January 2018)."""
-_OF_REBOOTS = ("notice", "self_service", "scheduled", "iterations_max", "reschedule_delay")
+"""The same by preset. Since 2020 customers have typically 35 days, and may try again after a failure; a maintenance
+that needs a reboot goes on in one zone of a region at a time (Azure, "Maintenance for virtual machines"). In January
+2018 their window, open since the 2nd, was ended on the 3rd, after some 40 hours, and the platform began at once, by
+update domain as ever (A. Finn, aidanfinn.com, January 2018)."""
+_OF_REBOOTS = ("notice", "self_service", "scheduled", "iterations_max", "reschedule_delay", "one_zone_at_a_time")
 """Keys that only kinds with windows have."""
 _ROWS = {"vm_row", "host_row"}
 _NOT_WITH_HOSTS = {
@@ -288,6 +291,7 @@ class Campaign:
     host_order: HostOrder
     host_column: str | None  # of the fleet, by which hosts are ordered
     host_policy: Policy | None
+    one_zone_at_a_time: bool  # where the fleet has zones
     windows: Windows | None  # of kinds that need a reboot
     self_service: SelfService | None  # where a customer acts in the first of them
 
@@ -419,7 +423,7 @@ class Resolved:
             "caps": [cap.given for cap in campaign.caps],
             "host_order": campaign.host_order_given,
             **({} if campaign.host_policy is None else {"host_policy_sha256": campaign.host_policy.sha256}),
-            **({} if campaign.windows is None else _window_keys(campaign.windows, campaign.self_service)),
+            **({} if campaign.windows is None else _window_keys(campaign)),
             "length": {
                 **_profile_keys(campaign.length),
                 "by_family": [
@@ -430,7 +434,9 @@ class Resolved:
         }
 
 
-def _window_keys(windows: Windows, asked: SelfService | None) -> dict[str, Any]:
+def _window_keys(campaign: Campaign) -> dict[str, Any]:
+    windows, asked = campaign.windows, campaign.self_service
+    assert windows is not None
     customers: dict[str, Any] = {"uptake_ratio": 0.0}
     if asked is not None:
         who: dict[str, Any] = {
@@ -453,6 +459,7 @@ def _window_keys(windows: Windows, asked: SelfService | None) -> dict[str, Any]:
         "scheduled": {"gap_ms": windows.gap_ms, "length_ms": windows.scheduled_ms},
         "iterations_max": windows.iterations_max,
         "reschedule_delay_ms": windows.reschedule_delay_ms,
+        "one_zone_at_a_time": campaign.one_zone_at_a_time,
     }
 
 
@@ -542,6 +549,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 host_order=campaign.host_order[0],
                 host_column=campaign.host_order[1],
                 host_policy=campaign.host_order[2],
+                one_zone_at_a_time=bool(campaign.one_zone_at_a_time),
                 windows=_windows(campaign),
                 self_service=_self_service(campaign.self_service, plans.get(place)),
             )
@@ -717,6 +725,9 @@ def _unknown_to_fleet(scenario: Scenario, fleet: FleetFacts, fleet_families: Ite
         here = ("campaign", campaign.place)
         if campaign.sets_in_step and "cluster" not in fleet.columns:
             problems.append(f"{word((*here, 'sets_in_step'))}: needs a fleet with a column 'cluster', got none")
+        asks_for_zones = scenario._places.says((*here, "one_zone_at_a_time")) and campaign.one_zone_at_a_time
+        if asks_for_zones and "zone" not in fleet.columns:
+            problems.append(f"{word((*here, 'one_zone_at_a_time'))}: needs a fleet with a column 'zone', got none")
         for i, cap in enumerate(campaign.caps):
             needed = [name for name in (cap.scope.name.lower(), *["host"] * (cap.of == "hosts")) if name != "region"]
             problems += [
@@ -1669,6 +1680,10 @@ class _CampaignKeys(_Keys):
         PlainValidator(span_ms),
         _SPAN_SCHEMA,
         Field(description="of kinds that need a reboot: from the end of a scheduled window to the next notice"),
+    ] = None
+    one_zone_at_a_time: Annotated[
+        _Switch | None,
+        Field(description="of kinds that need a reboot: whether the zones of a region take turns, by name"),
     ] = None
 
 

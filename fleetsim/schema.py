@@ -193,6 +193,7 @@ class WaitedFor(IntEnum):
     WAVE = 5
     ROOM = 6
     HEALTH = 7
+    ZONE = 8  # the last unit of the zone before
 
 
 class StepState(IntEnum):

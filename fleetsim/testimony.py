@@ -136,6 +136,7 @@ class Listing:
         self.readable = {"fleet", "events", "outcomes", "effects"} - set(lacking)
         self._unsorted: set[str] = set()
         self._campaigns: dict[str, tuple[str, ...]] = {}
+        self._zones: dict[str, list[str]] = {}
         self.entry_count = len(manifest["parts"])
         for entry in manifest["parts"]:
             self._check(entry["path"], entry["rows"], entry["sha256"])
@@ -283,6 +284,16 @@ class Listing:
                 column = parquet.read(columns=["campaign"], use_threads=False)["campaign"]
             self._campaigns[file.path] = tuple(pc.unique(column).cast(pa.string()).to_pylist()) if file.rows else ()
         return self._campaigns[file.path]
+
+    def zones_of(self, region: str) -> list[str]:
+        """The zones of *region*, by name."""
+        if region not in self._zones:
+            zones: set[str] = set()
+            for file in self.tables["fleet"]:
+                if file.folder_region == region and "zone" in file.columns:
+                    zones.update(self.read(file, ["zone"])["zone"].cast(pl.String).drop_nulls().unique())
+            self._zones[region] = sorted(zones, key=str.encode)
+        return self._zones[region]
 
     def campaigns_in(self, low: int, high: int) -> set[str]:
         """The campaigns that events or outcomes with `vm_row` in [low, high] may be of."""
@@ -558,6 +569,7 @@ class Campaign:
     families: tuple[tuple[tuple[str, ...], int, int], ...]  # sizes, length_ms_min, length_ms_max
     caps: tuple[Cap, ...]
     windows: Windows | None
+    zones_take_turns: bool  # where there are some
     self_service: SelfService | None  # None: no customer acts
 
     @property
@@ -615,6 +627,7 @@ class Campaign:
             ),
             caps=tuple(map(Cap.read, given.get("caps", []))),
             windows=Windows.read(given),
+            zones_take_turns=given.get("one_zone_at_a_time", False),
             self_service=SelfService.read(given, plan),
         )
 

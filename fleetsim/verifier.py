@@ -1070,6 +1070,16 @@ def _lagging(meetings: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@_rule("R53", "run", over="zone_spans", needs="events stages")
+def _one_zone_at_work(whole: Whole) -> pl.DataFrame:
+    """Where zones take turns, by name, work in one starts when all of the one before is through."""
+    before_ms = pl.col("last_end_ms").cum_max().shift(1).over(STAGE)
+    early = whole.zone_spans.with_columns(before_end_ms=before_ms).filter(
+        pl.col("first_start_ms") < pl.col("before_end_ms")
+    )
+    return early.rename({"zone": "zone_place"})
+
+
 @_rule("R54", "run", over="stage_meetings", needs="stages summary pairs")
 def _lag_kept(whole: Whole) -> pl.DataFrame:
     """Between the work in two regions of a pair lies the larger pair_lag of the two campaigns."""
@@ -1237,7 +1247,7 @@ def _last_walk(whole: Whole) -> pl.DataFrame:
 def _steps_told(whole: Whole) -> pl.DataFrame:
     """Steps are the units that events show, and each that waited for another started when that let it."""
     after_ms = pl.when(pl.col("waited_for") == "gap").then("gap_ms").otherwise(0)
-    is_known = pl.col("waited_for").is_in(["claim", "gap", "cap"]).fill_null(value=False)
+    is_known = pl.col("waited_for").is_in(["claim", "gap", "cap", "zone"]).fill_null(value=False)
     problems = {
         "no unit that events show": pl.col("seen_end_ms").is_null(),
         "is left out of steps": pl.col("end_ms").is_null(),

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 Identity = int | str
 
@@ -67,6 +68,19 @@ class Vm:
 
     def column(self, name: str) -> object:
         return self.attributes.get(name, getattr(self, name, None))
+
+
+class Domain(NamedTuple):
+    """What of a set is updated together, in the order of a sequential walk."""
+
+    zone: bytes
+    number: int | None
+
+
+class Whole(NamedTuple):
+    """Instead of a domain: all of a set, for one host."""
+
+    walker: tuple[str, Identity]
 
 
 Where = Callable[[Vm], bool] | Mapping[str, Collection[object]]
@@ -211,6 +225,7 @@ class Campaign:
     self_service: SelfService = SelfService()
     iterations_max: int = 3
     reschedule_delay_ms: int = 14 * DAY_MS
+    one_zone_at_a_time: bool = False
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -225,8 +240,13 @@ class Campaign:
     def excludes_pairs(self) -> bool:
         return self.pair_exclusion == "all" or self.kind in KINDS_THAT_REBOOT
 
-    def walked_domain(self, vm: Vm) -> int | None:
-        return vm.update_domain if self.walk_by == "update_domain" else vm.fault_domain
+    def zone(self, vm: Vm) -> bytes:
+        """What is worked on before what comes later by name; who is in no zone goes first (semantics 37)."""
+        return (vm.zone or "").encode("utf-8") if self.one_zone_at_a_time else b""
+
+    def walked_domain(self, vm: Vm) -> "Domain":
+        """Domains of two zones are not one, whatever their number."""
+        return Domain(self.zone(vm), vm.update_domain if self.walk_by == "update_domain" else vm.fault_domain)
 
     def walker(self, vm: Vm) -> tuple[str, Identity]:
         """Who walks: the single, the set, or in step all sets of a cluster; the second is what draws hang on."""
@@ -483,7 +503,7 @@ class Claims:
     release_ms: int | None = None  # known once no holder is left
 
     def admit(self, domain: object) -> bool:
-        return self.domain is None or (self.domain == domain and isinstance(domain, int))
+        return self.domain is None or (self.domain == domain and isinstance(domain, Domain))
 
 
 @dataclass(eq=False)
@@ -496,8 +516,10 @@ class Unit:
     position: int
     draw: int
     claims_of: Callable[[Vm], Claims | None]
-    domain_of: Callable[[Vm], int | None]
+    domain_of: Callable[[Vm], Domain]
+    zone: bytes
     before: list["Unit"] = field(default_factory=list)  # whose turn comes first
+    in_zones_before: list["Unit"] = field(default_factory=list)
     to_come: list[Vm] = field(default_factory=list)  # those that will be created on the host
     start_ms: int | None = None
     end_ms: int | None = None
@@ -511,6 +533,7 @@ class Unit:
         """Whether it is this unit that keeps its walker, whatever gap still bars it."""
         has_passed = {"host": lambda unit: unit.is_done or unit.start_ms is not None}
         is_its_turn = all(map(has_passed.get(self.walker[0], lambda unit: unit.is_done), self.before))
+        is_its_turn &= all(unit.is_done for unit in self.in_zones_before)
         return self.start_ms is None and not self.is_done and self.earliest_ms <= now and is_its_turn
 
     def claims(self) -> dict[Claims, object]:
@@ -519,15 +542,15 @@ class Unit:
         for vm in self.vms:
             if (claims := self.claims_of(vm)) is not None:
                 domains[claims].add(self.domain_of(vm))
-        return {claims: min(found) if len(found) == 1 else self.walker for claims, found in domains.items()}
+        return {claims: min(found) if len(found) == 1 else Whole(self.walker) for claims, found in domains.items()}
 
     def may_start(self, now: int) -> bool:
         return self.is_awaited(now) and all(claims.admit(domain) for claims, domain in self.claims().items())
 
     def priority(self) -> tuple:
-        """Position, then a draw, then a stable key: who starts first where there is no room for all."""
+        """Zone, position, a draw, then a stable key: who starts first where there is no room for all."""
         kind, identity = self.walker
-        return self.position, self.draw, kind, rank(identity)
+        return self.zone, self.position, self.draw, kind, rank(identity)
 
 
 @dataclass(eq=False)
@@ -627,6 +650,7 @@ class _Simulation:
         self.log = Log()
         self.agenda: list[int] = []  # instants at which something may change
         self.living = {vm.vm for vm in vms if vm.created_ms is None}
+        self.zoned = {vm.region for vm in vms if vm.zone is not None}
         self.gone: set[Identity] = set()
         self.slots: dict[tuple, list[int]] = defaultdict(list)  # (campaign, where) -> when those taken come back
         self.neighbours = defaultdict(set)
@@ -1037,6 +1061,7 @@ class _Simulation:
         stage.units = self.units_of(stage)
         for unit in stage.units:
             unit.reach = (*unit.vms, *unit.to_come)
+            unit.in_zones_before = [each for each in stage.units if each.zone < unit.zone]
             self.tick_at(unit.earliest_ms)
         self.end_if_done(stage, now)
 
@@ -1124,12 +1149,15 @@ class _Simulation:
         return max([stage.campaign.work_ms, *(self.length_ms(vm, stage) for vm in unit.vms)])
 
     def note_wait(self, unit: Unit, stage: Stage, now: int) -> None:
-        """Whose end let *unit* start: of another domain of a set it claims, or under a cap of its own."""
+        """Whose end let *unit* start: of a zone, of another domain of a set it claims, or under a cap of its own."""
         gap_ms = stage.campaign.update_domain_gap_ms
         wanted = unit.claims()
+        if opened := [each for each in unit.in_zones_before if each.start_ms is not None and each.end_ms == now]:
+            unit.waited_for, unit.waited = "zone", opened
+            return
         for other in stage.units:
             common = other.held.keys() & wanted.keys() if other.end_ms == now - gap_ms else ()
-            if any(other.held[each] != wanted[each] or not isinstance(wanted[each], int) for each in common):
+            if any(other.held[each] != wanted[each] or isinstance(wanted[each], Whole) for each in common):
                 unit.waited_for = "gap" if gap_ms else "claim"
                 unit.waited.append(other)
         groups = [{cap.group(vm) for vm in unit.vms} - {None} for cap in stage.campaign.caps]
@@ -1152,18 +1180,21 @@ class _Simulation:
             if kind == "single":
                 ((_, vms),) = domains.items()
                 wait_ms = self.wait_ms(stage, identity, SINGLE_SPREAD)
-                if campaign.windows is not None:  # anywhere in the window that it ends in (semantics 27)
+                # Anywhere in the window that it ends in (semantics 27), unless other zones wait for it.
+                if campaign.windows is not None and not (campaign.one_zone_at_a_time and stage.region in self.zoned):
                     held_ms = max(campaign.work_ms, *(self.length_ms(vm, stage) for vm in vms))
                     room_ms = max(0, campaign.windows.scheduled_ms - held_ms)
                     wait_ms = integer_below(room_ms + 1, self.drawn(stage, identity, SINGLE_SPREAD))
                 earliest_ms, draw = stage.start_ms + wait_ms, self.draw(stage, identity)
-                units.append(Unit(vms, walker, earliest_ms, 0, draw, lambda _vm: None, campaign.walked_domain))
+                of_single = (lambda _vm: None, campaign.walked_domain, campaign.zone(vms[0]))
+                units.append(Unit(vms, walker, earliest_ms, 0, draw, *of_single))
                 continue
             claims, earliest_ms = stage.claims[walker], stage.start_ms + self.wait_ms(stage, identity, SET_SPREAD)
             walk: list[Unit] = []
             for domain in self.domain_order(stage, identity, domains):
                 asked = (len(walk), self.draw(stage, identity), lambda _vm, claims=claims: claims)
-                walk.append(Unit(domains[domain], walker, earliest_ms, *asked, campaign.walked_domain, list(walk)))
+                of_domain = (campaign.walked_domain, domain.zone, list(walk))
+                walk.append(Unit(domains[domain], walker, earliest_ms, *asked, *of_domain))
             units += walk
         return units
 
@@ -1182,8 +1213,8 @@ class _Simulation:
             earliest_ms = stage.start_ms + self.wait_ms(stage, host, HOST_SPREAD)
             asked = (positions[host], self.draw(stage, host))
             claims_of = lambda vm: None if vm.set is None else stage.claims[vm.set]  # noqa: E731
-            of_host = Unit(vms, ("host", host), earliest_ms, *asked, claims_of, campaign.walked_domain)
-            units.append(of_host)
+            of_host = (claims_of, campaign.walked_domain, campaign.zone(vms[0]))
+            units.append(Unit(vms, ("host", host), earliest_ms, *asked, *of_host))
         if campaign.host_order == "auto":
             sets = {unit: {vm.set for vm in unit.vms} - {None} for unit in units}
             for unit in units:
@@ -1245,18 +1276,21 @@ class _Simulation:
         """A wait in [0, spread) from the stage's start (semantics 27)."""
         return integer_below(stage.campaign.spread_ms, self.drawn(stage, identity, stream))
 
-    def domain_order(self, stage: Stage, identity: Identity, domains: Mapping[int, list[Vm]]) -> list[int]:
-        """The populated domains of a walker in the order of its walk."""
+    def domain_order(self, stage: Stage, identity: Identity, domains: Mapping[Domain, list[Vm]]) -> list[Domain]:
+        """The populated domains of a walker in the order of its walk: zone by zone."""
         order = stage.campaign.update_domain_order
         if order == "sequential":
             return sorted(domains)
         if order == "largest_first":
-            return sorted(domains, key=lambda domain: (-len(domains[domain]), domain))
+            return sorted(domains, key=lambda domain: (domain.zone, -len(domains[domain]), domain))
         assert order == "random"
         return self.drawn_order(stage, identity, domains)
 
-    def drawn_order(self, stage: Stage, identity: Identity, domains: Iterable[int]) -> list[int]:
-        return sorted(domains, key=lambda domain: (self.drawn(stage, identity, UPDATE_DOMAIN_ORDER, domain), domain))
+    def drawn_order(self, stage: Stage, identity: Identity, domains: Iterable[Domain]) -> list[Domain]:
+        def place(domain: Domain) -> tuple:
+            return domain.zone, self.drawn(stage, identity, UPDATE_DOMAIN_ORDER, domain.number), domain
+
+        return sorted(domains, key=place)
 
     # ---- What is told in the end
 

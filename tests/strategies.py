@@ -171,7 +171,7 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "hosts", "scale_set",
+    "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "zones", "hosts", "scale_set",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
@@ -379,9 +379,9 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
             has = {"temp_disk_gib": (0.0, 0.5, None), "dynamic_ip": (True, False, None)}
             whose = {"subscription": draw(st.sampled_from(owners))}
             vms[place] = replace(vm, **whose, **{name: draw(st.sampled_from(of)) for name, of in has.items()})
-    if "caps" in features:
-        places = {"zone": draw(st.sampled_from([("1",), ("1", "2", None)]))}
-        if "clusters" not in features:
+    if {"caps", "zones"} & set(features):
+        places = {"zone": draw(st.sampled_from([("1",), ("1", "2", None), ("10", "2", "é"), (None,)]))}
+        if "caps" in features and "clusters" not in features:
             places["cluster"] = draw(st.sampled_from([("a",), ("a", "b", None)]))
         vms = [replace(vm, **{name: draw(st.sampled_from(of)) for name, of in places.items()}) for vm in vms]
     if "hosts" in features:
@@ -432,6 +432,7 @@ def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
         "fault_domains": ("fault_domain",),
         "clusters": ("cluster",),
         "caps": ("zone", "cluster"),
+        "zones": ("zone",),
         "hosts": ("host", "rack"),
         "sizes": ("size",),
         "families": ("size",),
@@ -521,9 +522,11 @@ def requests(
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     if meant.kind == "freeze" and may_have("windows"):
         has_customers = not has_hosts and may_have("customers")
-        keys, meant = draw(
-            _with_windows(keys, meant, has_customers=has_customers, has_hosts=has_hosts, preset=preset)
-        )
+        keys, meant = draw(_with_windows(keys, meant, has_customers=has_customers, has_hosts=has_hosts, preset=preset))
+        in_turn = draw(st.sampled_from([None, "true", "true", "false"])) if "zones" in features else None
+        if in_turn:
+            keys["one_zone_at_a_time"] = in_turn
+        meant = replace(meant, one_zone_at_a_time=preset == "azure-2024" if in_turn is None else in_turn == "true")
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})

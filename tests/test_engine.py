@@ -316,11 +316,16 @@ def assert_steps(scene: Scene, log: oracle.Log, run: Findings) -> None:
 
 
 def may_wait(scene: Scene) -> set[tuple[str, str]]:
-    """Stages (campaign, region) whose units can wait for one another: under caps, or where VMs are on hosts."""
-    on_hosts = {vm.region for vm in scene.vms if vm.host is not None}
+    """Stages (campaign, region) whose units can wait for one another: for caps, hosts, or other zones."""
+    on_hosts, zoned = ({vm.region for vm in scene.vms if getattr(vm, of) is not None} for of in ("host", "zone"))
     capped = {request.meant.name for request in scene.requests if request.meant.caps}
-    names, regions = [request.meant.name for request in scene.requests], {vm.region for vm in scene.vms}
-    return {(name, region) for name in names for region in regions if name in capped or region in on_hosts}
+    in_turn = {request.meant.name for request in scene.requests if request.meant.one_zone_at_a_time}
+    return {
+        (request.meant.name, region)
+        for request in scene.requests
+        for region in {vm.region for vm in scene.vms}
+        if request.meant.name in capped or region in on_hosts or (request.meant.name in in_turn and region in zoned)
+    }
 
 
 def chain_of(

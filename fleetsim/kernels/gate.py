@@ -15,10 +15,11 @@ each end frees what it held, and of those that then fit the first starts. A posi
 started, which nothing but ends can delay; units are finite, each runs once, and one larger than its cap starts when
 the cap is free (semantics.md 19, 21).
 
-Axes: U = units; W = walkers; V = VMs, by unit and place; S = sets; P = places; R = resources, which are the sets, then the cap
-groups (a region, zone or cluster under one cap); C = caps; K = claims, a row a unit and (set, domain); M = needs, a row
-a unit and cap group; E = entries, a row a unit and place it can wait at. Units are in the order of stable keys, their
-ranks in the order in which they are tried, cell by cell. Times are int64 ms since scenario.start.
+Axes: U = units; W = walkers; V = VMs, by unit and place; S = sets; P = places; R = resources, which are the sets, then
+the cap groups (a region, zone or cluster under one cap); C = caps; Z = zones where these take turns, else one; K =
+claims, a row a unit and (set, domain); M = needs, a row a unit and cap group; E = entries, a row a unit and place it
+can wait at. Units are in the order of stable keys, their ranks in the order in which they are tried, cell by cell.
+Times are int64 ms since scenario.start.
 """
 
 import numpy as np
@@ -39,6 +40,7 @@ _DONE = 3
 _END, _RELEASE = 0, 1
 
 _CLAIM, _GAP, _CAP = np.int8(WaitedFor.CLAIM), np.int8(WaitedFor.GAP), np.int8(WaitedFor.CAP)
+_ZONE = np.int8(WaitedFor.ZONE)
 
 
 # ---- What units need ----------------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ def sum_chain(last, gap_ms, stage_start_ms, unit_start_ms, unit_end_ms, earliest
         before = waited_unit[unit]
         if waited_for[unit] == _CAP:
             caps_ms += unit_start_ms[unit] - unit_start_ms[before]
-        else:
+        elif waited_for[unit] != _ZONE:
             gaps_ms += gap_ms
         unit = before
         count += 1
@@ -427,9 +429,21 @@ def _wake_next(place, entry, entry_offsets, rank_of_entry, waiting, waiting_leve
 
 
 @kernel
+def _open_zone(zone, zone_left, zone_ranks, order, state, waits_at, ready, ready_levels):
+    """Have the units be tried of the first zone after *zone* that is not done; return it, or the last."""
+    while zone_left[zone] == 0 and zone + 1 < zone_left.shape[0]:
+        zone += 1
+    for rank in range(zone_ranks[zone], zone_ranks[zone + 1]):
+        if state[order[rank]] == _WAITING and waits_at[order[rank]] == NONE:
+            bits.add(ready, ready_levels, rank)
+    return zone
+
+
+@kernel
 def run_gate(
     work_ms, gap_ms, until_ms, set_count,
     order, rank_of, cell_units, opening, cell_openings, earliest_ms, first_row, waits_turn, walker_offsets, walker,
+    zone_ranks, zone_of,
     vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms, is_moving,
     deletions, cell_deletions, creations, cell_creations, unit_of_row,
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
@@ -437,7 +451,7 @@ def run_gate(
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
     agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
     state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
-    woken, woken_ms, last_end_ms, last_unit, last_place, moving,
+    woken, woken_ms, last_end_ms, last_unit, last_place, moving, zone_left,
     unit_start_ms, unit_end_ms, unit_overdue_ms, waited_for, waited_unit,
 ):  # fmt: skip
     """Start every unit of a stage. Returns how many are not done in the end: none, or the argument above is wrong.
@@ -452,11 +466,12 @@ def run_gate(
              earliest_ms    int64[U];   first_row int64[U] what decides which of several units is told of
              waits_turn     bool[U]     the others, which wait for their turn in their one set from the start
              walker_offsets int64[W+1]  units of each walker; walker int64[U]
+             zone_ranks     int64[Z+1]  ranks of the units of each zone, one after the other; zone_of int64[U]
              vm_*           int64[V]    as in `count_needs`
              duration_ms    uint32[V]
              created_ms     int64[V]    -NEVER_MS where it is there from the start
              deleted_ms     int64[V]    NEVER_MS where it is not
-             is_moving      bool[V]     its customer has started a move, which is over when it is `deleted` from its unit:
+             is_moving      bool[V]     its customer has started a move, over when it is `deleted` from its unit:
                                         until then that waits
              deletions      int64[]     rows that are deleted, by cell and instant; cell_deletions: offsets of cells
              creations      int64[]     the same of those that are created
@@ -476,7 +491,8 @@ def run_gate(
              used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
              last_end_ms, last_unit int64[R] = NONE, last_place int64[S] = NONE: who ended last there, the first of
              several, and what of the set that one had claimed
-             moving int64[U] = 0  VMs of each that still move
+             moving     int64[U] = 0  VMs of each that still move
+             zone_left  int64[Z]      units of each that are not done
     Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left, or no room
              unit_end_ms    int64[U]    or when that was seen
     Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
@@ -508,6 +524,7 @@ def run_gate(
             while front[set_] < place_offsets[set_ + 1] and unstarted[front[set_]] == 0:
                 front[set_] += 1
 
+    zone, zone_end_ms, zone_end_unit, zone_open_ms = np.int64(0), np.int64(NONE), np.int64(NONE), np.int64(NONE)
     first_rank = np.int64(0)
     for cell in range(cell_units.shape[0]):
         open_count, agenda_size = cell_units[cell], np.int64(0)
@@ -556,6 +573,9 @@ def run_gate(
                 unit = item >> 1
                 state[unit] = _DONE
                 open_count -= 1
+                zone_left[zone_of[unit]] -= 1
+                if zone_end_ms != now or first_row[unit] < first_row[zone_end_unit]:
+                    zone_end_ms, zone_end_unit = now, unit
                 before = np.int64(NONE)
                 for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
                     set_ = resource_of[claim_place[claim]]
@@ -637,6 +657,11 @@ def run_gate(
                     bits.add(ready, ready_levels, rank)
                     lowest = min(lowest, rank)
                     place = waits_at[order[rank]] + 1
+            if zone_left[zone] == 0:
+                zone = _open_zone(zone, zone_left, zone_ranks, order, state, waits_at, ready, ready_levels)
+                zone_open_ms = now
+                opened_rank = bits.first_from(ready, ready_levels, zone_ranks[zone])
+                lowest = lowest if opened_rank == NONE else min(lowest, opened_rank)
             # Starts. Whom a start lets try has a higher rank, so the smallest that is left is always next.
             rank = np.int64(NONE) if lowest == unit_count else lowest
             while rank != NONE:
@@ -646,7 +671,8 @@ def run_gate(
                     rank = bits.first_from(ready, ready_levels, rank + 1)
                     continue
                 place = waits_at[unit]
-                if moving[unit]:  # it keeps no other waiting, and is looked at again when a move is over
+                if moving[unit] or zone_of[unit] > zone:
+                    # It keeps no other waiting, and is looked at again when a move is over, or its zone's turn comes.
                     if place != NONE:
                         _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
                         _wake_next(
@@ -711,11 +737,15 @@ def run_gate(
                             continue
                         state[each] = _DONE
                         open_count -= 1
+                        zone_left[zone_of[each]] -= 1
                         unit_end_ms[each], unit_overdue_ms[each] = now, now
                         if waits_at[each] != NONE:
                             _leave(each, waits_at, waits_entry, waiting, waiting_levels)
                 elif closed == NONE and left[unit]:
-                    if now > earliest_ms[unit]:
+                    is_late = now > earliest_ms[unit]
+                    if is_late and zone_open_ms == now and zone_end_ms == now:
+                        waited_for[unit], waited_unit[unit] = _ZONE, zone_end_unit
+                    elif is_late:
                         waited_unit[unit] = _released_by(
                             unit, now - gap_ms, first_row, claim_offsets, claim_place, claim_left, resource_of,
                             last_end_ms, last_unit, last_place,
@@ -739,6 +769,7 @@ def run_gate(
                 elif closed == NONE:
                     state[unit] = _DONE
                     open_count -= 1
+                    zone_left[zone_of[unit]] -= 1
                     unit_end_ms[unit] = now
                 if closed == NONE:
                     before = np.int64(NONE)
@@ -767,6 +798,9 @@ def run_gate(
                     _wake_next(
                         place, entry_before, entry_offsets, rank_of_entry, waiting, waiting_levels, ready, ready_levels
                     )  # fmt: skip
+                if zone_left[zone] == 0 and zone_ranks[zone + 1] < unit_count:  # nobody was left of it, or no room
+                    zone = _open_zone(zone, zone_left, zone_ranks, order, state, waits_at, ready, ready_levels)
+                    zone_open_ms = now
                 rank = bits.first_from(ready, ready_levels, rank + 1)
         first_rank += cell_units[cell]
     return np.int64(0)

@@ -39,25 +39,25 @@ def weigh_sets(vm_offsets, domain, is_living, is_hit, reason):
     """Whether each set is promised a VM that stays up, by its living VMs.
 
     Reads   vm_offsets  int64[S+1]  VMs of each set
-            domain      uint8[V]    the domain walked, below 32
+            domain      uint8[V]    the domain walked
             is_living   bool[V]
             is_hit      bool[V]     may be hit, so living
     Writes  reason      int8[S]     NoGuarantee, GUARANTEED or NOT_HIT
     """
     for set_row in range(reason.shape[0]):
         living_count = np.int64(0)
-        populated = np.uint32(0)
+        lowest, highest = np.uint8(255), np.uint8(0)
         has_hit = False
         for row in range(vm_offsets[set_row], vm_offsets[set_row + 1]):
             has_hit |= is_hit[row]
             if is_living[row]:
                 living_count += 1
-                populated |= np.uint32(1) << np.uint32(domain[row])
+                lowest, highest = min(lowest, domain[row]), max(highest, domain[row])
         if not has_hit:
             reason[set_row] = NOT_HIT
         elif living_count == 1:
             reason[set_row] = _ONE_VM
-        elif populated & (populated - np.uint32(1)) == 0:
+        elif lowest >= highest:
             reason[set_row] = _ONE_DOMAIN
         else:
             reason[set_row] = GUARANTEED
