@@ -213,8 +213,8 @@ MUTANTS = (
     Mutant(
         "fault domains are not walked",
         BLOCKS,
-        "if vms.fault_domain is None else vms.fault_domain[:single_row]",
-        "if True else vms.fault_domain[:single_row]",
+        "if self.fault_domain is not None:\n            domain",
+        "if False:\n            domain",
     ),
     Mutant(
         "fault domains over five",
@@ -235,8 +235,8 @@ MUTANTS = (
     Mutant(
         "clusters part by part",
         BLOCKS,
-        "return self.campaign.sets_in_step or bool(",
-        "return bool(",
+        "waits = self.campaign.sets_in_step or bool(",
+        "waits = bool(",
     ),
     # Waves and the horizon.
     Mutant("no bake", STAGES, "over_ms + self.rollout.bake_ms", "over_ms"),
@@ -306,8 +306,8 @@ MUTANTS = (
     Mutant(
         "who is gone holds its unit",
         GATE,
-        "if created_ms[row] <= now < deleted_ms[row]:\n                                held",
-        "if created_ms[row] <= now:\n                                held",
+        "if created_ms[row] <= now < deleted_ms[row]:\n                            held",
+        "if created_ms[row] <= now:\n                            held",
     ),
     Mutant(
         "nobody looks again when a VM goes",
@@ -346,7 +346,12 @@ MUTANTS = (
     ),
     Mutant("claims are counted over hosts", HOSTS, " | (np.diff(unit_of_row, prepend=-1) != 0)", ""),
     Mutant("hosts wait for nobody", HOSTS, "turns = _aligned(vms, taken, course)", "pass"),
-    Mutant("domains of hosts by number", HOSTS, "np.lexsort((number, draws, first))", "np.lexsort((number, first))"),
+    Mutant(
+        "domains of hosts by number",
+        HOSTS,
+        "np.lexsort((number, draws, zone, first))",
+        "np.lexsort((number, zone, first))",
+    ),
     Mutant(
         "any hosts are aligned",
         HOSTS,
@@ -390,8 +395,8 @@ MUTANTS = (
     Mutant(
         "who is to come holds its unit",
         GATE,
-        "created_ms[row] <= now < deleted_ms[row]:\n                                held",
-        "now < deleted_ms[row]:\n                                held",
+        "created_ms[row] <= now < deleted_ms[row]:\n                            held",
+        "now < deleted_ms[row]:\n                            held",
     ),
     Mutant(
         "one waits for its own domain",
@@ -618,6 +623,70 @@ MUTANTS = (
     Mutant("all come back", BLOCKS, "is_selected[left.rows] = True", "is_selected[:] = True"),
     Mutant("who comes back goes first", STAGES, "self.place, self.iteration, self.rank", "self.place, 0, self.rank"),
     Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),
+    # Windows, moves and zones at the gate.
+    Mutant("no unit may end with the window", GATE, "now + held_ms > until_ms", "now + held_ms >= until_ms"),
+    Mutant("any unit has room at the gate", GATE, "now + held_ms > until_ms", "now > until_ms"),
+    Mutant(
+        "domains pass one without room",
+        GATE,
+        "for each in range(walker_offsets[walker[unit]], walker_offsets[walker[unit] + 1])",
+        "for each in range(unit, unit + 1)",
+    ),
+    Mutant("a set without room is claimed", GATE, "if claim_left[claim] and not is_overdue:", "if claim_left[claim]:"),
+    Mutant("who waits to the close is not overdue", GATE, "= until_ms, until_ms", "= until_ms, NEVER_MS"),
+    Mutant(
+        "who comes to a host without room is updated",
+        ENGINE,
+        "np.where(passed.overdue_ms < NEVER_MS, NEVER_MS, passed.end_ms)",
+        "passed.end_ms",
+    ),
+    Mutant(
+        "a region is free when its last unit is",
+        ENGINE,
+        "if campaign.windows is None else course.until_ms\n    h",
+        "\n    h",
+    ),
+    Mutant(
+        "singles of a window under caps all at once",
+        ENGINE,
+        "_first_instants(block, campaign, course, held_ms))\n    w",
+        "_first_instants(block, campaign, course))\n    w",
+    ),
+    Mutant("a unit at the gate does not wait for moves", GATE, "+= np.int64(is_moving[row])", "+= np.int64(0)"),
+    Mutant(
+        "who moves has a place in its unit",
+        ENGINE,
+        "np.where(is_moving, busy_until_ms, lives.deleted_ms)",
+        "lives.deleted_ms",
+    ),
+    Mutant("all zones at once", GATE, "or zone_of[unit] > zone:", "or zone_of[unit] > zone + 9:"),
+    Mutant("zones in the order of rows", BLOCKS, "place[pc.sort_indices(words).to_numpy()] =", "place[:-1] ="),
+    Mutant(
+        "one domain over zones",
+        BLOCKS,
+        "(self.zone[:single_row] * UPDATE_DOMAIN_COUNT_MAX + domain)",
+        "(self.zone[:single_row] * 0 + domain)",
+    ),
+    Mutant(
+        "sets walk zones in any order",
+        ENGINE,
+        "priorities, zone[:unit_count], walker",
+        "priorities, zone[:unit_count] * 0, walker",
+    ),
+    Mutant("each zone an order of its own", ENGINE, "number = frozen(number % UPDATE_DOMAIN_COUNT_MAX)", "pass"),
+    Mutant("singles of zones over the window", ENGINE, "None if vms.zone is not None else _held", "_held"),
+    Mutant(
+        "nobody left keeps zones waiting", GATE, "zone_left[zone] == 0 and zone_ranks[zone + 1] < unit_count", "False"
+    ),
+    Mutant("zones are none to wait for", GATE, "if is_late and zone_open_ms == now and", "if False and"),
+    Mutant("a gap between zones", GATE, "elif waited_for[unit] != _ZONE:", "else:"),
+    Mutant(
+        "hosts of any zone",
+        "hosts.py",
+        "vms.zone[taken.rows[vm_offsets[:-1]]],\n    )",
+        "vms.zone[taken.rows[vm_offsets[:-1]]] * 0,\n    )",
+    ),
+    Mutant("domains with zones in steps", ENGINE, "domain % UPDATE_DOMAIN_COUNT_MAX, -1)", "domain, -1)"),
 )
 
 

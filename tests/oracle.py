@@ -345,6 +345,7 @@ class Step:
     end_ms: int
     waited_for: str | None
     waited: tuple["Step", ...]
+    domain: Domain
     iteration: int = FIRST_ITERATION
 
     @property
@@ -1343,7 +1344,8 @@ class _Simulation:
         for unit in sorted(hit, key=lambda unit: unit.start_ms):
             waited = tuple(told[id(other)] for other in unit.waited)
             when = unit.earliest_ms, unit.start_ms, unit.end_ms
-            told[id(unit)] = Step(campaign.name, region, unit.reach, *when, unit.waited_for, waited, stage.iteration)
+            which = unit.domain_of(unit.reach[0]), stage.iteration
+            told[id(unit)] = Step(campaign.name, region, unit.reach, *when, unit.waited_for, waited, *which)
         self.log.steps += told.values()
         self.tell_figures(stage)
 

@@ -72,6 +72,10 @@ HUNTS = {
     "customers": ("windows", "customers"),
     "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
+    "windows and caps": ("windows", "caps", "customers", "lifetimes"),
+    "windows and hosts": ("windows", "hosts", "caps", "lifetimes", "horizon"),
+    "zones": ("windows", "zones", "azure_2024", "customers", "lifetimes", "clusters"),
+    "zones and hosts": ("windows", "zones", "hosts", "caps", "lifetimes"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
     "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
 }
@@ -174,7 +178,7 @@ def steps_of(run: Run, scene: Scene) -> list[tuple]:
     for path in sorted((run.path / "steps").rglob("*.parquet")):
         region = path.parent.name.removeprefix("region=")
         for row in pl.read_parquet(path, hive_partitioning=False).iter_rows(named=True):
-            told = [row[name] for name in ("duration_ms", "waited_for", "waited_row", "waited_ms")]
+            told = [row[name] for name in ("duration_ms", "domain", "waited_for", "waited_row", "waited_ms")]
             found.append(
                 (row["campaign"], row["iteration"], region, row["unit_row"], ms_since(scene, row["start_at"]), *told)
             )
@@ -305,6 +309,7 @@ def assert_steps(scene: Scene, log: oracle.Log, run: Findings) -> None:
             unit_row(step, row_of),
             step.start_ms,
             step.end_ms - step.start_ms,
+            None if step.vms[0].set is None or step.vms[0].host is not None else step.domain.number,
             step.waited_for,
             min((unit_row(other, row_of) for other in step.waited), default=None),
             step.start_ms - step.earliest_ms,
@@ -447,6 +452,17 @@ def served(
     return Request(of_windows.keys | {"self_service": spelt}, meant)
 
 
+def capped(request: Request, per: str, vms_count: int) -> Request:
+    """The same under a cap."""
+    keys = request.keys | {"caps": f'[{{ per = "{per}", vms_count = {vms_count} }}]'}
+    return Request(keys, replace(request.meant, caps=(Cap(per, vms_count),)))
+
+
+def in_turn(request: Request) -> Request:
+    """The same zone by zone."""
+    return Request(request.keys | {"one_zone_at_a_time": "true"}, replace(request.meant, one_zone_at_a_time=True))
+
+
 def planned(request: Request, *plan: tuple[oracle.Identity, int]) -> Request:
     """The same with customers who follow a *plan*, from the opening of their first window on."""
     keys = request.keys["self_service"].strip("{} ").split(", ")
@@ -464,7 +480,7 @@ def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scen
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
     columns += [
         name
-        for name in ("application", "size", "cluster", "host", "subscription")
+        for name in ("application", "size", "cluster", "zone", "host", "subscription")
         if any(getattr(vm, name) is not None for vm in vms)
     ]
     return Scene(vms, requests, seed=0, start=STARTS[0], columns=tuple(columns), **more)
@@ -645,6 +661,77 @@ CASES = {
             unfrozen("b", "Standard_M64s", where={"vm": (1, 2)}),
         ),
     ),
+    # One at a time, each for 30 s: who has waited for the cap is overdue when the window closes.
+    "a cap and a window that three of five fit": scene_of(
+        tuple(Vm(i, "italynorth", f"s{i}", i) for i in range(5)),
+        (capped(rebooted("a", 90_000), "region", 1),),
+    ),
+    # Each waits for the other set's; domain 1 of one of them would end after the window when its turn comes.
+    "a domain that has waited for a cap has no room, nor any after it": scene_of(
+        tuple(Vm(i, "italynorth", f"s{i % 2}", i // 2) for i in range(6)),
+        (capped(rebooted("a", 119_999, update_domain_order="sequential"), "region", 1),),
+    ),
+    # Host b has no room once a is through: 3 is there by then, 4 not yet; c has, for it waits for nobody.
+    "hosts that have no room in their window, and who comes to them": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, host="a"),
+            Vm(2, "italynorth", "s", 1, host="b"),
+            Vm(3, "italynorth", "s", 1, host="b", created_ms=29_999),
+            Vm(4, "italynorth", host="b", created_ms=70_000),
+            Vm(5, "italynorth", host="b", created_ms=20_000, deleted_ms=30_000),
+            Vm(6, "italynorth", host="c", created_ms=50_000),
+            Vm(7, "italynorth", host="c", deleted_ms=0),
+            Vm(8, "italynorth", host="d"),
+        ),
+        (rebooted("a", 59_999, request=asked("a", iterations_max=2, reschedule_delay_ms=1)),),
+    ),
+    "a host passes another that has no room": scene_of(
+        tuple(
+            Vm(i, "italynorth", "s", i % 2, host=host, size=size)
+            for i, (host, size) in enumerate(
+                (("a", "Standard_D2_v2"), ("b", "Standard_D2_v2"), ("c", "Standard_D2s_v3"), ("d", "Standard_D2_v2"))
+            )
+        ),
+        (rebooted("a", 29_999, request=of_family("a", "Dsv3", ("Standard_D2s_v3",))),),
+    ),
+    # Of each set somebody moves until 5 s after the opening: its unit waits and takes no room under the cap meanwhile.
+    "moves that go on under a cap": scene_of(
+        (*CROWD, *(Vm(i, "italynorth", "t", i % 3) for i in range(20, 26))),
+        (capped(served(HOUR_MS, HOUR_MS - 25_000, uptake="0.5"), "region", 2),),
+    ),
+    "moves that go on under a cap when the window closes": scene_of(
+        CROWD, (capped(served(HOUR_MS, HOUR_MS - 5_000, scheduled_ms=55_000, uptake="0.5"), "region", 3),)
+    ),
+    # Zones by bytes, those without one first; sets in several; who is gone in between costs no time.
+    "zones that take turns": scene_of(
+        (
+            *(Vm(i, "italynorth", f"s{i % 2}", i % 3, zone=("2", "10", None)[i // 6]) for i in range(18)),
+            *(Vm(20 + i, "italynorth", zone=zone) for i, zone in enumerate(("10", "2", "é", None))),
+            *(Vm(30 + i, "italynorth", "t", i, zone="10", deleted_ms=95_000) for i in range(3)),
+            Vm(40, "polandcentral"),
+        ),
+        (in_turn(rebooted("a", 10 * HOUR_MS, request=asked("a", spread_ms=10_000, update_domain_gap_ms=5_000))),),
+    ),
+    "zones that take turns, the largest domain first, until the window closes": scene_of(
+        tuple(Vm(i, "italynorth", "s", i // 4 % 3, zone=str(i % 2)) for i in range(20)),
+        (in_turn(rebooted("a", 100_000, request=asked("a", update_domain_order="largest_first", iterations_max=2))),),
+    ),
+    # The first zone is through with no unit that ends: its only VM is gone.
+    "zones of which nobody is left in one": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, zone="a", deleted_ms=HOUR_MS + 10),
+            Vm(2, "italynorth", "s", 0, zone="b"),
+            Vm(3, "italynorth", zone="c"),
+            Vm(4, "italynorth", "s", 0, zone="a", deleted_ms=HOUR_MS + 10),
+        ),
+        (in_turn(rebooted("a", HOUR_MS, HOUR_MS, asked("a", spread_ms=1_000))),),
+    ),
+    "zones of hosts that take turns": scene_of(
+        tuple(
+            Vm(i, "italynorth", f"s{i % 2}", i // 4 % 2, host=f"h{i // 2}", zone=("b", "a")[i // 8]) for i in range(16)
+        ),
+        (in_turn(capped(rebooted("a", HOUR_MS), "region", 3)),),
+    ),
     "a window that a set just fits, and a single of its length": scene_of(
         (*(Vm(i, "italynorth", "s", i) for i in range(2)), Vm(9, "italynorth")), (rebooted("a", 60_000),)
     ),
@@ -653,6 +740,22 @@ CASES = {
         (
             rebooted("a", 59_999, regions=("italynorth",)),
             rebooted("b", 29_999, 100_000, regions=("polandcentral",)),
+        ),
+    ),
+    # The same under a cap that all of them fit under.
+    "no room for a domain under a cap, and so for none after it": scene_of(
+        tuple(
+            Vm(i, "italynorth", "s", i, size=size)
+            for i, size in enumerate(("Standard_D2_v2", "Standard_D2s_v3", "Standard_D2_v2"))
+        ),
+        (
+            capped(
+                rebooted(
+                    "a", 30_000, request=of_family("a", "Dsv3", ("Standard_D2s_v3",), update_domain_order="sequential")
+                ),
+                "region",
+                3,
+            ),
         ),
     ),
     # Domain 1 would take 30 s and has no room; domain 2 would have, but does not pass it.

@@ -421,14 +421,6 @@ def _leave(unit, waits_at, waits_entry, waiting, waiting_levels):
 
 
 @kernel
-def _wake_next(place, entry, entry_offsets, rank_of_entry, waiting, waiting_levels, ready, ready_levels):
-    """Have the next that waits at *place*, after the one of *entry*, be tried."""
-    following = bits.first_from(waiting, waiting_levels, entry + 1)
-    if following != NONE and following < entry_offsets[place + 1]:
-        bits.add(ready, ready_levels, rank_of_entry[following])
-
-
-@kernel
 def _open_zone(zone, zone_left, zone_ranks, order, state, waits_at, ready, ready_levels):
     """Have the units be tried of the first zone after *zone* that is not done; return it, or the last."""
     while zone_left[zone] == 0 and zone + 1 < zone_left.shape[0]:
@@ -672,13 +664,10 @@ def run_gate(
                     continue
                 place = waits_at[unit]
                 if moving[unit] or zone_of[unit] > zone:
-                    # It keeps no other waiting, and is looked at again when a move is over, or its zone's turn comes.
+                    # Looked at again when a move is over, or its zone's turn comes. All it can have waited for is its
+                    # own turn: no other waits where it did.
                     if place != NONE:
                         _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
-                        _wake_next(
-                            place, waits_entry[unit], entry_offsets, rank_of_entry, waiting, waiting_levels, ready,
-                            ready_levels,
-                        )  # fmt: skip
                     rank = bits.first_from(ready, ready_levels, rank + 1)
                     continue
                 resource = resource_of[place] if place != NONE else np.int64(NONE)
@@ -795,9 +784,10 @@ def run_gate(
                             bits.add(ready, ready_levels, rank_of_entry[entry])
                             entry = bits.first_from(waiting, waiting_levels, entry + 1)
                 if place != NONE:
-                    _wake_next(
-                        place, entry_before, entry_offsets, rank_of_entry, waiting, waiting_levels, ready, ready_levels
-                    )  # fmt: skip
+                    # The next that waits where this one did.
+                    entry = bits.first_from(waiting, waiting_levels, entry_before + 1)
+                    if entry != NONE and entry < entry_offsets[place + 1]:
+                        bits.add(ready, ready_levels, rank_of_entry[entry])
                 if zone_left[zone] == 0 and zone_ranks[zone + 1] < unit_count:  # nobody was left of it, or no room
                     zone = _open_zone(zone, zone_left, zone_ranks, order, state, waits_at, ready, ready_levels)
                     zone_open_ms = now
