@@ -172,6 +172,7 @@ VALUES = {
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
     "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "hosts", "scale_set",
+    "cannot_freeze",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
@@ -460,6 +461,7 @@ def requests(
     if preset == "azure-2024":
         lengths = lognormal(6_000, 9_000, 1, 30_000)
         meant = replace(meant, lengths=lengths, walk_by="fault_domain", pair_exclusion="reboots")
+        meant = replace(meant, reboot_lengths=constant(1_500_000))
 
     def may_have(feature: str) -> bool:
         return feature in features and draw(st.sampled_from([True, True, False]))
@@ -521,6 +523,14 @@ def requests(
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     if meant.kind == "freeze" and not {"caps", "hosts"} & set(features) and may_have("windows"):
         keys, meant = draw(_with_windows(keys, meant, has_customers=may_have("customers"), preset=preset))
+    if meant.kind != "freeze":
+        meant = replace(meant, reboot_lengths=None)
+    elif may_have("cannot_freeze"):
+        word = draw(st.sampled_from(["reboot", "reboot", "unaffected"]))
+        lengths = constant(1_500_000) if word == "reboot" else None
+        keys["cannot_freeze"], meant = json.dumps(word), replace(meant, reboot_lengths=lengths)
+    if meant.reboot_lengths is not None and (length := draw(st.sampled_from([None, *LENGTHS]))):
+        keys["reboot_length"], meant = length, replace(meant, reboot_lengths=LENGTHS[length]())
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})
