@@ -203,7 +203,7 @@ def outcomes(
         "campaign": _same_text(campaign.name, count),
         "iteration": _same(pa.uint8(), iteration, count),
         "paused_ms": lost_ms if kind.is_paused else none_ms,
-        "down_ms": down_ms or none_ms if kind.is_paused else lost_ms,
+        "down_ms": (none_ms if down_ms is None else down_ms) if kind.is_paused else lost_ms,
     }
     return _table(OUTCOMES, columns, provenance)
 

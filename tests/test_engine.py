@@ -1017,6 +1017,14 @@ CASES = {
         ),
         (rebooting("a", "Standard_M64s", length_ms=40_000), rebooting("b", "Standard_M64s", length_ms=1)),
     ),
+    # Were all of it paused it would be over in ten minutes, however many domains there are, and so before the window.
+    "a freeze whose reboot would meet a window": scene_of(
+        (Vm(1, "italynorth", size="Standard_M64s"),),
+        (
+            rebooted("a", 40_000, 700_000),
+            rebooting("b", "Standard_M64s", length_ms=1_000_000, request=asked("b", start_ms=10_000)),
+        ),
+    ),
     "a quorum of more VMs than there are": scene_of(
         (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)), (asked("a"),), quorum=Quorum("set", 3)
     ),
@@ -1061,6 +1069,19 @@ def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):
     scene = data.draw(scenes(features=HUNTS[hunt]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "PART_ROWS", 4)  # sets of more than that make a part of their own
+        run = found(scene, threads=2)
+
+    assert_equals_the_oracle(scene, run)
+
+
+def test_reboots_in_several_blocks_of_a_region_equal_the_oracle_too():
+    # Without caps each part of the fleet is a block, with them one block is written part by part.
+    sizes = ("Standard_M64s", "Standard_D2s_v3", "Standard_D2s_v3")
+    vms = tuple(Vm(i, "italynorth", f"s{i // 4}", i % 4, size=sizes[i % 3]) for i in range(16))
+    capped = asked("b", caps=(Cap("region", 3),))
+    scene = scene_of(vms, (rebooting("a", "Standard_M64s"), rebooting("b", "Standard_M64s", request=capped)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "PART_ROWS", 4)
         run = found(scene, threads=2)
 
     assert_equals_the_oracle(scene, run)
