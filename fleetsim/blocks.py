@@ -26,6 +26,7 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kernels import hosts
 from fleetsim.kinds import KINDS
 from fleetsim.plans import Plan, first_of
+from fleetsim.profiles import Profile
 from fleetsim.regions import Relation
 from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scenario, SelfService, resolve
 from fleetsim.schema import (
@@ -85,7 +86,8 @@ class Block:
 class Scope:
     """What of a fleet a campaign is about, and how it walks, with the facts of the fleet looked up.
 
-    profile_of_size  row in the campaign's table of profiles, of the sizes that are not drawn from the first
+    cannot_freeze_sizes  those that are left alone
+    profile_of_size      row in the campaign's table of profiles, of the sizes that are not drawn from the first
     """
 
     campaign: Campaign
@@ -135,9 +137,15 @@ class Scope:
 
     @cached_property
     def quantiles_ms(self) -> npt.NDArray[np.uint32]:
-        """uint32[P, Q] ms: the tables lengths are drawn from, the campaign's own first."""
-        profiles = [self.campaign.length, *(profile for _, profile in self.campaign.family_lengths)]
-        return frozen(np.stack([profile.table for profile in profiles]))
+        """uint32[P, Q] ms: the tables lengths are drawn from, the campaign's own first, that of reboots last."""
+        return frozen(np.stack([profile.table for profile in profiles_of(self.campaign)]))
+
+    def is_rebooted(self, profile: npt.NDArray[np.uint8] | None) -> Bools | None:
+        """Which VMs, by their rows in the table of profiles, a freeze reboots; None: none."""
+        if profile is None or self.campaign.reboot_length is None:
+            return None
+        rebooted: Bools = profile == len(profiles_of(self.campaign)) - 1
+        return rebooted
 
     @property
     def needs_region(self) -> bool:
@@ -170,6 +178,13 @@ class Scope:
         if self.moves_vms:
             wanted += [name for name in _LOST_WITH_A_MOVE if name in self.move_columns]
         return list(dict.fromkeys(wanted))
+
+
+def profiles_of(campaign: Campaign) -> list[Profile]:
+    """The profiles that lengths of *campaign* are drawn from: its own, those of families, that of reboots."""
+    families = [profile for _, profile in campaign.family_lengths]
+    reboots = [] if campaign.reboot_length is None else [campaign.reboot_length]
+    return [campaign.length, *families, *reboots]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ from fleetsim.blocks import (
     frozen,
     hittable,
     judge,
+    profiles_of,
 )
 from fleetsim.course import Course
 from fleetsim.customers import Requests, slots_taken, take_requests
 from fleetsim.gating import Lives, Passed, Spans, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
+from fleetsim.kinds import KINDS
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (
     COME_BACK,
@@ -81,6 +83,7 @@ class Sums:
     cap_bound_ms: int | None = None  # where there are caps
     hourly: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour -> starts, VM-ms unavailable
     histogram: Int64s = field(default_factory=lambda: np.zeros(impact.HISTOGRAM_BIN_COUNT, np.int64))
+    reboot_histogram: Int64s | None = None  # of those that a freeze reboots, where there are any
 
     def add(self, other: "Sums") -> None:
         """Take in the sums of the next block in row order: of two that end last together, the first is kept."""
@@ -115,6 +118,10 @@ class Sums:
             starts, sum_ms = self.hourly.get(hour, (0, 0))
             self.hourly[hour] = (starts + start_count, sum_ms + unavailable_ms)
         self.histogram += other.histogram
+        if other.reboot_histogram is not None:
+            self.reboot_histogram = other.reboot_histogram + (
+                0 if self.reboot_histogram is None else self.reboot_histogram
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,7 @@ class Impacts:
     requests: Requests | None = None  # of customers, where some act
     left: Left | None = None  # to the next iteration, if there may be one
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
+    is_rebooted: Bools | None = None  # [H] where a freeze reboots some of them
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -153,6 +161,7 @@ class Impacts:
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
             requests=self.requests and self.requests.within(start, stop),
             effects=None if self.effects is None else self.effects[hits],
+            is_rebooted=None if self.is_rebooted is None else self.is_rebooted[hits],
         )
 
 
@@ -343,7 +352,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     hit_rows, hit_start_ms, hit_ms = hits
     hours = _Hours(int(hit_start_ms.min(initial=course.start_ms)), int(hit_start_ms.max(initial=course.start_ms)))
     impact.tally_single_hours(hours.first, hit_start_ms, hit_ms, hours.starts, hours.unavailable_ms)
-    _tally(sums, hours, hit_ms)
+    is_rebooted = scope.is_rebooted(None if vms.profile is None else vms.profile[rows])
+    _tally(sums, hours, hit_ms, is_rebooted)
     asked_ms = np.int64(scope.campaign.start_ms)
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
     sums.pending_vm_ms = int((hit_start_ms + hit_ms - pending_from_ms).sum())
@@ -364,8 +374,18 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         walked.steps,
         requests and requests.since_epoch(course.origin_ms),
         left,
-        vms.move_effects[rows] if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY else None,
+        _effects(vms, scope, rows, is_rebooted),
+        is_rebooted,
     )
+
+
+def _effects(vms: Vms, scope: Scope, rows: Int64s, is_rebooted: Bools | None) -> npt.NDArray[np.uint8] | None:
+    """What the VMs at *rows* are left with, where that differs from VM to VM."""
+    if is_rebooted is not None:
+        return np.where(is_rebooted, KINDS["reboot"].effects, KINDS["freeze"].effects).astype(np.uint8)
+    if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY:
+        return vms.move_effects[rows]
+    return None
 
 
 def _settled(requests: Requests, vm_count: int, opens_ms: int, *, retries: bool) -> Settled:
@@ -414,9 +434,7 @@ def length_ms_max(campaign: Campaign, *, has_hosts: bool = False) -> int:
         return campaign.windows.scheduled_ms
     if campaign.caps or has_hosts:
         return NEVER_MS // 2
-    longest_ms = max(
-        profile.length_ms_max for profile in (campaign.length, *(each for _, each in campaign.family_lengths))
-    )
+    longest_ms = max(profile.length_ms_max for profile in profiles_of(campaign))
     held_ms = max(campaign.work_ms, longest_ms) + campaign.update_domain_gap_ms
     return campaign.spread_ms + UPDATE_DOMAIN_COUNT_MAX * held_ms
 
@@ -751,8 +769,12 @@ class _Hours:
         self.starts, self.unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
 
 
-def _tally(sums: Sums, hours: _Hours, duration_ms: npt.NDArray[np.uint32]) -> None:
+def _tally(sums: Sums, hours: _Hours, duration_ms: npt.NDArray[np.uint32], is_rebooted: Bools | None = None) -> None:
     """Fill the bins of *sums*, and with them the time lost in all."""
+    if is_rebooted is not None and is_rebooted.any():
+        sums.reboot_histogram = np.zeros_like(sums.histogram)
+        impact.tally_lengths(duration_ms[is_rebooted], sums.reboot_histogram)
+        duration_ms = duration_ms[~is_rebooted]
     impact.tally_lengths(duration_ms, sums.histogram)
     sums.unavailable_ms = int(hours.unavailable_ms.sum())
     sums.hourly = {

@@ -26,6 +26,7 @@ from fleetsim.schema import (
     UPDATE_DOMAIN_COUNT_DEFAULT,
     UPDATE_DOMAIN_COUNT_MAX,
     Effect,
+    Kind,
     Outcome,
     Reason,
     words,
@@ -507,14 +508,19 @@ class Cell:
         return left
 
     @lazily
+    def reboots(self) -> Bools:
+        """VMs of a size that cannot be frozen, where a freeze reboots them."""
+        return self.part.matches("size", self.campaign.reboot_sizes)
+
+    @lazily
     def _keeps_memory(self) -> Bools:
-        """VMs of a size that can be frozen."""
+        """VMs of a size that can be frozen, or that is rebooted."""
         if not self.campaign.cannot_freeze_sizes:
             return np.ones(len(self.part.vms), np.bool_)
         return ~self.part.matches("size", self.campaign.cannot_freeze_sizes)
 
     def _can_freeze_at(self, at_ms: int) -> Bools:
-        """VMs that a stage which starts at *at_ms* can freeze: nobody beside one that lives then and cannot be."""
+        """VMs that a stage which starts at *at_ms* can hit: nobody beside one that lives then and is left alone."""
         if self.part.host is None or not self.campaign.cannot_freeze_sizes:
             return self._keeps_memory
         return self._keeps_memory & ~self.part.of_hosts(~self._keeps_memory & self.part.lives(at_ms))
@@ -560,6 +566,7 @@ class Cell:
         for sizes, low_ms, high_ms in self.campaign.families:
             mask = self.part.matches("size", sizes)
             low[mask], high[mask] = low_ms, high_ms
+        low[self.reboots], high[self.reboots] = self.campaign.reboot_length_ms
         return low, high
 
     # What happened
@@ -686,8 +693,11 @@ class Cell:
     @lazily
     def _impacts(self) -> dict[str, npt.NDArray[Any]]:
         """Events of the part's VMs: the impacts all else is made of."""
-        names = ["place", "start_ms", "end_ms", "duration_ms", "effects"]
-        events = self.events.select(names)
+        names = ["place", "start_ms", "end_ms", "duration_ms", "effects", "is_down"]
+        is_down = pl.lit(Effect.MEMORY_LOST in self.campaign.effects)
+        if self.campaign.reboot_sizes:
+            is_down = pl.col("kind").cast(pl.String) == Kind.REBOOT.name.lower()
+        events = self.events.with_columns(is_down=is_down).select(names)
         if len(events) and events["place"].min() < 0:  # type: ignore[operator]
             events = events.filter(pl.col("place") >= 0)
         return {name: events[name].to_numpy() for name in names}
@@ -712,6 +722,11 @@ class Cell:
     def event_effects(self) -> npt.NDArray[np.uint8]:
         return self._impacts["effects"]
 
+    @property
+    def is_down(self) -> Bools:
+        """Events that lose the memory, and so count as down times: all others are pauses."""
+        return self._impacts["is_down"]
+
     @lazily
     def is_cut(self) -> Bools:
         """Events that end because their VM is deleted: it left no effects, and might have lasted longer."""
@@ -733,19 +748,28 @@ class Cell:
         return bool(len(self.place) and self.event_count.max() > 1)
 
     @lazily
-    def lost_ms(self) -> Ints:
-        """Time each VM was paused, or down, summed."""
-        lost_ms = np.zeros(len(self.part.vms), np.int64)
-        if self.is_repeated:
-            np.add.at(lost_ms, self.place, self.duration_ms)
-        else:
-            lost_ms[self.place] = self.duration_ms
-        return lost_ms
+    def paused_ms(self) -> Ints:
+        """Time each VM was paused, summed."""
+        return self._lost_ms(~self.is_down)
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether impacts keep memory, and so count as pauses."""
-        return Effect.MEMORY_LOST not in self.campaign.effects
+    @lazily
+    def down_ms(self) -> Ints:
+        """Time each VM was down, summed."""
+        return self._lost_ms(self.is_down)
+
+    def _lost_ms(self, is_counted: Bools) -> Ints:
+        """Time of the events of each VM that are counted, summed."""
+        lost_ms = np.zeros(len(self.part.vms), np.int64)
+        if not is_counted.any():
+            return lost_ms
+        place, duration_ms = self.place, self.duration_ms
+        if not is_counted.all():
+            place, duration_ms = place[is_counted], duration_ms[is_counted]
+        if self.is_repeated:
+            np.add.at(lost_ms, place, duration_ms)
+        else:
+            lost_ms[place] = duration_ms
+        return lost_ms
 
     @lazily
     def effects(self) -> npt.NDArray[np.uint8]:
@@ -1143,9 +1167,9 @@ class Cell:
 
     @lazily
     def left_alone(self) -> Ints:
-        """VMs selected that cannot be frozen, or that a campaign without impact leaves alone."""
+        """VMs selected that cannot be frozen, rebooted or not, or that a campaign without impact leaves alone."""
         is_left = ~self.can_freeze if self.campaign.kind in IMPACTS else np.ones(len(self.part.vms), np.bool_)
-        return np.flatnonzero(self.selected & is_left)
+        return np.flatnonzero(self.selected & (is_left | self.reboots))
 
     # Sums
 
@@ -1193,12 +1217,17 @@ class Cell:
         for place in np.flatnonzero(starts):
             tell("hourly_start_count", starts[place], (first + int(place)) * _HOUR_MS)
             tell("hourly_unavailable_ms", unavailable_ms[place], (first + int(place)) * _HOUR_MS)
-        lost_ms = self.lost_ms[self.event_count > 0]
-        # The lower bound of a bin is the value with all but its seven leading bits cleared.
-        shift = np.maximum(np.frexp(lost_ms)[1] - 7, 0)
-        bounds, counts = np.unique(lost_ms >> shift << shift, return_counts=True)
-        for bound_ms, count in zip(bounds.tolist(), counts.tolist(), strict=True):
-            tell("paused_ms_histogram" if self.is_paused else "down_ms_histogram", count, bound_ms)
+        for figure, of_vm, is_counted in (
+            ("paused_ms_histogram", self.paused_ms, ~self.is_down),
+            ("down_ms_histogram", self.down_ms, self.is_down),
+        ):
+            is_met = np.bincount(self.place[is_counted], minlength=len(of_vm)) > 0
+            lost_ms = of_vm[is_met]
+            # The lower bound of a bin is the value with all but its seven leading bits cleared.
+            shift = np.maximum(np.frexp(lost_ms)[1] - 7, 0)
+            bounds, counts = np.unique(lost_ms >> shift << shift, return_counts=True)
+            for bound_ms, count in zip(bounds.tolist(), counts.tolist(), strict=True):
+                tell(figure, count, bound_ms)
 
     def _tell_outcomes(self, tell: Callable[..., None]) -> None:
         """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""

@@ -136,6 +136,8 @@ class _Log:
             "effects": self._numbers("effects", 0, _EFFECTS_MAX, 0),
         }
         self._raise()
+        if "kind" not in self._frame.columns:
+            columns["kind"] = _with_reboots(columns["kind"], campaign, columns["vm_row"], prepared, resolved)
         rows = pl.DataFrame(columns).cast(
             {"iteration": pl.UInt8, "vm_row": pl.UInt32, "duration_ms": pl.UInt32, "effects": pl.UInt8}
         )
@@ -226,6 +228,19 @@ class _Log:
             unknown = str(found.filter(vm_row.is_null())[0])
             self._problems[-1] += nearest(unknown, vms["vm"].head(_NEAR_MAX).cast(pl.String).to_list())
         return vm_row.fill_null(0)
+
+
+def _with_reboots(
+    kind: pl.Series, campaign: pl.Series, vm_row: pl.Series, prepared: PreparedFleet, resolved: Resolved
+) -> pl.Series:
+    """*kind*, which no log tells, but `reboot` where a campaign reboots a VM that it cannot freeze."""
+    rebooting = [each.name for each in resolved.scenario.campaigns if each.reboot_length is not None]
+    if not rebooting or "size" not in prepared.columns:
+        return kind
+    sizes = pl.concat([_columns_of(part, ["vm_row", "size"]) for region in prepared.regions for part in region.parts])
+    is_unfrozen = pl.col("size").cast(pl.String).is_in(list(resolved.cannot_freeze_sizes))
+    reboots = campaign.is_in(rebooting) & vm_row.is_in(sizes.filter(is_unfrozen)["vm_row"].cast(pl.Int64).implode())
+    return pl.select(pl.when(reboots).then(pl.lit(Kind.REBOOT.name.lower())).otherwise(kind)).to_series()
 
 
 def _columns_of(part: PreparedPart, columns: Sequence[str]) -> pl.DataFrame:

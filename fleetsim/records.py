@@ -68,7 +68,9 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     columns = {
         "campaign": _same_text(campaign.name, count),
         "phase": _same_code(EVENTS, "phase", Phase.SCHEDULED if kind.has_windows else Phase.PLATFORM, count),
-        "kind": _same_code(EVENTS, "kind", campaign.kind, count),
+        "kind": _same_code(EVENTS, "kind", campaign.kind, count)
+        if impacts.is_rebooted is None
+        else coded(EVENTS["kind"], np.where(impacts.is_rebooted, Kind.REBOOT, campaign.kind).astype(np.int8)),
         "result": _same_code(EVENTS, "result", Result.COMPLETED, count),
         "iteration": _same(pa.uint8(), iteration, count),
         "vm_row": vm_row if impacts.rows is None else vm_row.take(pa.array(impacts.rows)),
@@ -157,6 +159,7 @@ def outcomes(
 ) -> pa.Table:
     """Rows of `outcomes`, one a VM selected; *vm_row* is that of every VM of the part."""
     kind = _kind(campaign)
+    down_ms = None
     if impacts.rows is None or impacts.fates is None:
         count = len(vm_row)
         lost_ms = pa.array(impacts.duration_ms)
@@ -182,6 +185,9 @@ def outcomes(
             return pa.array(column[rows])
 
         lost_ms = selected(impacts.duration_ms, asked and asked.duration_ms, np.uint32)
+        if impacts.is_rebooted is not None:  # and so nobody has asked for anything
+            lost_ms = selected(np.where(impacts.is_rebooted, 0, impacts.duration_ms), None, np.uint32)
+            down_ms = selected(np.where(impacts.is_rebooted, impacts.duration_ms, 0), None, np.uint32)
         columns = {
             "vm_row": vm_row.take(pa.array(rows)),
             "outcome": coded(OUTCOMES["outcome"], fates.outcome[rows]),
@@ -197,7 +203,7 @@ def outcomes(
         "campaign": _same_text(campaign.name, count),
         "iteration": _same(pa.uint8(), iteration, count),
         "paused_ms": lost_ms if kind.is_paused else none_ms,
-        "down_ms": none_ms if kind.is_paused else lost_ms,
+        "down_ms": (none_ms if down_ms is None else down_ms) if kind.is_paused else lost_ms,
     }
     return _table(OUTCOMES, columns, provenance)
 
@@ -326,13 +332,13 @@ def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple
     figures += [("hourly_start_count", hour * HOUR_MS, float(counts[0])) for hour, counts in hours]
     figures += [("hourly_unavailable_ms", hour * HOUR_MS, float(counts[1])) for hour, counts in hours]
     bounds_ms = histogram_bin_starts_ms()
+    histograms = [("paused_ms_histogram" if kind.is_paused else "down_ms_histogram", total.histogram)]
+    if total.reboot_histogram is not None:
+        histograms.append(("down_ms_histogram", total.reboot_histogram))
     figures += [
-        (
-            "paused_ms_histogram" if kind.is_paused else "down_ms_histogram",
-            int(bounds_ms[position]),
-            float(total.histogram[position]),
-        )
-        for position in np.flatnonzero(total.histogram)
+        (figure, int(bounds_ms[position]), float(histogram[position]))
+        for figure, histogram in histograms
+        for position in np.flatnonzero(histogram)
     ]
     return figures
 

@@ -599,11 +599,14 @@ def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
     """What the campaign at *place* is about in *prepared*."""
     scenario = resolved.scenario
     campaign = scenario.campaigns[place]
+    is_left_alone = campaign.kind == Kind.FREEZE and campaign.reboot_length is None
+    # In the order of the table of profiles. Whoever is rebooted is so whatever its family's pause would be.
+    sizes_of = [*resolved.family_sizes[place], resolved.cannot_freeze_sizes if campaign.reboot_length else ()]
     return Scope(
         campaign,
         has_lifetimes=prepared.has_lifetimes,
-        cannot_freeze_sizes=frozenset(resolved.cannot_freeze_sizes) if campaign.kind == Kind.FREEZE else frozenset(),
-        profile_of_size={size: row for row, sizes in enumerate(resolved.family_sizes[place], 1) for size in sizes},
+        cannot_freeze_sizes=frozenset(resolved.cannot_freeze_sizes) if is_left_alone else frozenset(),
+        profile_of_size={size: row for row, sizes in enumerate(sizes_of, 1) for size in sizes},
         quorum=scenario.quorum if scenario.quorum is not None and scenario.quorum.by == "set" else None,
         has_hosts=prepared.host_count > 0,
         has_zones="zone" in prepared.columns,

@@ -42,7 +42,7 @@ PAIR_ORDERS = ("fewest_vms_first", "most_vms_first", "name")
 PAIR_EXCLUSIONS = ("all", "reboots")
 """Which work in one region keeps work out of its paired regions."""
 CANNOT_FREEZE = ("unaffected", "reboot")
-"""What can happen to VMs whose size cannot be frozen. This version runs the first only."""
+"""What can happen to VMs whose size cannot be frozen."""
 TIMINGS = ("uniform", "early", "last_minute", "working_hours")
 """When customers ask: anywhere in their window, mostly at its beginning or end, or from 9 to 17 on working days."""
 QUORUM_GROUPS = ("application", "set")
@@ -126,9 +126,13 @@ _LATER_PRACTICE: dict[str, Any] = {
     "length": {"p50": "6s", "p99": "9s", "ceiling": "30s"},
     "walk_by": "fault_domain",
     "pair_exclusion": "reboots",
+    "cannot_freeze": "reboot",
+    "reboot_length": _GUIDE_OF_REBOOTS["length"],
 }
-"""Where azure-2024 differs: pauses are mostly below 10 s, domains that are walked are fault domains, and updates
-without a reboot may overlap in paired regions (Azure, "Maintenance for virtual machines", 2020-2024)."""
+"""Where azure-2024 differs: pauses are mostly below 10 s, domains that are walked are fault domains, updates
+without a reboot may overlap in paired regions, and sizes that cannot keep their memory are rebooted (Azure,
+"Maintenance for virtual machines", 2020-2024). How long those are down is said of planned reboots only, about 25 min:
+taken to be the same."""
 _PRESETS: dict[str, dict[str, Any]] = {
     name: {
         "preset": name,
@@ -287,6 +291,7 @@ class Campaign:
     pair_lag_ms: int
     pair_exclusion: str
     cannot_freeze: str
+    reboot_length: Profile | None  # of those that cannot be frozen, where they are rebooted
     caps: tuple[Cap, ...]
     host_order: HostOrder
     host_column: str | None  # of the fleet, by which hosts are ordered
@@ -416,6 +421,7 @@ class Resolved:
             "sets_in_step": campaign.sets_in_step,
             "cannot_freeze": campaign.cannot_freeze,
             "cannot_freeze_sizes": list(self.cannot_freeze_sizes),
+            **({} if campaign.reboot_length is None else {"reboot_length": _profile_keys(campaign.reboot_length)}),
             "spread_ms": campaign.spread_ms,
             "pair_order": pair_order if isinstance(pair_order, str) else list(pair_order),
             "pair_lag_ms": campaign.pair_lag_ms,
@@ -545,6 +551,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 pair_lag_ms=campaign.pair_lag,
                 pair_exclusion=campaign.pair_exclusion,
                 cannot_freeze=campaign.cannot_freeze,
+                reboot_length=campaign.reboot_length,
                 caps=campaign.caps,
                 host_order=campaign.host_order[0],
                 host_column=campaign.host_order[1],
@@ -1031,10 +1038,7 @@ def _pair_exclusion(value: object) -> str:
 
 
 def _cannot_freeze(value: object) -> str:
-    (available, *others) = CANNOT_FREEZE
-    if value in others:
-        raise ValueError(f"{_choice((available,), value)}; this version knows that but cannot run it")
-    return _one_of((available,), value)
+    return _one_of(CANNOT_FREEZE, value)
 
 
 def _quorum_by(value: object) -> str:
@@ -1632,9 +1636,17 @@ class _CampaignKeys(_Keys):
     cannot_freeze: Annotated[
         str,
         PlainValidator(_cannot_freeze),
-        WithJsonSchema({"enum": [CANNOT_FREEZE[0]]}),
+        WithJsonSchema({"enum": list(CANNOT_FREEZE)}),
         Field(description="what happens to VMs whose size cannot keep its memory through an update"),
     ]
+    reboot_length: Annotated[
+        Profile | None,
+        PlainValidator(_family_length, json_schema_input_type=_FamilyLength),
+        Field(
+            description="where such VMs are rebooted: how long they are down, a span or a profile"
+            f" ({_GUIDE_OF_REBOOTS['length']} unless said)"
+        ),
+    ] = None
     caps: Annotated[
         tuple[Cap, ...],
         PlainValidator(_caps, json_schema_input_type=list[_CapKeys]),
@@ -1920,6 +1932,11 @@ def _filled(base: Mapping[str, Any], reboots: Mapping[str, Any], campaign: Mappi
     kind = KINDS.get(str(campaign.get("kind")))
     if kind is not None and kind.has_windows:
         base |= {"walk_by": _GUIDE["walk_by"], **reboots}  # later practice walks others for pauses only
+    if campaign.get("kind", base["kind"]) != Kind.FREEZE.name.lower():
+        base |= {"cannot_freeze": _GUIDE["cannot_freeze"]}
+    base.pop("reboot_length", None)
+    if campaign.get("cannot_freeze", base["cannot_freeze"]) == "reboot":
+        base |= {"reboot_length": reboots["length"]}
     return {**base, **campaign, **said}
 
 
@@ -1977,6 +1994,12 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
                 if places.says((*customers, key)):
                     at = places.word((*customers, key))
                     yield f"{at}: must not be said with requests, which say who asks and when"
+        if campaign.cannot_freeze == "reboot" and campaign.kind != Kind.FREEZE:
+            at = places.word(("campaign", place, "cannot_freeze"))
+            yield f"{at}: 'reboot' goes with kind 'freeze', got it with kind '{campaign.kind.name.lower()}'"
+        if campaign.cannot_freeze != "reboot" and campaign.reboot_length is not None:
+            at = places.word(("campaign", place, "reboot_length"))
+            yield f"{at}: goes with cannot_freeze 'reboot', got it with cannot_freeze '{campaign.cannot_freeze}'"
         if keys.horizon is not None and keys.horizon < campaign.start:
             yield (
                 f"{places.word(('horizon',))}: must not be before the start of campaign '{campaign.name}'"
@@ -2020,7 +2043,7 @@ def _key_hint(path: _Path, document: Mapping[str, Any]) -> str:
         case ("campaign", _, "scheduled"):
             here = _ScheduledKeys
         case _:
-            here = _form(table, _FAMILY_FORMS if "by_family" in path else _FORMS) or _Form
+            here = _form(table, _FAMILY_FORMS if {"by_family", "reboot_length"} & {*path} else _FORMS) or _Form
     key = str(path[-1])
     home = next((words for model, words in _HOMES.items() if key in model.model_fields), None)
     known = list(here.model_fields)

@@ -559,7 +559,9 @@ class Campaign:
     order: str
     walk_by: str
     is_in_step: bool
-    cannot_freeze_sizes: tuple[str, ...]
+    cannot_freeze_sizes: tuple[str, ...]  # that are left alone
+    reboot_sizes: tuple[str, ...]  # that a freeze reboots
+    reboot_length_ms: tuple[int, int]  # of these, at the least and at the most
     spread_ms: int
     pair_order: str | tuple[str, ...]
     lag_ms: int
@@ -578,8 +580,13 @@ class Campaign:
         return (Phase.PLATFORM if self.windows is None else Phase.SCHEDULED).name.lower()
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """What may be done to a VM."""
+        return (self.kind, Kind.REBOOT.name.lower()) if self.reboot_sizes else (self.kind,)
+
+    @property
     def effects(self) -> Effect:
-        """What an impact leaves behind at most."""
+        """What an impact leaves behind at most, if it is of the campaign's kind."""
         return _EFFECTS[self.kind]
 
     @property
@@ -590,7 +597,8 @@ class Campaign:
     @property
     def length_ms_longest(self) -> int:
         """What an impact takes at most."""
-        return max(self.length_ms_max, *(longest_ms for _, _, longest_ms in self.families), 0)
+        others_ms = [longest_ms for _, _, longest_ms in self.families]
+        return max(self.length_ms_max, *others_ms, self.reboot_length_ms[1])
 
     @property
     def scheduled_ms(self) -> int | None:
@@ -601,6 +609,9 @@ class Campaign:
     def read(place: int, given: Mapping[str, Any], plan: pl.DataFrame | None) -> "Campaign":
         length = given["length"]
         order = given["pair_order"]
+        cannot_freeze = () if given["kind"] in _REBOOTS else tuple(given["cannot_freeze_sizes"])
+        are_rebooted = given["kind"] not in _REBOOTS and given.get("cannot_freeze") == Kind.REBOOT.name.lower()
+        reboot = given["reboot_length"] if are_rebooted else {"length_ms_min": 0, "length_ms_max": 0}
         return Campaign(
             place=place,
             name=given["name"],
@@ -614,7 +625,9 @@ class Campaign:
             order=given["update_domain_order"],
             walk_by=given["walk_by"],
             is_in_step=given["sets_in_step"],
-            cannot_freeze_sizes=() if given["kind"] in _REBOOTS else tuple(given["cannot_freeze_sizes"]),
+            cannot_freeze_sizes=() if are_rebooted else cannot_freeze,
+            reboot_sizes=cannot_freeze if are_rebooted else (),
+            reboot_length_ms=(reboot["length_ms_min"], reboot["length_ms_max"]),
             spread_ms=given["spread_ms"],
             pair_order=order if isinstance(order, str) else tuple(order),
             lag_ms=given["pair_lag_ms"],

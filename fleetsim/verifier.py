@@ -466,16 +466,17 @@ def _inside_stage(cell: Cell) -> pl.DataFrame:
     events, stage, count = cell.events, cell.stage, len(cell.events)
     place, start_ms, end_ms = (events[name].to_numpy() for name in ("place", "start_ms", "end_ms"))
     is_odd = np.zeros(count, np.bool_)
-    for column, word in (("phase", cell.campaign.phase), ("kind", cell.campaign.kind), ("result", "completed")):
+    kinds = cell.campaign.kinds
+    for column, known in (("phase", [cell.campaign.phase]), ("kind", kinds), ("result", ["completed"])):
         met = events[column].unique().cast(pl.String).to_list()
-        if met != [word]:
-            is_odd |= (events[column].cast(pl.String) != word).to_numpy()
+        if not {*met} <= {*known}:
+            is_odd |= ~events[column].cast(pl.String).is_in(known).to_numpy()
     begin_ms = cell.campaign.asked_ms if stage is None else stage.asked_ms
     stage_start_ms = None if stage is None else stage.start_ms
     problems = {
         "no such VM": place < 0,
         "is of a kind without impact": np.full(count, cell.campaign.kind not in IMPACTS),
-        f"is no completed {cell.campaign.kind} by the platform": is_odd,
+        f"is no completed {' or '.join(kinds)} by the platform": is_odd,
         "lies in another region's folder": (events["folder_region"] != cell.part.region).to_numpy(),
         "its campaign has no stage there": np.full(count, stage is None)
         | (events["iteration"] != cell.iteration).to_numpy(),
@@ -973,7 +974,11 @@ def _no_time_lost(walks: Walks) -> pl.DataFrame:
 @_rule("R41", "cell", over="events", needs="events effects")
 def _keeps_state(cell: Cell) -> pl.DataFrame:
     """Impacts leave behind no more than their kind does: a freeze keeps memory, host, temporary disk and addresses."""
-    lost = cell.events.filter(pl.col("effects") & (~int(cell.campaign.effects) & 0xFF) != 0)
+    others = pl.lit(~int(cell.campaign.effects) & 0xFF, pl.UInt8)
+    if cell.campaign.reboot_sizes:
+        is_reboot = pl.col("kind").cast(pl.String) == "reboot"
+        others = pl.when(is_reboot).then(pl.lit(~int(Effect.MEMORY_LOST) & 0xFF, pl.UInt8)).otherwise(others)
+    lost = cell.events.filter(pl.col("effects") & others != 0)
     return lost.select("vm_row", "start_ms", "effects")
 
 
@@ -997,7 +1002,8 @@ def _length_in_bounds(cell: Cell) -> pl.DataFrame:
 @_rule("R43", "cell", over="events", needs="events effects")
 def _clock_synchronised(cell: Cell) -> pl.DataFrame:
     """And no less: the clock is synchronised when a frozen VM resumes, a reboot loses the memory."""
-    wanted = int(cell.campaign.effects_least)
+    least = int(cell.campaign.effects_least)
+    wanted = np.where(cell.is_down, int(Effect.MEMORY_LOST), least) if cell.campaign.reboot_sizes else least
     late = (cell.event_effects & wanted != wanted) & ~cell.is_cut
     rows = np.flatnonzero(late)
     return cell.part.vms[cell.place[rows]].select(
@@ -1014,8 +1020,11 @@ def _whole_hosts(hosts: Hosts) -> pl.DataFrame:
 
 @_rule("R45", "cell", over="left_alone", needs="events")
 def _not_frozen(cell: Cell) -> pl.DataFrame:
-    """A VM of a size that cannot keep its memory is not frozen."""
-    rows = np.flatnonzero(~cell.can_freeze[cell.place])
+    """A VM of a size that cannot keep its memory is not frozen; where such VMs are rebooted, no others are."""
+    is_wrong = ~cell.can_freeze[cell.place]
+    if cell.campaign.reboot_sizes:
+        is_wrong |= cell.is_down != cell.reboots[cell.place]
+    rows = np.flatnonzero(is_wrong)
     return cell.part.vms[cell.place[rows]].select("vm_row", start_ms=pl.Series(cell.start_ms[rows]))
 
 
@@ -1031,8 +1040,12 @@ def _unaffected(cell: Cell) -> pl.DataFrame:
     )
     is_wrong = np.isin(reason, [Reason.NO_IMPACT, Reason.CANNOT_FREEZE, Reason.NONE]) & (reason != expected)
     is_overdue = outcomes["outcome_code"].to_numpy() == Outcome.OVERDUE
-    can_freeze = (expected == Reason.CANNOT_FREEZE) & cell.can_freeze[place]
-    rows = np.flatnonzero((is_wrong & ~is_overdue) | can_freeze)
+    is_odd = (expected == Reason.CANNOT_FREEZE) & cell.can_freeze[place]
+    if cell.campaign.reboot_sizes:
+        reboots = cell.reboots[place]
+        # Whoever is rebooted is down, and only they are.
+        is_odd |= np.where(reboots, outcomes["paused_ms"].to_numpy(), outcomes["down_ms"].to_numpy()) > 0
+    rows = np.flatnonzero((is_wrong & ~is_overdue) | is_odd)
     return outcomes[rows].select("vm_row", pl.col("outcome", "reason").cast(pl.String))
 
 
@@ -1140,8 +1153,8 @@ def _outcome_totals(cell: Cell) -> pl.DataFrame:
     place = outcomes["place"].to_numpy()
     figures: dict[str, npt.NDArray[Any]] = {
         "event_count": cell.row_count,
-        "paused_ms": cell.felt.lost_ms if cell.is_paused else np.zeros(len(cell.part.vms), np.int64),
-        "down_ms": np.zeros(len(cell.part.vms), np.int64) if cell.is_paused else cell.felt.lost_ms,
+        "paused_ms": cell.felt.paused_ms,
+        "down_ms": cell.felt.down_ms,
         "effects": cell.felt.effects,
     }
     expected = {figure: values[place] for figure, values in figures.items()}

@@ -209,6 +209,57 @@ MUTANTS = (
         "np.int64(draw & _LOW_16) + 32768) >> 16",
         "np.int64(draw & _LOW_16)) >> 16",
     ),
+    # Who cannot be frozen reboots.
+    Mutant(
+        "left alone where they must reboot",
+        "runner.py",
+        "campaign.kind == Kind.FREEZE and campaign.reboot_length is None",
+        "campaign.kind == Kind.FREEZE",
+    ),
+    Mutant(
+        "a reboot as long as the pause of its family",
+        "runner.py",
+        "resolved.cannot_freeze_sizes if campaign.reboot_length else ()",
+        "set(resolved.cannot_freeze_sizes).difference(*resolved.family_sizes[place]) if campaign.reboot_length else ()",
+    ),
+    Mutant(
+        "reboots as long as pauses", BLOCKS, "*families, *reboots]", "*families, *[campaign.length] * len(reboots)]"
+    ),
+    Mutant(
+        "whoever is beside a reboot reboots",
+        ENGINE,
+        "scope.is_rebooted(None if vms.profile is None else vms.profile[rows])\n",
+        "scope.is_rebooted(None if vms.profile is None else vms.profile[rows])\n"
+        "    if is_rebooted is not None and vms.host is not None:\n"
+        "        is_rebooted = np.isin(vms.host[0][rows], vms.host[0][rows[is_rebooted]])\n",
+    ),
+    Mutant("a reboot keeps the memory", ENGINE, 'KINDS["reboot"].effects', 'KINDS["freeze"].effects'),
+    Mutant("reboots in both histograms", ENGINE, "duration_ms = duration_ms[~is_rebooted]", "pass"),
+    Mutant("reboots of the last block alone", ENGINE, "0 if self.reboot_histogram is None else self.r", "0 and self.r"),
+    Mutant(
+        "stages as short as their pauses",
+        ENGINE,
+        "for profile in profiles_of(campaign)",
+        "for profile in [campaign.length]",
+    ),
+    Mutant(
+        "a reboot is told as a freeze",
+        "records.py",
+        "np.where(impacts.is_rebooted, Kind.REBOOT, ",
+        "np.where(False, Kind.REBOOT, ",
+    ),
+    Mutant(
+        "a reboot counts as a pause",
+        "records.py",
+        "selected(np.where(impacts.is_rebooted, 0, impacts.duration_ms)",
+        "selected(np.where(False, 0, impacts.duration_ms)",
+    ),
+    Mutant(
+        "a pause counts as down",
+        "records.py",
+        "np.where(impacts.is_rebooted, impacts.duration_ms, 0)",
+        "np.where(True, impacts.duration_ms, 0)",
+    ),
     # How sets walk.
     Mutant(
         "fault domains are not walked",

@@ -196,7 +196,7 @@ class Campaign:
     regions         None: all
     where           a predicate, or column -> values; the columns must all match, a null matches nothing
     waves           regions released together, `*` for those not named yet; None: all at once
-    cannot_freeze   sizes that are left alone
+    cannot_freeze   sizes that are left alone or, where there are `reboot_lengths`, rebooted
     windows         None: it is at work as soon as it may; and has one iteration
     """
 
@@ -217,6 +217,7 @@ class Campaign:
     walk_by: str = "update_domain"
     sets_in_step: bool = False
     cannot_freeze: frozenset[str] = frozenset()
+    reboot_lengths: Sequence[int] | None = field(default=None, repr=False)
     family_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
     pair_exclusion: str = "all"
     caps: tuple[Cap, ...] = ()
@@ -234,8 +235,12 @@ class Campaign:
             return self.where(vm)
         return all(vm.column(name) is not None and vm.column(name) in values for name, values in self.where.items())
 
-    def can_freeze(self, vm: Vm) -> bool:
-        return self.kind in KINDS_THAT_REBOOT or vm.size not in self.cannot_freeze
+    def is_left_alone(self, vm: Vm) -> bool:
+        return self.kind == "freeze" and self.reboot_lengths is None and vm.size in self.cannot_freeze
+
+    def what_hits(self, vm: Vm) -> str:
+        """The kind of the platform's impact: whoever cannot be frozen is rebooted in place, if not left alone."""
+        return "reboot" if self.kind == "freeze" and vm.size in self.cannot_freeze else self.kind
 
     def excludes_pairs(self) -> bool:
         return self.pair_exclusion == "all" or self.kind in KINDS_THAT_REBOOT
@@ -259,6 +264,8 @@ class Campaign:
         return "set", vm.set
 
     def quantiles_of(self, vm: Vm) -> Sequence[int]:
+        if self.what_hits(vm) != self.kind:
+            return self.reboot_lengths
         return self.lengths if vm.size is None else self.family_lengths.get(vm.size, self.lengths)
 
 
@@ -711,7 +718,7 @@ class _Simulation:
                             unit.vms.remove(impact.vm)
                 elif impact.end_ms == now:
                     outcome = "updated" if stage.campaign.windows is None else "updated_scheduled"
-                    effects = EFFECTS.get(stage.campaign.kind, effects_of_a_move(impact.vm))
+                    effects = EFFECTS.get(stage.campaign.what_hits(impact.vm), effects_of_a_move(impact.vm))
                     self.end_impact(stage, impact, now, outcome, effects)
             for unit in stage.units:
                 if unit.end_ms == now:
@@ -725,7 +732,8 @@ class _Simulation:
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
         vm, length_ms = impact.vm.vm, now - impact.start_ms
-        kind, phase = stage.campaign.kind, "platform" if stage.campaign.windows is None else "scheduled"
+        kind = stage.campaign.what_hits(impact.vm)
+        phase = "platform" if stage.campaign.windows is None else "scheduled"
         if impact.is_move:
             kind, phase = "redeploy", "self_service"
         self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects)
@@ -1023,10 +1031,10 @@ class _Simulation:
         ]
 
     def can_freeze(self, stage: Stage, vm: Vm) -> bool:
-        """Whether *vm*, and with it its whole host as it is now, keeps its memory (semantics 9)."""
+        """Whether *vm* is not left alone, or its whole host as it is now, for want of memory kept (semantics 9)."""
         beside = [] if vm.host is None else [each for each in stage.scope if each.host == vm.host]
         there = [each for each in beside if each.vm in self.living]
-        return all(stage.campaign.can_freeze(each) for each in [vm, *there])
+        return not any(stage.campaign.is_left_alone(each) for each in [vm, *there])
 
     def leave_out(self, stage: Stage, now: int, outcome: str, reason: str) -> None:
         """End *stage* without a start; *outcome* is for those who would have been, or would still be, hit."""

@@ -581,19 +581,31 @@ LATER_SETS = {  # (region, part, set): cluster and the (update domain, fault dom
 LATER_SINGLES = {("east", 1): [15, 16, 17, 23, 24], ("north", 0): [31], ("south", 0): [41, 42, 43]}
 
 
-def later(quorum_by: str = "set") -> Plant:
-    """A world with all that a plain campaign has not, under a quorum of sets or applications."""
+REBOOTS = {"cannot_freeze": "reboot", "reboot_length": {"given": "uniform"}}
+REBOOTS["reboot_length"] |= {"length_ms_min": 60_000, "length_ms_max": 90_000}
+"""What a campaign says that reboots whom it cannot freeze."""
+
+
+def later(quorum_by: str = "set", *, reboots: bool = False) -> Plant:
+    """A world with all that a plain campaign has not, under a quorum of sets or applications.
+
+    `walk` leaves alone whom it cannot freeze or, where asked for, *reboots* them.
+    """
     vms, places = _later_vms()
     lengths, families = uniform(1_000, 9_000), {"Standard_M64s": constant(5_000)}
-    walk = PLAIN | {
-        "name": "walk",
-        "waves": [["east"], ["north", "south"]],
-        "bake_ms": HOUR_MS,
-        "update_domain_gap_ms": 10 * MINUTE_MS,
-        "walk_by": "fault_domain",
-        "cannot_freeze_sizes": ["Standard_L8s_v2"],
-        "length": length(1_000, 9_000, M=(["Standard_M64s"], 5_000, 5_000)),
-    }
+    walk = (
+        PLAIN
+        | {
+            "name": "walk",
+            "waves": [["east"], ["north", "south"]],
+            "bake_ms": HOUR_MS,
+            "update_domain_gap_ms": 10 * MINUTE_MS,
+            "walk_by": "fault_domain",
+            "cannot_freeze_sizes": ["Standard_L8s_v2"],
+            "length": length(1_000, 9_000, M=(["Standard_M64s"], 5_000, 5_000)),
+        }
+        | (REBOOTS if reboots else {})
+    )
     step = PLAIN | {
         "name": "step",
         "where": {"application": ["shop", "mail"]},
@@ -619,7 +631,7 @@ def later(quorum_by: str = "set") -> Plant:
         "length": length(1_000, 1_000),
     }
     meant = [
-        _meant(walk, lengths, family_lengths=families, cannot_freeze=frozenset(["Standard_L8s_v2"])),
+        _meant(walk, lengths, family_lengths=families, **_unfrozen(reboots=reboots)),
         _meant(step, constant(10_000), waves=None, where={"application": ("shop", "mail")}),
         _meant(note, constant(1_000), waves=None),
         _meant(late, constant(1_000), waves=None),
@@ -630,6 +642,12 @@ def later(quorum_by: str = "set") -> Plant:
     log = oracle.simulate(vms, meant, edges, 7, horizon_ms=LATER_HORIZON_MS, quorum=quorum)
     resolved = {"horizon_ms": LATER_HORIZON_MS, "quorum": {"by": quorum_by, "min_up": "majority"}}
     return _told(log, vms, places, [walk, step, note, late, capped], resolved)
+
+
+def _unfrozen(*, reboots: bool) -> dict[str, Any]:
+    """What becomes of the size that cannot be frozen, for the oracle."""
+    lengths = {"reboot_lengths": uniform(60_000, 90_000)} if reboots else {}
+    return {"cannot_freeze": frozenset(["Standard_L8s_v2"]), **lengths}
 
 
 def _later_vms() -> tuple[list[oracle.Vm], dict[int, tuple[str, int]]]:
@@ -681,8 +699,11 @@ HOSTED_MAIL = (4, 11, 14)  # on hosts 13, 16 and 10
 HOSTED_SIZES = {18: "Standard_L8s_v2", 21: "Standard_M64s"}
 
 
-def hosted() -> Plant:
-    """A world with hosts in two of three regions, and sets on them in aligned and in other ways."""
+def hosted(*, reboots: bool = False) -> Plant:
+    """A world with hosts in two of three regions, and sets on them in aligned and in other ways.
+
+    `roll` leaves hosts alone with whom it cannot freeze or, where asked for, *reboots* the latter.
+    """
     vms, places = [], {}
     for (region, part, set_), of in HOSTED.items():
         for domain, host in of:
@@ -695,6 +716,7 @@ def hosted() -> Plant:
             vms.append(oracle.Vm(vm, region, set_, domain, **more))
     spread = PLAIN | {"cannot_freeze_sizes": ["Standard_L8s_v2"], "spread_ms": HOUR_MS}
     roll = spread | {"name": "roll", "update_domain_gap_ms": 10 * MINUTE_MS, "length": length(1_000, 9_000)}
+    roll |= REBOOTS if reboots else {}
     mail = PLAIN | {
         "name": "mail",
         "regions": ["east"],
@@ -723,7 +745,7 @@ def hosted() -> Plant:
     }
     caps = oracle.Cap("region", "0.34", counts_hosts=True), oracle.Cap("cluster", 3)
     meant = [
-        _meant(roll, uniform(1_000, 9_000), waves=None, cannot_freeze=frozenset(["Standard_L8s_v2"])),
+        _meant(roll, uniform(1_000, 9_000), waves=None, **_unfrozen(reboots=reboots)),
         _meant(mail, constant(10_000), waves=None, where={"application": ("mail",)}),
         _meant(
             capped,

@@ -172,6 +172,7 @@ VALUES = {
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
     "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "zones", "hosts", "scale_set",
+    "cannot_freeze",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
@@ -461,6 +462,7 @@ def requests(
     if preset == "azure-2024":
         lengths = lognormal(6_000, 9_000, 1, 30_000)
         meant = replace(meant, lengths=lengths, walk_by="fault_domain", pair_exclusion="reboots")
+        meant = replace(meant, reboot_lengths=constant(1_500_000))
 
     def may_have(feature: str) -> bool:
         return feature in features and draw(st.sampled_from([True, True, False]))
@@ -527,6 +529,14 @@ def requests(
         if in_turn:
             keys["one_zone_at_a_time"] = in_turn
         meant = replace(meant, one_zone_at_a_time=preset == "azure-2024" if in_turn is None else in_turn == "true")
+    if meant.kind != "freeze":
+        meant = replace(meant, reboot_lengths=None)
+    elif may_have("cannot_freeze"):
+        word = draw(st.sampled_from(["reboot", "reboot", "unaffected"]))
+        lengths = constant(1_500_000) if word == "reboot" else None
+        keys["cannot_freeze"], meant = json.dumps(word), replace(meant, reboot_lengths=lengths)
+    if meant.reboot_lengths is not None and (length := draw(st.sampled_from([None, *LENGTHS]))):
+        keys["reboot_length"], meant = length, replace(meant, reboot_lengths=LENGTHS[length]())
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
             keys[key], meant = json.dumps(span), replace(meant, **{f"{key}_ms": spans[span]})

@@ -390,8 +390,8 @@ BAD_SCENARIOS = {
             "8: campaign.hypervisor.spread: must be from 0s to 3650d, got '-1s'",
             "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, waves, bake, where,"
             " start, length, work, update_domain_gap, update_domain_order, walk_by, sets_in_step, spread, pair_order,"
-            " pair_lag, pair_exclusion, cannot_freeze, caps, host_order, notice, self_service, scheduled,"
-            " iterations_max, reschedule_delay",
+            " pair_lag, pair_exclusion, cannot_freeze, reboot_length, caps, host_order, notice, self_service,"
+            " scheduled, iterations_max, reschedule_delay",
         ],
     ),
 }

@@ -55,15 +55,16 @@ HUNTS = {
     "lifetimes": ("lifetimes",),
     "waves": ("lifetimes", "waves", "no_impact"),
     "horizon": ("lifetimes", "horizon", "waves", "sizes"),
-    "selection": ("where", "sizes", "families"),
+    "selection": ("where", "sizes", "families", "cannot_freeze"),
+    "selection and lifetimes": ("lifetimes", "sizes", "families", "cannot_freeze", "horizon", "quorum"),
     "walks": ("lifetimes", "fault_domains", "clusters"),
     "outages": ("lifetimes", "quorum"),
-    "presets": ("azure_2024", "reboots"),
+    "presets": ("azure_2024", "reboots", "sizes"),
     "caps": ("caps",),
     "caps and lifetimes": ("caps", "lifetimes", "horizon", "fault_domains", "clusters"),
     "hosts": ("hosts",),
     "hosts and caps": ("hosts", "caps"),
-    "hosts and selection": ("hosts", "where", "sizes", "families", "fault_domains"),
+    "hosts and selection": ("hosts", "where", "sizes", "families", "fault_domains", "cannot_freeze"),
     "hosts and outages": ("hosts", "waves", "horizon", "quorum"),
     "scale_sets": ("scale_set", "fault_domains"),
     "windows": ("windows",),
@@ -402,6 +403,14 @@ def unfrozen(name: str, *sizes: str, **meant) -> Request:
     """A campaign over a fleet of which *sizes* cannot keep their memory."""
     request = asked(name, **meant)
     return replace(request, meant=replace(request.meant, cannot_freeze=frozenset(sizes)))
+
+
+def rebooting(name: str, *sizes: str, length_ms: int = 1_500_000, request: Request | None = None, **meant) -> Request:
+    """A campaign that reboots *sizes*, which cannot keep their memory, for *length_ms*; as *request*, where given."""
+    request = request or asked(name, **meant)
+    keys = {"cannot_freeze": '"reboot"', "reboot_length": f'"{length_ms}ms"'}
+    more = {"cannot_freeze": frozenset(sizes), "reboot_lengths": constant(length_ms)}
+    return Request(request.keys | keys, replace(request.meant, **more))
 
 
 def of_family(name: str, family: str, sizes: tuple[str, ...], **meant) -> Request:
@@ -1082,6 +1091,48 @@ CASES = {
         ),
         (asked("a", sets_in_step=True, where={"vm": (0, 1, 2, 4, 5, 6, 8, 9, 12)}),),
     ),
+    # The set is out while the two of domain 0 are, of which one is paused for 30 s and the other down for 40.
+    "who cannot be frozen reboots": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, size="Standard_M64s"),
+            Vm(2, "italynorth", "s", 0, size="Standard_D2s_v3"),
+            Vm(3, "italynorth", "s", 1, size=None),
+            Vm(4, "italynorth", size="Standard_M64s"),
+            Vm(5, "italynorth", size="Standard_M64s", deleted_ms=39_999),
+            Vm(6, "italynorth", size="Standard_M64s", deleted_ms=40_000),
+            Vm(7, "italynorth", size="Standard_M64s", created_ms=1),
+            Vm(8, "polandcentral", size="Standard_M64s"),
+            Vm(9, "westeurope", size="Standard_D2s_v3"),
+        ),
+        (rebooting("a", "Standard_M64s", length_ms=40_000), unfrozen("b", "Standard_M64s", start_ms=1)),
+    ),
+    # Whatever its family's pause is; and a unit is as long as the longest of both.
+    "who cannot be frozen reboots, whatever its family": scene_of(
+        tuple(Vm(i, "italynorth", "s", i // 2, size=("Standard_M64s", "Standard_D2s_v3")[i % 2]) for i in range(4)),
+        (
+            rebooting("a", "Standard_M64s", length_ms=9_000, request=of_family("a", "M", ("Standard_M64s",))),
+            rebooting("b", "Standard_M64s", length_ms=60_000, request=of_family("b", "Dsv3", ("Standard_D2s_v3",))),
+        ),
+    ),
+    # Hosts a and b share a set: b waits until the one of a that reboots is back, not only the one that was frozen.
+    "a host with who reboots beside who is frozen": scene_of(
+        (
+            Vm(1, "italynorth", "s", 0, host="a", size="Standard_D2s_v3"),
+            Vm(2, "italynorth", host="a", size="Standard_M64s"),
+            Vm(3, "italynorth", "s", 1, host="b", size="Standard_D2s_v3"),
+            Vm(4, "italynorth", host="b", size="Standard_M64s", created_ms=20_000),
+            Vm(5, "italynorth", host="b", size="Standard_M64s", deleted_ms=41_000),
+        ),
+        (rebooting("a", "Standard_M64s", length_ms=40_000), rebooting("b", "Standard_M64s", length_ms=1)),
+    ),
+    # Were all of it paused it would be over in ten minutes, however many domains there are, and so before the window.
+    "a freeze whose reboot would meet a window": scene_of(
+        (Vm(1, "italynorth", size="Standard_M64s"),),
+        (
+            rebooted("a", 40_000, 700_000),
+            rebooting("b", "Standard_M64s", length_ms=1_000_000, request=asked("b", start_ms=10_000)),
+        ),
+    ),
     "a quorum of more VMs than there are": scene_of(
         (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)), (asked("a"),), quorum=Quorum("set", 3)
     ),
@@ -1126,6 +1177,19 @@ def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):
     scene = data.draw(scenes(features=HUNTS[hunt]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "PART_ROWS", 4)  # sets of more than that make a part of their own
+        run = found(scene, threads=2)
+
+    assert_equals_the_oracle(scene, run)
+
+
+def test_reboots_in_several_blocks_of_a_region_equal_the_oracle_too():
+    # Without caps each part of the fleet is a block, with them one block is written part by part.
+    sizes = ("Standard_M64s", "Standard_D2s_v3", "Standard_D2s_v3")
+    vms = tuple(Vm(i, "italynorth", f"s{i // 4}", i % 4, size=sizes[i % 3]) for i in range(16))
+    capped = asked("b", caps=(Cap("region", 3),))
+    scene = scene_of(vms, (rebooting("a", "Standard_M64s"), rebooting("b", "Standard_M64s", request=capped)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "PART_ROWS", 4)
         run = found(scene, threads=2)
 
     assert_equals_the_oracle(scene, run)
@@ -1373,6 +1437,8 @@ def in_proportion(request: Request, factor: int) -> Request:
     spans = {key: SPANS[key][span.strip('"')] for key, span in request.keys.items() if key in SPANS} | {"spread": 0}
     if "bake" in request.keys:
         spans["bake"] = BAKES[request.keys["bake"].strip('"')]
+    if request.meant.reboot_lengths is not None:
+        spans["reboot_length"] = request.meant.reboot_lengths[0]
     longer = {key: f'"{ms * factor}ms"' for key, ms in spans.items()}
     length_ms = LENGTHS[request.keys.get("length", '"30s"')]()[0]
     return replace(request, keys=request.keys | longer | {"length": f'"{length_ms * factor}ms"'})

@@ -213,6 +213,22 @@ def test_effects_and_words_are_checked_where_a_log_has_them(run: Path) -> None:
     assert "R43" in statuses(verdict, "kept")
 
 
+@pytest.mark.parametrize("has_kind", [True, False])
+def test_who_cannot_be_frozen_reboots_where_no_log_tells_the_kind(tmp_path: Path, has_kind: bool) -> None:
+    sizes = ["Standard_M64s", "Standard_D2s_v3", None] * 6
+    vms = fleet().with_columns(size=pl.Series(sizes))
+    freeze = f"{ONE_CAMPAIGN}\ncannot_freeze = 'reboot'"
+    done = fleetsim.run(vms, freeze, tmp_path / "run", threads=1)
+    log = fleetsim.read_events(done.path).select("vm", "start_at", "duration_ms", "kind").collect()
+    told = log if has_kind else log.drop("kind")
+
+    assert log["kind"].cast(pl.String).value_counts().sort("count").rows() == [("reboot", 6), ("freeze", 12)]
+    assert statuses(fleetsim.verify_events(told, vms, freeze), "broken") == []
+    # Told as freezes they are of the wrong kind; and where such VMs are to be left alone they are hit.
+    assert statuses(fleetsim.verify_events(told.with_columns(kind=pl.lit("freeze")), vms, freeze), "broken") == ["R45"]
+    assert "R45" in statuses(fleetsim.verify_events(told, vms, ONE_CAMPAIGN), "broken")
+
+
 def test_scenario_with_lives_and_a_horizon(tmp_path: Path) -> None:
     """VMs that come and go, and regions that are overdue, are no faults of a log that says nothing of them."""
     start = pl.lit("2026-12-01T22:00:00Z").str.to_datetime(time_unit="ms", time_zone="UTC")

@@ -566,6 +566,90 @@ def test_sizes_that_cannot_be_frozen_are_left_alone():
     assert [stage.start_ms for stage in log.stages] == [0, None]
 
 
+def rebooting(length_ms=30, **asked):
+    """A freeze of 10 ms that reboots the size M for *length_ms*."""
+    return freeze(length_ms=10, cannot_freeze=frozenset({"M"}), reboot_lengths=strategies.constant(length_ms), **asked)
+
+
+def impacts(log):
+    """VM -> start, length, kind, effects of its impact."""
+    return {event.vm: (event.start_ms, event.duration_ms, event.kind, event.effects) for event in log.events}
+
+
+def test_sizes_that_cannot_be_frozen_may_be_rebooted_instead():
+    # Domain 1 waits for the reboot in domain 0, at 30, not for the pause beside it, and for the gap.
+    vms = [
+        Vm(0, "italynorth", "s", 0, size="M"),
+        Vm(1, "italynorth", "s", 0, size="D"),
+        Vm(2, "italynorth", "s", 1),
+        Vm(3, "italynorth", size="M", deleted_ms=25),
+        Vm(4, "italynorth", size="M", created_ms=1),
+        Vm(5, "polandcentral", size="M"),
+    ]
+    log = simulate(vms, [rebooting(update_domain_gap_ms=5)], (), seed=1)
+
+    assert impacts(log) == {
+        0: (0, 30, "reboot", oracle.MEMORY_LOST),
+        1: (0, 10, "freeze", oracle.CLOCK_SYNCHRONISED),
+        2: (35, 10, "freeze", oracle.CLOCK_SYNCHRONISED),
+        3: (0, 25, "reboot", 0),
+        5: (0, 30, "reboot", oracle.MEMORY_LOST),
+    }
+    assert {(event.phase, event.result) for event in log.events} == {("platform", "completed")}
+    assert {outcome.vm: (outcome.outcome, outcome.paused_ms, outcome.down_ms) for outcome in log.outcomes} == {
+        0: ("updated", 0, 30),
+        1: ("updated", 10, 0),
+        2: ("updated", 10, 0),
+        3: ("deleted", 0, 25),
+        4: ("already_updated", 0, 0),
+        5: ("updated", 0, 30),
+    }
+    assert [(stage.start_ms, stage.free_ms) for stage in log.stages] == [(0, 45), (0, 30)]
+
+
+def test_the_length_of_a_reboot_is_looked_up_by_the_draw_of_the_pause():
+    table, other = strategies.uniform(1, 60_000), strategies.uniform(100_000, 900_000)
+    families = {"M": strategies.constant(7)}  # of pauses: whoever reboots has none
+    campaign = Campaign("c", table, cannot_freeze=frozenset({"M"}), reboot_lengths=other, family_lengths=families)
+    vms = [Vm(0, "italynorth", size="M"), Vm(1, "italynorth", size="D"), Vm(2, "polandcentral", size="M", host=9)]
+    log = simulate(vms, [campaign], (), seed=1)
+
+    draws = {vm: oracle.draw64(1, "c", drawn_for, oracle.LENGTH) for vm, drawn_for in ((0, 0), (1, 1), (2, 9))}
+    assert {event.vm: event.duration_ms for event in log.events} == {
+        0: oracle.length_at(other, draws[0]),
+        1: oracle.length_at(table, draws[1]),
+        2: oracle.length_at(other, draws[2]),
+    }
+
+
+def test_a_host_is_held_until_the_last_that_reboots_on_it_is_back():
+    # Nobody on a host is left alone for another's size: all start together. Host b waits for the reboot on a.
+    vms = [
+        Vm(0, "italynorth", "s", 0, size="D", host="a"),
+        Vm(1, "italynorth", size="M", host="a"),
+        Vm(2, "italynorth", "s", 1, size="D", host="b"),
+        Vm(3, "italynorth", size="M", host="b", created_ms=29),
+        Vm(4, "italynorth", size="D", host="a"),
+    ]
+    log = simulate(vms, [rebooting(host_order="most_vms_first")], (), seed=1)
+
+    assert {vm: impact[:3] for vm, impact in impacts(log).items()} == {
+        0: (0, 10, "freeze"),
+        1: (0, 30, "reboot"),
+        2: (30, 10, "freeze"),
+        3: (30, 30, "reboot"),
+        4: (0, 10, "freeze"),
+    }
+
+
+def test_pairs_do_not_keep_clear_of_freezes_that_reboot_some_if_only_reboots_exclude():
+    # What is announced as a reboot is of a kind that reboots; who is rebooted in a freeze makes it none.
+    vms = [Vm(0, "northeurope", size="M"), Vm(1, "westeurope", size="M")]
+    for exclusion, expected_ms in (("all", [0, 30]), ("reboots", [0, 0])):
+        log = simulate(vms, [rebooting(pair_exclusion=exclusion)], [("northeurope", "westeurope")], seed=1)
+        assert sorted(event.start_ms for event in log.events) == expected_ms
+
+
 def test_a_campaign_without_impact_hits_nobody_and_bars_nobody():
     vms = [Vm(0, "italynorth"), Vm(1, "italynorth", deleted_ms=0), Vm(2, "italynorth", created_ms=1)]
     log = simulate(vms, [freeze("quiet", kind="no_impact"), freeze("c", 10)], (), seed=1)

@@ -731,6 +731,11 @@ class World:
     events: dict[str, dict[int, tuple[int, int]]]
     outcomes: dict[str, dict[int, str]]
     campaigns: list[dict[str, Any]]
+    reboots: bool = False  # hypervisor reboots the size "fixed"
+
+    def is_down(self, campaign: str, row: int) -> bool:
+        """Whether an impact on the VM is no pause."""
+        return self.reboots and campaign == "hypervisor" and self.vms[row]["size"] == "fixed"
 
     def alive(self, row: int, at_ms: int) -> bool:
         created, deleted = self.vms[row].get("created_ms"), self.vms[row].get("deleted_ms")
@@ -742,7 +747,8 @@ class World:
 
     def is_over(self, campaign: str, row: int) -> bool:
         event, stands_ms = self.events[campaign].get(row), self.stands_ms(row)
-        return event is not None and stands_ms is not None and event[1] > stands_ms
+        is_paused = event is not None and not self.is_down(campaign, row)
+        return is_paused and stands_ms is not None and event[1] > stands_ms
 
     def spans(self, campaigns: Sequence[str], rows: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
         """(start_ms, end_ms, living, out) between any two changes among *rows*."""
@@ -784,9 +790,18 @@ def needed(min_up: str | int | float, living: int) -> int:
 
 
 def drawn(
-    path: Path, seed: int, *, lifetimes: bool = True, outputs: Sequence[str] = ("events", "outcomes"), **resolved: Any
+    path: Path,
+    seed: int,
+    *,
+    lifetimes: bool = True,
+    outputs: Sequence[str] = ("events", "outcomes"),
+    reboots: bool = False,
+    **resolved: Any,
 ) -> World:
-    """A world of two campaigns in two regions, its fleet in parts of few VMs; lengths around the lines of SLAs."""
+    """A world of two campaigns in two regions, its fleet in parts of few VMs; lengths around the lines of SLAs.
+
+    Where one *reboots* some, no other VM is out for as long as these.
+    """
     draw = random.Random(seed)
     vms: list[dict[str, Any]] = []
     starts: dict[Any, int] = {}
@@ -813,7 +828,9 @@ def drawn(
         {"name": "hypervisor", "regions": ["north", "south"], "where": {}},
         {"name": "firmware", "regions": ["north"], "where": {"workload": ["streaming", "web"]}, "start_ms": 3 * DAY_MS},
     ]
-    world = World(path, vms, {}, {}, campaigns)
+    world = World(path, vms, {}, {}, campaigns, reboots)
+    if reboots:
+        campaigns[0] |= {"cannot_freeze": "reboot", "cannot_freeze_sizes": ["fixed"]}
     for place, campaign in enumerate(campaigns):
         campaign |= {"kind": "freeze", "pair_lag_ms": 0}
         events, outcomes = (
@@ -829,6 +846,8 @@ def drawn(
             month_end_ms = draw.choice([30, 60]) * DAY_MS - draw.randrange(3_000_000)
             start_ms = starts.setdefault(key, month_end_ms + place * DAY_MS * draw.choice([1, 9]))
             length_ms = draw.choice([3_000, 5_000, 5_001, 60_000, 259_200, 259_201, 1_296_001, 2_592_000, 5_000_000])
+            if reboots and not world.is_down(campaign["name"], row):
+                length_ms = min(length_ms, 60_000)
             if not world.alive(row, start_ms) or draw.random() < 0.1:
                 outcomes[row] = draw.choice(["deleted", "already_updated", "overdue", "unaffected"])
                 continue
@@ -870,6 +889,7 @@ def write_world(world: World, *, outputs: Sequence[str], **resolved: Any) -> Non
                     continue
                 path = f"region={region}/part-c{place:03}-i001-{number:05}.parquet"
                 base = {"campaign": name, "iteration": 1, "effects": 16, "phase": "platform", "kind": "freeze"}
+                kinds = {row["vm_row"]: "reboot" for row in part if world.is_down(name, row["vm_row"])}
                 hits = [
                     (row["vm_row"], *world.events[name][row["vm_row"]])
                     for row in part
@@ -881,6 +901,7 @@ def write_world(world: World, *, outputs: Sequence[str], **resolved: Any) -> Non
                     [
                         base
                         | {"result": "completed", "vm_row": row, "start_at": at(start_ms), "duration_ms": length_ms}
+                        | {"kind": kinds.get(row, "freeze")}
                         for row, start_ms, length_ms in hits
                     ],
                 )
@@ -890,7 +911,12 @@ def write_world(world: World, *, outputs: Sequence[str], **resolved: Any) -> Non
                     [
                         base
                         | {"vm_row": row["vm_row"], "outcome": world.outcomes[name][row["vm_row"]], "reason": "none"}
-                        | {"paused_ms": world.events[name].get(row["vm_row"], (0, 0))[1], "down_ms": 0}
+                        | {"paused_ms": 0, "down_ms": 0}
+                        | {
+                            "down_ms" if row["vm_row"] in kinds else "paused_ms": world.events[name].get(
+                                row["vm_row"], (0, 0)
+                            )[1]
+                        }
                         | {"event_count": int(row["vm_row"] in world.events[name])}
                         for row in part
                         if row["vm_row"] in world.outcomes[name]
@@ -963,9 +989,10 @@ EITHER = [("events", "outcomes"), ("events",), ("outcomes",)]
 
 
 @pytest.mark.parametrize("outputs", EITHER, ids=["both", "events", "outcomes"])
+@pytest.mark.parametrize("reboots", [False, True], ids=["pauses", "some reboot"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_vms_over_their_tolerance(tmp_path, seed, outputs):
-    world = drawn(tmp_path / "run", seed, outputs=outputs, tolerance_ms=TOLERANCE_MS)
+def test_vms_over_their_tolerance(tmp_path, seed, outputs, reboots):
+    world = drawn(tmp_path / "run", seed, outputs=outputs, reboots=reboots, tolerance_ms=TOLERANCE_MS)
 
     frame = report(world.path, by=["size", "region,set"]).frame.filter(figure="over_tolerance_count")
 
@@ -1002,9 +1029,12 @@ def test_a_tolerance_that_cannot_be_told_is_not_shown(tmp_path, kept):
     assert "over_tolerance" not in rendered(tmp_path / "run")
 
 
+@pytest.mark.parametrize("reboots", [False, True], ids=["pauses", "some reboot"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_remedies_are_counted_over_the_vms_hit(tmp_path, seed):
-    world = drawn(tmp_path / "run", seed, tolerance_ms=TOLERANCE_MS, cannot_migrate_sizes=["fixed"])
+def test_remedies_are_counted_over_the_vms_paused(tmp_path, seed, reboots):
+    world = drawn(
+        tmp_path / "run", seed, reboots=reboots, tolerance_ms=TOLERANCE_MS, cannot_migrate_sizes=["fixed", "large"]
+    )
 
     found = {(each.campaign, each.workload): each for each in report(world.path).intolerances}
 
@@ -1018,7 +1048,8 @@ def test_remedies_are_counted_over_the_vms_hit(tmp_path, seed):
     for (campaign, workload), each in found.items():
         scope = [row for row in world.outcomes[campaign] if world.vms[row]["workload"] == workload]
         hit = [row for row in scope if row in world.events[campaign]]
-        stands = {row: stands_ms for row in hit if (stands_ms := world.stands_ms(row)) is not None}
+        paused = [row for row in hit if not world.is_down(campaign, row)]
+        stands = {row: stands_ms for row in paused if (stands_ms := world.stands_ms(row)) is not None}
         over = [row for row in hit if world.is_over(campaign, row)]
         assert (each.vm_count, each.vm_hit_count, each.over_tolerance_count) == (len(scope), len(hit), len(over))
         assert (each.tolerance_ms_min, each.tolerance_ms_max) == (min(stands.values()), max(stands.values()))
@@ -1032,7 +1063,7 @@ def test_remedies_are_counted_over_the_vms_hit(tmp_path, seed):
             "published_maximum": sum(stands_ms < 10_000 for stands_ms in stands.values()),
             "longest_pause": 0,
             "live_migration": sum(
-                row in over if world.vms[row]["size"] == "fixed" else stands_ms < 5_000
+                row in over if world.vms[row]["size"] in ("fixed", "large") else stands_ms < 5_000
                 for row, stands_ms in stands.items()
             ),
             "leaving_out": 0,
@@ -1088,6 +1119,50 @@ def test_shares_of_pauses_above_a_length(tmp_path, seed, outputs):
 def test_a_timeout_is_a_length(run, text):
     with pytest.raises(InputError, match=re.escape(f"got '{text}'")):
         report(run, timeouts=[text])
+
+
+@pytest.mark.parametrize("outputs", EITHER, ids=["both", "events", "outcomes"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pauses_and_down_times_of_one_campaign_are_told_apart(tmp_path, seed, outputs):
+    world = drawn(tmp_path / "run", seed, outputs=outputs, reboots=True)
+
+    frame = report(world.path, by=["region"]).frame
+
+    for grain, key, rows in [("campaign", "hypervisor", range(60)), ("region", "hypervisor/north", range(32))]:
+        told, hit = values(frame, grain, key), world.events["hypervisor"]
+        assert told["vm_hit_count"] == sum(row in hit for row in rows)
+        for word, is_down in (("paused", False), ("down", True)):
+            lost_ms = sorted(hit[row][1] for row in rows if row in hit and world.is_down("hypervisor", row) is is_down)
+            assert told[f"{word}_ms_max"] == lost_ms[-1]
+            for percent in (50, 99):
+                assert told[f"{word}_ms_p{percent}"] == lost_ms[math.ceil(len(lost_ms) * percent / 100) - 1]
+
+
+@pytest.mark.parametrize("kept", ["both", "events", "outcomes", "neither"])
+def test_who_reboots_in_a_freeze_is_down_and_not_paused(tmp_path, kept):
+    # One set of three: domain 0 is out from 0 to 10 min, of which its VM without size for 10 s; then domain 1.
+    fleet = pl.DataFrame({"vm": [1, 2, 3, 4], "set": [7, 7, 7, None], "update_domain": [0, 0, 1, None]})
+    fleet = fleet.with_columns(region=pl.lit("eastus"), size=pl.Series(["Standard_M64s", None, None, "Standard_M64s"]))
+    freeze = {"name": "freeze", "length": "10s", "cannot_freeze": "reboot", "reboot_length": "10min"}
+    freeze |= {"update_domain_order": "sequential"}
+    outputs = {table: kept in ("both", table) for table in ("events", "outcomes")}
+    scenario = {"name": "some reboot", "start": START, "outputs": outputs, "campaign": [freeze]}
+    run = run_it(fleet, scenario, tmp_path / "run").path
+
+    told = values(report(run).frame, "campaign", "freeze")
+
+    # Without events and outcomes, to the bin: of 2^7 and 2^13 ms.
+    pause_ms, down_ms = (10_000, 600_000) if kept != "neither" else (10_000 >> 7 << 7, 600_000 >> 13 << 13)
+    assert [told[f"{word}_ms_{each}"] for word in ("paused", "down") for each in ("p50", "p99", "max")] == [
+        *[pause_ms] * 3,
+        *[down_ms] * 3,
+    ]
+    assert (told["vm_hit_count"], told["updated_count"], told["length_ms"]) == (4, 4, 610_000)
+    assert told["unavailable_ms"] == 2 * 600_000 + 2 * 10_000
+    assert told["set_out_ms"] == 0
+    page = rendered(run)
+    assert re.search(r"paused_ms_max +~?(10.0|9.9|10) s", page)
+    assert re.search(r"down_ms_max +~?(10 min|9 min 58 s)", page)
 
 
 QUORUMS = ["majority", 2, 0.5, 0.75, 1.0]
@@ -1206,10 +1281,11 @@ def test_quorum_of_few_vms(tmp_path, vm_count, out, min_up, is_lost):
     assert row["application_down_ratio_max"] == out / vm_count
 
 
+@pytest.mark.parametrize("reboots", [False, True], ids=["pauses", "some reboot"])
 @pytest.mark.parametrize("lifetimes", [True, False])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_service_levels_by_month(tmp_path, seed, lifetimes):
-    world = drawn(tmp_path / "run", seed, lifetimes=lifetimes)
+def test_service_levels_by_month(tmp_path, seed, lifetimes, reboots):
+    world = drawn(tmp_path / "run", seed, lifetimes=lifetimes, reboots=reboots)
 
     frame = report(world.path).frame.filter(grain="sla")
 

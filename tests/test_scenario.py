@@ -123,17 +123,77 @@ def test_what_is_not_said_comes_from_the_preset():
     )
 
 
-def test_later_practice_differs_in_three_keys():
+def test_later_practice_differs_in_five_keys():
     over_fleet = resolved(MINIMAL, ["preset=azure-2024"])
     keys, guide = over_fleet._keys()["campaign"][0], resolved(MINIMAL)._keys()["campaign"][0]
 
-    assert {key for key in keys if keys[key] != guide[key]} == {"length", "walk_by", "pair_exclusion"}
+    assert {key for key in keys if keys[key] != guide.get(key)} == {
+        *("length", "walk_by", "pair_exclusion", "cannot_freeze", "reboot_length")
+    }
     assert over_fleet.scenario.campaigns[0].length.given == '{ p50 = "6s", p99 = "9s", ceiling = "30s" }'
     assert (keys["length"]["length_ms_max"], keys["walk_by"], keys["pair_exclusion"]) == (
         30_000,
         "fault_domain",
         "reboots",
     )
+    assert (keys["cannot_freeze"], keys["reboot_length"]["given"]) == ("reboot", "25min")
+
+
+@pytest.mark.parametrize(
+    ("lines", "cannot_freeze", "given"),
+    [
+        ("cannot_freeze = 'reboot'", "reboot", "25min"),
+        ("cannot_freeze = 'reboot'\nreboot_length = '7min'", "reboot", "7min"),
+        ("reboot_length = { p50 = '5min', p99 = '9min' }\ncannot_freeze = 'reboot'", "reboot", None),
+        ("cannot_freeze = 'unaffected'", "unaffected", None),
+        ("", "unaffected", None),
+    ],
+)
+def test_the_length_of_a_reboot_goes_with_reboots_of_who_cannot_be_frozen(lines, cannot_freeze, given):
+    for preset in ("azure-2017", "emergency-2018", *(["azure-2024"] * bool(lines))):
+        only = campaign(lines, [f"preset={preset}"])
+
+        assert only.cannot_freeze == cannot_freeze
+        if given is not None:
+            assert (only.reboot_length.given, only.reboot_length.is_constant) == (given, True)
+        elif "p50" in lines:
+            assert only.reboot_length.given == '{ p50 = "5min", p99 = "9min" }'
+            assert only.reboot_length.table[32_768] == 300_000
+        else:
+            assert only.reboot_length is None
+
+
+def test_a_preset_that_reboots_says_only_its_length_anew():
+    only = campaign("reboot_length = '1min'", ["preset=azure-2024"])
+
+    assert (only.cannot_freeze, only.reboot_length.length_ms_max) == ("reboot", 60_000)
+
+
+@pytest.mark.parametrize("kind", ["no_impact", "reboot", "redeploy"])
+def test_kinds_that_freeze_nobody_reboot_nobody_for_that(kind):
+    only = campaign(f"kind = '{kind}'", ["preset=azure-2024"])
+
+    assert (only.cannot_freeze, only.reboot_length) == ("unaffected", None)
+    assert problems(f"{MINIMAL}kind = '{kind}'\ncannot_freeze = 'reboot'\n") == [
+        f"scenario:7: campaign.hypervisor.cannot_freeze: 'reboot' goes with kind 'freeze', got it with kind '{kind}'"
+    ]
+    assert problems(f"{MINIMAL}kind = '{kind}'\nreboot_length = '1min'\n") == [
+        "scenario:7: campaign.hypervisor.reboot_length: goes with cannot_freeze 'reboot', got it with cannot_freeze"
+        " 'unaffected'"
+    ]
+
+
+def test_what_became_of_a_reboots_length_is_told():
+    plain, reboots, longer = (
+        resolved(MINIMAL + lines).to_toml({})
+        for lines in ("", "cannot_freeze = 'reboot'", "cannot_freeze = 'reboot'\nreboot_length = '30min'")
+    )
+
+    assert difference(reboots, longer) == ["campaign.hypervisor.reboot_length: was '25min', is '30min'"]
+    assert difference(plain, reboots) == [
+        "campaign.hypervisor.cannot_freeze: was 'unaffected', is 'reboot'",
+        "campaign.hypervisor.reboot_length: was nothing, is '25min'",
+    ]
 
 
 def test_every_key_is_read():
@@ -275,7 +335,8 @@ def test_catalogue_of_kinds():
 KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
     " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion,"
-    " cannot_freeze, caps, host_order, notice, self_service, scheduled, iterations_max, reschedule_delay"
+    " cannot_freeze, reboot_length, caps, host_order, notice, self_service, scheduled, iterations_max,"
+    " reschedule_delay"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
@@ -290,7 +351,7 @@ LENGTH_RULE = "must be a span such as '30s', or a table of p50 and p99, of min a
 BAD_CAMPAIGN_LINES = {
     # unknown keys, those that later versions will know among them
     "lenght = '30s'": "lenght: unknown key; did you mean 'length'?",
-    "reboot_window = '1d'": f"reboot_window: unknown key; {KNOWN_OF_CAMPAIGN}",
+    "blackout = '1d'": f"blackout: unknown key; {KNOWN_OF_CAMPAIGN}",
     "iterations_max = 0": "iterations_max: must be an integer from 1 to 255, got 0",
     "iterations_max = 256": "iterations_max: must be an integer from 1 to 255, got 256",
     "iterations_max = true": "iterations_max: must be an integer from 1 to 255, got true",
@@ -379,9 +440,18 @@ BAD_CAMPAIGN_LINES = {
     " did you mean 'fault_domain'?",
     "sets_in_step = 'yes'": "sets_in_step: must be true or false, got 'yes'",
     "pair_exclusion = 'none'": "pair_exclusion: must be one of 'all', 'reboots', got 'none'",
-    "cannot_freeze = 'reboot'": "cannot_freeze: must be 'unaffected', got 'reboot'; this version knows that but"
-    " cannot run it",
-    "cannot_freeze = 'skip'": "cannot_freeze: must be 'unaffected', got 'skip'",
+    "cannot_freeze = 'skip'": "cannot_freeze: must be one of 'unaffected', 'reboot', got 'skip'",
+    "cannot_freeze = 'reboots'": "cannot_freeze: must be one of 'unaffected', 'reboot', got 'reboots'; did you mean"
+    " 'reboot'?",
+    "cannot_freeze = true": "cannot_freeze: must be one of 'unaffected', 'reboot', got true",
+    "reboot_length = '25min'": "reboot_length: goes with cannot_freeze 'reboot', got it with cannot_freeze"
+    " 'unaffected'",
+    "reboot_length = 25": f"reboot_length: {SPAN_RULE}, got 25; did you mean '25s'?",
+    "reboot_length = '0s'": "reboot_length: must be from 1ms to 49d, got '0s'",
+    "reboot_length = {}": f"reboot_length: {LENGTH_RULE}, got {{}}",
+    "reboot_length = { min = '2s', max = '1s' }": "reboot_length.max: must not be below min ('2s'), got '1s'",
+    "reboot_length = { min = '1s', max = '2s', by_family = { M = '3s' } }": "reboot_length.by_family: unknown key;"
+    " known here: floor, ceiling, min, max",
     # spans
     "work = '30m'": f"work: {SPAN_RULE}, got '30m'; did you mean '30min'?",
     "work = '1 Hour'": f"work: {SPAN_RULE}, got '1 Hour'; did you mean '1h'?",
@@ -1410,6 +1480,7 @@ def test_the_schema_is_one_and_needs_what_no_preset_says():
     assert schema["$defs"]["Campaign"]["required"] == ["name"]
     assert schema["$defs"]["Campaign"]["properties"]["kind"]["enum"] == ["no_impact", "freeze", "reboot", "redeploy"]
     assert schema["$defs"]["Campaign"]["properties"]["spread"]["default"] == "0s"
+    assert '"reboot" in azure-2024' in schema["$defs"]["Campaign"]["properties"]["cannot_freeze"]["description"]
     assert '"fault_domain" in azure-2024' in schema["$defs"]["Campaign"]["properties"]["walk_by"]["description"]
     for table in (schema, *schema["$defs"].values()):
         for key, value in table["properties"].items():
@@ -1426,6 +1497,9 @@ def test_a_scenario_that_loads_fits_the_schema(text):
 NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree, and spans out of bounds
     "bake = '1d'",
     "notice = '1d'",
+    "reboot_length = '25min'",
+    "reboot_length = '0s'",
+    "reboot_length = { min = '2s', max = '1s' }",
     "iterations_max = 3",
     "reschedule_delay = '1d'",
     "self_service = {}",

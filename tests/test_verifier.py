@@ -102,6 +102,16 @@ def test_sound_run_over_hosts_is_kept_and_every_rule_of_hosts_looks_at_rows(tmp_
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
 
 
+@pytest.mark.parametrize("world", [later, hosted])
+def test_sound_run_that_reboots_whom_it_cannot_freeze_is_kept(tmp_path: Path, world: Callable[..., Plant]) -> None:
+    plant = world(reboots=True)
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert {event["kind"] for event in plant.all_events()} == {"freeze", "reboot"}
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
 def test_sound_run_of_reboots_is_kept_and_every_rule_of_windows_looks_at_rows(tmp_path: Path) -> None:
     verdict = verdict_of(tmp_path, windowed())
 
@@ -642,6 +652,70 @@ def last_of_roll(**changes: float) -> Callable[[Plant], None]:
     return change
 
 
+def rebooting() -> Plant:
+    """The later world, in which `walk` reboots the VMs 9 and 17."""
+    return later(reboots=True)
+
+
+def hosted_rebooting() -> Plant:
+    """The world with hosts, in which `roll` reboots VM 18, and freezes VM 19 beside it."""
+    return hosted(reboots=True)
+
+
+def told_as(kind: str, vm: int, effects: int, *also: str) -> Callable[[Plant], None]:
+    """One impact of `walk` in east is told as of another *kind*, and in *also* (outcomes, summary) counted so."""
+
+    def change(plant: Plant) -> None:
+        event, outcome = plant.event_of("walk", vm), plant.outcome_of("walk", vm)
+        before, after = ("down", "paused") if kind == "freeze" else ("paused", "down")
+        event.update(kind=kind, effects=effects)
+        if "outcomes" in also:
+            outcome.update({f"{before}_ms": 0, f"{after}_ms": event["duration_ms"], "effects": effects})
+        if "summary" in also:
+            shift = max(event["duration_ms"].bit_length() - 7, 0)
+            of = {"campaign": "walk", "iteration": 1, "region": "east"}
+            of |= {"bin_start_ms": event["duration_ms"] >> shift << shift}
+            told = of | {"figure": f"{before}_ms_histogram"}
+            next(row for row in plant.summary if told.items() <= row.items())["value"] -= 1
+            plant.summary.append(of | {"figure": f"{after}_ms_histogram", "value": 1.0})
+
+    return change
+
+
+def paused_instead(plant: Plant) -> None:
+    """The outcome of VM 9 tells the time in which it was down as a pause."""
+    outcome = plant.outcome_of("walk", 9)
+    outcome.update(paused_ms=outcome["down_ms"], down_ms=0)
+
+
+def with_effects(vm: int, effects: int) -> Callable[[Plant], None]:
+    """The impact of `walk` on one VM leaves other effects."""
+
+    def change(plant: Plant) -> None:
+        plant.event_of("walk", vm).update(effects=effects)
+        plant.outcome_of("walk", vm).update(effects=effects)
+
+    return change
+
+
+def left_alone(campaign: str, vm: int) -> Callable[[Plant], None]:
+    """One VM is not hit, and said to be one that cannot be frozen."""
+
+    def change(plant: Plant) -> None:
+        leave_out(campaign, vm)(plant)
+        ends(campaign, vm, "unaffected", "cannot_freeze")(plant)
+        plant.outcome_of(campaign, vm).update(paused_ms=0, down_ms=0, event_count=0, effects=0)
+
+    return change
+
+
+def told_as_pauses(plant: Plant) -> None:
+    """The summary counts those down among those paused."""
+    for row in plant.summary:
+        if (row["campaign"], row["region"], row["figure"]) == ("walk", "east", "down_ms_histogram"):
+            row["figure"] = "paused_ms_histogram"
+
+
 TIMES = ("start_ms", "end_ms", "free_ms", "first_start_ms")
 FIRST_STEP = {"campaign": "roll", "region": "east", "unit_row": 0}
 ROLL = {"campaign": "roll", "iteration": 1, "region": "east"}
@@ -771,6 +845,82 @@ LATER_FAULTS = {
         "R70", {"campaign": "capped", "per": "region", "limit": 1}, also="R74 R78", to_tables=asked(4, caps=CAP_OF_ONE)
     ),
     "cluster late": Fault("R77", STEP | {"cluster": "c1"}, also="R40 R74", to_tables=move("step", [4, 10], 1)),
+}
+REBOOT_FAULTS = {
+    "frozen though it must reboot": Fault(
+        "R45", WALK | {"vm": 9}, to_tables=told_as("freeze", 9, 16, "outcomes", "summary"), plant=rebooting
+    ),
+    "rebooted though it can be frozen": Fault(
+        "R45", WALK | {"vm": 1}, to_tables=told_as("reboot", 1, 1, "outcomes", "summary"), plant=rebooting
+    ),
+    "rebooted though such are left alone": Fault(
+        "R4",
+        WALK | {"vm": 1, "problem": "is no completed freeze by the platform"},
+        also="R41 R43 R74",
+        to_tables=told_as("reboot", 1, 1),
+        plant=later,
+    ),
+    "redeployed though it can be rebooted in place": Fault(
+        "R4",
+        WALK | {"vm": 9, "problem": "is no completed freeze or reboot by the platform"},
+        also="R41 R43 R45 R74",
+        to_tables=of_vm("walk", 9, kind="redeploy"),
+        plant=rebooting,
+    ),
+    "a reboot counted as a pause": Fault(
+        "R74", WALK | {"vm": 9, "down_ms": 0}, also="R45", to_tables=paused_instead, plant=rebooting
+    ),
+    "reboots among the pauses": Fault(
+        "R74", WALK | {"figure": "down_ms_histogram"}, to_tables=told_as_pauses, plant=rebooting
+    ),
+    "a reboot that keeps the memory": Fault("R43", WALK | {"vm": 9}, to_tables=with_effects(9, 0), plant=rebooting),
+    "a reboot that synchronises the clock": Fault(
+        "R41", WALK | {"vm": 9, "effects": 17}, to_tables=with_effects(9, 17), plant=rebooting
+    ),
+    "a pause that loses the memory": Fault(
+        "R41", WALK | {"vm": 1, "effects": 17}, to_tables=with_effects(1, 17), plant=rebooting
+    ),
+    "a reboot as short as a pause": Fault(
+        "R42",
+        WALK | {"vm": 17, "length_ms_min": 60_000, "length_ms_max": 90_000},
+        also="R74",
+        to_tables=of_vm("walk", 17, duration_ms=9_000),
+        plant=rebooting,
+    ),
+    "a pause as long as a reboot": Fault(
+        "R42",
+        WALK | {"vm": 15, "length_ms_max": 9_000},
+        also="R74",
+        to_tables=of_vm("walk", 15, duration_ms=60_000),
+        plant=rebooting,
+    ),
+    "left alone though it must reboot": Fault(
+        "R45",
+        WALK | {"vm": 17, "reason": "cannot_freeze"},
+        also="R5 R29 R74",
+        to_tables=left_alone("walk", 17),
+        plant=rebooting,
+    ),
+    "the next domain does not wait for a reboot": Fault(
+        "R27",
+        WALK | {"set": 3},
+        also="R26 R28 R35 R39 R74 R76",
+        to_tables=move("walk", [10], -630_000),
+        plant=rebooting,
+    ),
+    "left alone on a host though it must reboot": Fault(
+        "R45", ROLL | {"vm": 18}, also="R5 R44 R74", to_tables=left_alone("roll", 18), plant=hosted_rebooting
+    ),
+    "left alone beside who must reboot": Fault(
+        "R45", ROLL | {"vm": 19}, also="R5 R44 R74", to_tables=left_alone("roll", 19), plant=hosted_rebooting
+    ),
+    "a reboot on a host starts later": Fault(
+        "R44",
+        ROLL | {"host": 18, "visit_count": 2},
+        also="R55 R74",
+        to_tables=move("roll", [18], 1),
+        plant=hosted_rebooting,
+    ),
 }
 HOSTED_FAULTS = {
     "host without sets after its spread": Fault(
@@ -1529,6 +1679,7 @@ FAULTS = {
         to_events=lambda plant: shift(last_domain(plant, "agent", "north", 2), 1),
     ),
     **LATER_FAULTS,
+    **REBOOT_FAULTS,
     **HOSTED_FAULTS,
     **WINDOW_FAULTS,
     **REQUEST_FAULTS,

@@ -92,7 +92,7 @@ FIGURES = {
         Figure(
             "paused_ms_p50",
             "ms",
-            "pause of a VM, summed: at position ceil(0.50 n) of the n VMs hit",
+            "pause of a VM, summed: at position ceil(0.50 n) of the n VMs paused",
             _OF_VMS,
         ),
         Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", _OF_VMS),
@@ -100,7 +100,7 @@ FIGURES = {
         Figure(
             "down_ms_p50",
             "ms",
-            "time a VM is down, summed: at position ceil(0.50 n) of the n VMs hit",
+            "time a VM is down, summed: at position ceil(0.50 n) of the n VMs down",
             _OF_VMS,
         ),
         Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),

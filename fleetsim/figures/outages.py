@@ -306,7 +306,7 @@ def service_levels(files: RunFiles, campaign_rows: pl.DataFrame, applications: p
     for view, own in views.items():
         rows = campaign_rows.filter(pl.col("campaign").is_in(own))
         # Nobody is out for longer than the longest pauses of each campaign: mostly that alone is the answer.
-        is_paused = all(each["kind"] in _PAUSING for each in files.campaigns if each["name"] in own)
+        is_paused = all(_only_pauses(each) for each in files.campaigns if each["name"] in own)
         longest_ms = int(rows["paused_ms_max"].sum()) if is_paused else None
         months: dict[str, list[pl.Series]] = {}
         if files.has("events"):
@@ -328,6 +328,12 @@ def service_levels(files: RunFiles, campaign_rows: pl.DataFrame, applications: p
 
 
 _PAUSING = ("no_impact", "freeze", "live_migration")
+
+
+def _only_pauses(campaign: Mapping[str, Any]) -> bool:
+    """Whether *campaign* has no VM down, not even those that it cannot freeze."""
+    has_reboots = campaign.get("cannot_freeze") == "reboot" and bool(campaign["cannot_freeze_sizes"])
+    return campaign["kind"] in _PAUSING and not has_reboots
 
 
 def _is_short(value_ms: int | None) -> bool:

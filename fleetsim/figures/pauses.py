@@ -21,7 +21,7 @@ BINS_AN_OCTAVE = 64
 """Bins in which pauses are counted first: a percentile's bin, about 1 % wide, holds few VMs or few values."""
 
 _DOWN = (Kind.REBOOT.name.lower(), Kind.REDEPLOY.name.lower())
-"""Kinds under which VMs are down, not paused."""
+"""Kinds under which VMs are down, not paused. A freeze may reboot some: those, VM by VM."""
 _COME_BACK = [outcome.name.lower() for outcome in COME_BACK]
 
 Tallies = Mapping[str, pl.Expr]
@@ -204,12 +204,15 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
             hit = hit.with_columns(pl.col("comes_back").fill_null(value=False))
         else:
             hit = hit.with_columns(comes_back=pl.lit(value=False))
-    is_down = next(each["kind"] for each in files.campaigns if each["name"] == part.campaign) in _DOWN
+    kind_asked = next(each["kind"] for each in files.campaigns if each["name"] == part.campaign)
+    is_down = pl.lit(value=True)
+    if kind_asked not in _DOWN:
+        is_down = (pl.col("unavailable_ms") > pl.col("paused_ms")).fill_null(value=False)
     lost_ms = pl.when(pl.col("paused_ms").is_not_null()).then("unavailable_ms")
     return hit.with_columns(
         *stage_columns(part),
         bin=((lost_ms + 1).log(2) * BINS_AN_OCTAVE).floor().cast(pl.Int32),
-        is_down=pl.lit(is_down),
+        is_down=is_down,
         lost_ms=lost_ms,
         lost_ms_max=lost_ms,
         tolerance_ms=tolerance_ms,
@@ -219,7 +222,7 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
 
 def _histogram(files: RunFiles) -> pl.DataFrame:
     """`impacts` by stage from the engine's histogram: a pause is its bin's lower bound, 1/64 low at most."""
-    is_down = pl.col("campaign").is_in([each["name"] for each in files.campaigns if each["kind"] in _DOWN])
+    is_down = pl.col("figure") == "down_ms_histogram"
     bins = (
         files.scan("summary")
         .filter(pl.col("figure").is_in(["paused_ms_histogram", "down_ms_histogram"]))
@@ -235,6 +238,7 @@ def _histogram(files: RunFiles) -> pl.DataFrame:
         )
     )
     # One more row a stage makes its sums exact: the VMs without an event, and the unavailable time.
+    is_down = pl.col("campaign").is_in([each["name"] for each in files.campaigns if each["kind"] in _DOWN])
     told = stages(files).lazy().with_columns(back_count=pl.sum_horizontal(LEFT_COUNTS) - pl.col("remaining_count"))
     nobody = pl.lit(None, pl.Int64)
     rest = [
