@@ -47,6 +47,7 @@ from fleetsim.schema import (
     Result,
     Stream,
 )
+from fleetsim.tries import Tries, attempt
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -136,6 +137,7 @@ class Impacts:
     requests: Requests | None = None  # of customers, where some act
     left: Left | None = None  # to the next iteration, if there may be one
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
+    tries: Tries | None = None  # where some may fail
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -153,6 +155,7 @@ class Impacts:
             weak_sets=self.weak_sets and self.weak_sets.within(start, stop),
             requests=self.requests and self.requests.within(start, stop),
             effects=None if self.effects is None else self.effects[hits],
+            tries=self.tries and self.tries.within(hits),
         )
 
 
@@ -267,6 +270,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     block, fates = taken.block, judge(vms, scope, course.start_ms, never_starts=not taken.is_hit.any())
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
+    attempted = attempt(block, scope, course, taken.profile, duration_ms)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     # Whether some of them may not be hit in the end.
     is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None
@@ -302,6 +306,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
             is_left &= settled.busy_until_ms[rows] == 0
         updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
         fates.outcome[rows] = np.where(is_left, updated, Outcome.DELETED)
+        if attempted is not None:
+            fates.outcome[rows[is_left & attempted.is_failed]] = Outcome.FAILED
+            attempted = attempted.of(is_left)
         if walked.overdue_ms is not None:
             unit_sizes = np.append(np.diff(block.unit_offsets), np.ones(len(walked.single_start_ms), np.int64))
             is_overdue = np.repeat(walked.overdue_ms, unit_sizes) < lives.deleted_ms
@@ -324,13 +331,15 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         by_row = place[place >= 0]
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
+        attempted = None if attempted is None else attempted.of(by_row)
 
+    tries = None if attempted is None else attempted.tries(scope, course, duration_ms)
     hits = rows, start_ms, duration_ms
     if requests is not None:
         hits = _merged(hits, requests)
     sums.vm_hit_count = len(hits[0])
     sums.request_count = 0 if requests is None else len(requests.rows)
-    sums.event_count = len(rows) + sums.request_count
+    sums.event_count = (len(rows) if tries is None else len(tries.duration_ms)) + sums.request_count
     outcome_codes = fates.outcome[fates.rows]
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
@@ -365,6 +374,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         requests and requests.since_epoch(course.origin_ms),
         left,
         vms.move_effects[rows] if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY else None,
+        tries,
     )
 
 

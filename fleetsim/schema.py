@@ -18,6 +18,8 @@ NO_ROW = 2**32 - 1
 
 LENGTH_MS_MAX = 49 * 86_400_000
 """Longest impact: 49 d, which a u32 of milliseconds still holds."""
+TRIES_MAX = 1_000
+"""Tries of the platform to update a VM in a window, at most: each is a row of `events`, and takes draws of its own."""
 SPAN_MS_MAX = 3650 * 86_400_000
 """Longest of every other span: 3,650 d."""
 UPDATE_DOMAIN_COUNT_MAX = 20
@@ -152,6 +154,7 @@ class Stream(IntEnum):
     LIFE = 32
     # And once more of campaigns.
     FAILURE = 26
+    TRY = 27
 
 
 class DomainOrder(IntEnum):

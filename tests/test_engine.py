@@ -277,12 +277,15 @@ def assert_equals_the_oracle(scene: Scene, run: Findings) -> None:
 def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
     """Starts and time lost by the hour, and lengths as they were felt, in bins at most 1/64 wide."""
     region_of = {vm.vm: vm.region for vm in scene.vms}
-    hourly, lengths = defaultdict(Counter), defaultdict(list)
+    hourly, lengths, felt = defaultdict(Counter), defaultdict(list), defaultdict(list)
     for event in [event for event in log.events if event.duration_ms]:
-        of, hour_ms = (event.campaign, event.iteration, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
+        felt[event.campaign, event.iteration, event.vm].append(event)
+    for (campaign, iteration, vm), tries in felt.items():  # tries of a VM follow one another: one impact
+        of, hour_ms = (campaign, iteration, region_of[vm]), min(event.start_ms for event in tries) // HOUR_MS * HOUR_MS
+        lost_ms = sum(event.duration_ms for event in tries)
         hourly[*of, "hourly_start_count"][hour_ms] += 1
-        hourly[*of, "hourly_unavailable_ms"][hour_ms] += event.duration_ms
-        lengths[*of, "paused_ms_histogram" if event.kind == "freeze" else "down_ms_histogram"].append(event.duration_ms)
+        hourly[*of, "hourly_unavailable_ms"][hour_ms] += lost_ms
+        lengths[*of, "paused_ms_histogram" if tries[0].kind == "freeze" else "down_ms_histogram"].append(lost_ms)
     assert run.bins.keys() == hourly.keys() | lengths.keys()
     assert {of: run.bins[of] for of in hourly} == hourly
     for of, durations_ms in lengths.items():
@@ -410,6 +413,13 @@ def rebooted(name: str, scheduled_ms: int, lead_ms: int = 0, request: Request | 
     keys |= {key: '"0s"' for key in ("update_domain_gap",) if key not in request.keys}
     windows = Windows(lead_ms, 0, 0, scheduled_ms)
     return Request({"length": '"30s"'} | request.keys | keys, replace(request.meant, kind="reboot", windows=windows))
+
+
+def tried(request: Request, failure: str, retry_timeout_ms: int) -> Request:
+    """The same where the platform's tries fail, and are made again."""
+    said = f', failure_ratio = {failure}, retry_timeout = "{retry_timeout_ms}ms" }}'
+    keys = request.keys | {"scheduled": request.keys["scheduled"].removesuffix(" }") + said}
+    return Request(keys, replace(request.meant, try_failure=failure, retry_timeout_ms=retry_timeout_ms))
 
 
 def served(
