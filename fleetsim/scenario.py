@@ -1562,7 +1562,7 @@ class _ScheduledKeys(_Keys):
     ]
     failure_ratio: Annotated[_Share, Field(description="share of the tries that fail, and are made again at once")]
     retry_timeout: Annotated[
-        _SpanMs, Field(description="after its start a VM is tried again no later: then it has failed")
+        _SpanMs, Field(description="how long after its start a VM may be tried again: then it has failed")
     ]
 
 

@@ -368,7 +368,7 @@ PAIRS = Table(
 
 EVENTS = Table(
     "events",
-    "One row an impact, or a refused or aborted request; in vm_row order within a part.",
+    "One row an impact, a try of it that failed, or a refused or aborted request; in vm_row order within a part.",
     (
         Column("campaign", "text", "name of the campaign"),
         Column("phase", "code", "who started it, and when", Phase),
@@ -489,7 +489,7 @@ SUMMARY_FIGURES = {
     "last_work_ms": "of these: units held, but those that gave another room under a cap",
     "last_gap_ms": "of these: gaps after units",
     "last_cap_ms": "of these: units held until another had room under a cap",
-    "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms",
+    "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms, all tries of a VM as one",
     "hourly_unavailable_ms": "bins: VM-milliseconds of the impacts that start within the hour",
     "paused_ms_histogram": "bins: VMs paused from bin_start_ms up to the next bin, which is 1/64 wider at most",
     "down_ms_histogram": "bins: the same of VMs that were down",

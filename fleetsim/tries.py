@@ -35,7 +35,8 @@ class Tries:
         """int64[T]: when each starts, of impacts that start at *start_ms* int64[H]."""
         before_ms = np.cumsum(self.duration_ms, dtype=np.int64) - self.duration_ms
         of_impact = before_ms[self.offsets[:-1]] if len(before_ms) else before_ms
-        return before_ms + np.repeat(start_ms - of_impact, self.counts)
+        starts_ms: Int64s = before_ms + np.repeat(start_ms - of_impact, self.counts)
+        return starts_ms
 
     @property
     def has_aborted(self) -> Bools:

@@ -69,6 +69,9 @@ HUNTS = {
     "windows": ("windows",),
     "windows and lifetimes": ("windows", "lifetimes", "horizon", "reboots"),
     "windows and waves": ("windows", "waves", "lifetimes", "azure_2024"),
+    "tries": ("windows", "tries"),
+    "tries and lifetimes": ("windows", "tries", "lifetimes", "families", "customers"),
+    "tries and outages": ("windows", "tries", "quorum", "applications", "clusters", "waves"),
     "customers": ("windows", "customers"),
     "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
@@ -1021,7 +1024,7 @@ def test_the_engine_equals_the_oracle_in_every_feature(data, hunt: str):
     assert_equals_the_oracle(scene, found(scene))
 
 
-@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "everything"])
+@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "tries", "everything"])
 @fewer
 @given(data=st.data())
 def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):

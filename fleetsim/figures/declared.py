@@ -41,7 +41,7 @@ _OUTCOME_MEANINGS = {
     "already_updated": "created after their stage started, on hosts updated already",
     "deleted": "deleted before they were updated, or while they were",
     "overdue": "not updated: there was no room in the calendar",
-    "failed": "not updated: all tries failed",
+    "failed": "not updated: all tries in the scheduled window failed",
     "cancelled": "not updated: the campaign was stopped",
     "unaffected": "not concerned: by the kind of the campaign or by their size",
 }
@@ -100,7 +100,7 @@ FIGURES = {
         Figure(
             "down_ms_p50",
             "ms",
-            "time a VM is down, summed: at position ceil(0.50 n) of the n VMs hit",
+            "time a VM is down, summed, all its tries in: at position ceil(0.50 n) of the n VMs hit",
             _OF_VMS,
         ),
         Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),
@@ -173,7 +173,7 @@ FIGURES = {
             )
             for name, allowed_ms in SLA_COUNTS.items()
         ),
-        Figure("hourly_start_count", "VMs", "impacts that start within the hour", ("hour",)),
+        Figure("hourly_start_count", "VMs", "impacts that start within the hour, all tries of a VM as one", ("hour",)),
         Figure(
             "hourly_unavailable_ms",
             "VM-ms",

@@ -299,9 +299,12 @@ def times(files: RunFiles, columns: Mapping[str, str], keys: Sequence[str]) -> p
     order = [*keys, *sums]
     total = pl.DataFrame(schema={name: types.get(name, pl.Int64()) for name in order})
     born = {"created": "created"} if "created" in files.fleet_schema else {}
+    failing = {each["name"] for each in files.campaigns if each.get("scheduled", {}).get("failure_ratio")}
     pieces = []
     for part in files.parts("events") if files.has("events") else ():
         rows = intervals(files, part.path)
+        if part.campaign in failing:  # tries of a VM follow one another: one impact
+            rows = rows.group_by("vm_row").agg(pl.col("start_ms").min(), pl.col("end_ms").max())
         if columns or files.only or born:
             rows = rows.join(files.fleet(part.fleet_path, {**columns, **born}), on="vm_row")
         asked_ms = pl.lit(start_ms.get(part.campaign, 0), pl.Int64)
