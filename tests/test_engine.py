@@ -425,6 +425,11 @@ def tried(request: Request, failure: str, retry_timeout_ms: int) -> Request:
     return Request(keys, replace(request.meant, try_failure=failure, retry_timeout_ms=retry_timeout_ms))
 
 
+def redeployed(request: Request) -> Request:
+    """The same where VMs start anew on other hosts."""
+    return Request(request.keys | {"kind": '"redeploy"'}, replace(request.meant, kind="redeploy"))
+
+
 def served(
     window_ms: int,
     timing: str | int = "uniform",
@@ -554,6 +559,65 @@ CASES = {
     ),
     "customers in clusters": scene_of(
         tuple(replace(vm, cluster=("x", "y", None)[vm.vm % 3]) for vm in CROWD), (served(HOUR_MS, 1, spare="0.3"),)
+    ),
+    # In time to the millisecond, and just not; a domain that fits with all its tries, and one that just does not.
+    **{
+        f"tries of 30 s until {timeout_ms} ms in {scheduled_ms} ms": scene_of(
+            CROWD, (tried(rebooted("a", scheduled_ms), "1.0", timeout_ms),)
+        )
+        for timeout_ms, scheduled_ms in ((29_999, HOUR_MS), (30_000, HOUR_MS), (60_000, 180_000), (60_000, 179_999))
+    },
+    "tries of lengths of their own": scene_of(
+        CROWD,
+        (
+            tried(
+                rebooted(
+                    "a",
+                    HOUR_MS,
+                    request=Request(
+                        asked("a").keys | {"length": '{ min = "1s", max = "9s" }'},
+                        replace(asked("a").meant, lengths=uniform(1_000, 9_000)),
+                    ),
+                ),
+                "0.7",
+                20_000,
+            ),
+        ),
+    ),
+    # The second try would begin at 30 s, the third, and last, at 60 s.
+    "VMs that go while they are tried": scene_of(
+        tuple(
+            Vm(vm, "italynorth", f"s{vm // 3}", vm % 2, deleted_ms=ms)
+            for vm, ms in enumerate((1, 29_999, 30_000, 30_001, 59_999, 60_000, 60_001, 89_999, 90_000, 90_001))
+        ),
+        (tried(rebooted("a", HOUR_MS), "1.0", 60_000),),
+    ),
+    "VMs that are moved in vain": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm % 3, deleted_ms=(None, 45_000)[vm == 3]) for vm in range(9)),
+        (redeployed(tried(rebooted("a", HOUR_MS), "0.6", 30_000)),),
+    ),
+    "tries beside customers": scene_of(
+        CROWD, (tried(served(HOUR_MS, uptake="0.5", failure="0.5", retries=True), "0.5", 30_000),)
+    ),
+    "tries of families": scene_of(
+        tuple(replace(vm, size=("Standard_D2_v2", "Standard_D2s_v3")[vm.vm % 2]) for vm in CROWD),
+        (tried(rebooted("a", HOUR_MS, request=of_family("a", "Dv2", ("Standard_D2_v2",))), "0.6", 25_000),),
+    ),
+    "a thousand tries": scene_of(
+        (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)),
+        (
+            tried(
+                rebooted(
+                    "a",
+                    HOUR_MS,
+                    request=Request(
+                        asked("a").keys | {"length": '"1ms"'}, replace(asked("a").meant, lengths=constant(1))
+                    ),
+                ),
+                "1.0",
+                7_200_000,
+            ),
+        ),
     ),
     # Each attempt fails, and asks again a schedule later: whoever is left remains after the third, or the only one.
     "customers who fail in each iteration": scene_of(
