@@ -355,7 +355,12 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     _tally(sums, hours, hit_ms)
     asked_ms = np.int64(scope.campaign.start_ms)
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
-    sums.pending_vm_ms = int((hit_start_ms + hit_ms - pending_from_ms).sum())
+    pending_ms = hit_start_ms + hit_ms - pending_from_ms
+    if tries is not None:  # who has failed was not updated: the next iteration says when it is
+        is_updated = np.ones(len(vms.block.vm_key), np.bool_)
+        is_updated[rows[tries.ends_aborted]] = False
+        pending_ms = pending_ms[is_updated[hit_rows]]
+    sums.pending_vm_ms = int(pending_ms.sum())
     host_row = None if vms.host_row is None else vms.host_row[rows]
     windows, left = scope.campaign.windows, None
     if windows is not None and course.iteration < windows.iterations_max:

@@ -1167,7 +1167,7 @@ class Cell:
         since_ms = np.full(len(felt.place), self.campaign.asked_ms)
         if self.part.lifetimes is not None:
             since_ms = np.maximum(since_ms, self.part.lifetimes[0][felt.place])
-        tell("pending_vm_ms", (felt.end_ms - since_ms).sum())
+        tell("pending_vm_ms", (felt.end_ms - since_ms)[~felt._impacts.is_aborted].sum())
         tell("vm_hit_count", np.count_nonzero(felt.event_count))
         tell("set_count", np.count_nonzero(self.strength >= 0))
         tell("single_count", np.count_nonzero(self.hittable & (self.part.set_row < 0)))

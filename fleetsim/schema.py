@@ -472,7 +472,8 @@ SUMMARY_FIGURES = {
     " windows the end of the scheduled one",
     "first_start_ms": "its first unit's start",
     "vm_hit_count": "VMs with an impact",
-    "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end",
+    "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end, of"
+    " VMs of which that was not a try that failed",
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",
     "single_count": "singles it updated",

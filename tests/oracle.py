@@ -1384,13 +1384,14 @@ class _Simulation:
         by_platform = [event for event in impacts if event.phase != "self_service"]
         promised = {set_id: outage(sets[set_id], by_platform) for set_id in reached - without_guarantee.keys()}
         walks = [walk for walk in self.log.walks if walk.stage == of]
-        last_end_ms = {event.vm: event.end_ms for event in sorted(impacts, key=lambda event: event.end_ms)}
+        last = {event.vm: event for event in sorted(impacts, key=lambda event: event.end_ms)}
         figures = self.log.figures[of] = {
-            "vm_hit_count": len(last_end_ms),
+            "vm_hit_count": len(last),
             "unavailable_ms": sum(event.duration_ms for event in impacts),
             "pending_vm_ms": sum(
-                end_ms - max(campaign.start_ms, _or_default_ms(vm_of[vm].created_ms, campaign.start_ms))
-                for vm, end_ms in last_end_ms.items()
+                event.end_ms - max(campaign.start_ms, _or_default_ms(vm_of[vm].created_ms, campaign.start_ms))
+                for vm, event in last.items()
+                if event.result != "aborted"
             ),
             "set_count": len(reached),
             "single_count": sum(vm.set is None for vm in stage.in_reach),

@@ -596,6 +596,9 @@ CASES = {
         tuple(Vm(vm, "italynorth", "s", vm % 3, deleted_ms=(None, 45_000)[vm == 3]) for vm in range(9)),
         (redeployed(tried(rebooted("a", HOUR_MS), "0.6", 30_000)),),
     ),
+    "tries along fault domains": scene_of(
+        CROWD, (tried(rebooted("a", HOUR_MS, request=asked("a", walk_by="fault_domain")), "0.6", 30_000),)
+    ),
     "tries beside customers": scene_of(
         CROWD, (tried(served(HOUR_MS, uptake="0.5", failure="0.5", retries=True), "0.5", 30_000),)
     ),
@@ -1088,7 +1091,7 @@ def test_the_engine_equals_the_oracle_in_every_feature(data, hunt: str):
     assert_equals_the_oracle(scene, found(scene))
 
 
-@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "tries", "everything"])
+@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "tries and lifetimes", "everything"])
 @fewer
 @given(data=st.data())
 def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):

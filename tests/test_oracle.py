@@ -1170,6 +1170,7 @@ def test_regions_of_a_pair_are_never_at_work_together(scene: Scene):
 def test_a_stage_starts_when_asked_or_when_a_neighbour_lets_it(scene: Scene):
     pairs = {frozenset(edge) for edge in scene.edges()}
     lag_ms = {request.meant.name: request.meant.pair_lag_ms for request in scene.requests}
+    windows = {request.meant.name: request.meant.windows for request in scene.requests}
     at_work = [stage for stage in scene.log().stages if stage.start_ms is not None]
     for stage in at_work:
         let_ms = {
@@ -1177,7 +1178,8 @@ def test_a_stage_starts_when_asked_or_when_a_neighbour_lets_it(scene: Scene):
             for other in at_work
             if other.region == stage.region or frozenset((other.region, stage.region)) in pairs
         }
-        assert stage.start_ms == stage.asked_ms or stage.start_ms in let_ms
+        lead_ms = windows[stage.campaign].lead_ms if windows[stage.campaign] is not None else 0
+        assert stage.start_ms == stage.asked_ms + lead_ms or stage.start_ms in let_ms
 
 
 @given(scenes())

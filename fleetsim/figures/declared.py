@@ -78,7 +78,12 @@ FIGURES = {
             (*_OF_VMS, "application"),
         ),
         Figure("vm_count", "VMs", "VMs in scope, hit or not; of an application: all it has", (*_OF_VMS, "application")),
-        Figure("vm_hit_count", "VMs", "VMs in scope that were hit: that have an impact", (*_OF_VMS, "application")),
+        Figure(
+            "vm_hit_count",
+            "VMs",
+            "VMs in scope that were hit: that have an impact, of several iterations in their last",
+            (*_OF_VMS, "application"),
+        ),
         *(
             Figure(f"{word}_count", "VMs", f"VMs in scope that ended it `{word}`: {meaning}", _OF_STAGES)
             for word, meaning in _OUTCOME_MEANINGS.items()
@@ -116,8 +121,8 @@ FIGURES = {
         Figure(
             "pending_vm_ms",
             "VM-ms",
-            "time until VMs are updated, summed over those hit: from the campaign's start, or the VM's creation, to its"
-            " last event's end",
+            "time until VMs are updated, summed over those hit that have not failed: from the campaign's start, or the"
+            " VM's creation, to its last event's end",
             _OF_STAGES,
         ),
         Figure(
