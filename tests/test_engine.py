@@ -1077,6 +1077,13 @@ def test_the_engine_equals_the_oracle_where_drawing_seldom_gets(case: str):
     assert_equals_the_oracle(CASES[case], found(CASES[case]))
 
 
+def test_tries_are_told_apart_in_every_part_of_a_region(monkeypatch):
+    monkeypatch.setattr(order, "PART_ROWS", 4)
+    scene = CASES["tries beside customers"]
+
+    assert_equals_the_oracle(scene, found(scene))
+
+
 @given(scenes(features=()))
 def test_the_engine_equals_the_oracle_event_for_event(scene: Scene):
     assert_equals_the_oracle(scene, found(scene))
