@@ -49,6 +49,7 @@ from fleetsim.schema import (
     Result,
     Stream,
 )
+from fleetsim.tries import Tries, attempt
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -144,6 +145,7 @@ class Impacts:
     left: Left | None = None  # to the next iteration, if there may be one
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
     is_rebooted: Bools | None = None  # [H] where a freeze reboots some of them
+    tries: Tries | None = None  # where some may fail
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -162,6 +164,7 @@ class Impacts:
             requests=self.requests and self.requests.within(start, stop),
             effects=None if self.effects is None else self.effects[hits],
             is_rebooted=None if self.is_rebooted is None else self.is_rebooted[hits],
+            tries=self.tries and self.tries.within(hits),
         )
 
 
@@ -276,6 +279,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     block, fates = taken.block, judge(vms, scope, course.start_ms, never_starts=not taken.is_hit.any())
     sums = Sums()
     duration_ms = _lengths(block, scope, course, taken.profile)
+    attempted = attempt(block, scope, course, taken.profile, duration_ms)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     # Whether some of them may not be hit in the end.
     is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None
@@ -311,6 +315,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
             is_left &= settled.busy_until_ms[rows] == 0
         updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
         fates.outcome[rows] = np.where(is_left, updated, Outcome.DELETED)
+        if attempted is not None:
+            fates.outcome[rows[is_left & attempted.is_failed]] = Outcome.FAILED
+            attempted = attempted.of(is_left)
         if walked.overdue_ms is not None:
             unit_sizes = np.append(np.diff(block.unit_offsets), np.ones(len(walked.single_start_ms), np.int64))
             is_overdue = np.repeat(walked.overdue_ms, unit_sizes) < lives.deleted_ms
@@ -333,13 +340,15 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         by_row = place[place >= 0]
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
+        attempted = None if attempted is None else attempted.of(by_row)
 
+    tries = None if attempted is None else attempted.tries(scope, course, duration_ms)
     hits = rows, start_ms, duration_ms
     if requests is not None:
         hits = _merged(hits, requests)
     sums.vm_hit_count = len(hits[0])
     sums.request_count = 0 if requests is None else len(requests.rows)
-    sums.event_count = len(rows) + sums.request_count
+    sums.event_count = (len(rows) if tries is None else len(tries.duration_ms)) + sums.request_count
     outcome_codes = fates.outcome[fates.rows]
     sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
@@ -356,7 +365,12 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     _tally(sums, hours, hit_ms, is_rebooted)
     asked_ms = np.int64(scope.campaign.start_ms)
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
-    sums.pending_vm_ms = int((hit_start_ms + hit_ms - pending_from_ms).sum())
+    pending_ms = hit_start_ms + hit_ms - pending_from_ms
+    if tries is not None:  # who has failed was not updated: the next iteration says when it is
+        is_updated = np.ones(len(vms.block.vm_key), np.bool_)
+        is_updated[rows[tries.ends_aborted]] = False
+        pending_ms = pending_ms[is_updated[hit_rows]]
+    sums.pending_vm_ms = int(pending_ms.sum())
     host_row = None if vms.host_row is None else vms.host_row[rows]
     windows, left = scope.campaign.windows, None
     if windows is not None and course.iteration < windows.iterations_max:
@@ -376,6 +390,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         left,
         _effects(vms, scope, rows, is_rebooted),
         is_rebooted,
+        tries,
     )
 
 

@@ -23,6 +23,7 @@ from fleetsim.schema import (
     FIRST_ITERATION,
     NEVER_MS,
     OUTCOMES,
+    TRIES_MAX,
     UPDATE_DOMAIN_COUNT_DEFAULT,
     UPDATE_DOMAIN_COUNT_MAX,
     Effect,
@@ -569,6 +570,12 @@ class Cell:
         low[self.reboots], high[self.reboots] = self.campaign.reboot_length_ms
         return low, high
 
+    @property
+    def times_ms(self) -> tuple[Ints, Ints]:
+        """The least and the greatest time that each VM is down, all its tries in."""
+        low, high = self.lengths_ms
+        return low, high + self.campaign.retried_ms
+
     # What happened
 
     @lazily
@@ -634,6 +641,7 @@ class Cell:
     def moves(self) -> pl.DataFrame:
         """Starts of VMs on other hosts, by their customers or the platform."""
         by_platform = self.events if Effect.HOST_CHANGED in self.campaign.effects else self.events.head(0)
+        by_platform = by_platform.filter(pl.col("result").cast(pl.String) != "aborted")
         return pl.concat([self.awaited.filter(pl.col("duration_ms") > 0), by_platform]).filter(pl.col("place") >= 0)
 
     @lazily
@@ -691,60 +699,78 @@ class Cell:
         return self.events if is_announced else self.events.head(0)
 
     @lazily
-    def _impacts(self) -> dict[str, npt.NDArray[Any]]:
-        """Events of the part's VMs: the impacts all else is made of."""
-        names = ["place", "start_ms", "end_ms", "duration_ms", "effects", "is_down"]
-        is_down = pl.lit(Effect.MEMORY_LOST in self.campaign.effects)
-        if self.campaign.reboot_sizes:
-            is_down = pl.col("kind").cast(pl.String) == Kind.REBOOT.name.lower()
-        events = self.events.with_columns(is_down=is_down).select(names)
+    def tries(self) -> "_Tries":
+        """Events of the part's VMs: what impacts are made of."""
+        events = self.events
         if len(events) and events["place"].min() < 0:  # type: ignore[operator]
             events = events.filter(pl.col("place") >= 0)
-        return {name: events[name].to_numpy() for name in names}
+        names = ["place", "start_ms", "end_ms", "duration_ms", "effects"]
+        place, start_ms, end_ms, duration_ms, effects = (events[name].to_numpy() for name in names)
+        is_aborted = np.zeros(len(events), np.bool_)
+        if self.campaign.windows is not None:
+            is_aborted = (events["result"].cast(pl.String) == "aborted").to_numpy()
+        is_cut = np.zeros(len(events), np.bool_)
+        if self.part.lifetimes is not None:
+            is_gone = end_ms == self.part.lifetimes[1][place]
+            is_cut = is_gone & (duration_ms < self.lengths_ms[1][place]) & (effects == 0)
+        return _Tries(place, start_ms, end_ms, duration_ms, effects, is_aborted, is_cut, events["iteration"].to_numpy())
+
+    @lazily
+    def _impacts(self) -> "_Tries":
+        """The impacts all else is made of: tries of a VM that follow failed ones are one with them."""
+        windows, folded = self.campaign.windows, self.tries
+        if windows is None or not folded.is_aborted.any():
+            return folded
+        folded, counts = folded.folded()
+        if self.part.lifetimes is not None:  # gone when it would have been tried again
+            is_gone = folded.is_aborted & (folded.end_ms == self.part.lifetimes[1][folded.place])
+            may_try = (folded.end_ms - folded.start_ms <= windows.retry_timeout_ms) & (counts < TRIES_MAX)
+            folded = replace(folded, is_cut=folded.is_cut | (is_gone & may_try))
+        return folded
 
     @property
     def place(self) -> Ints:
-        return self._impacts["place"]
+        return self._impacts.place
 
     @property
     def start_ms(self) -> Ints:
-        return self._impacts["start_ms"]
+        return self._impacts.start_ms
 
     @property
     def end_ms(self) -> Ints:
-        return self._impacts["end_ms"]
+        return self._impacts.end_ms
 
     @property
     def duration_ms(self) -> Ints:
-        return self._impacts["duration_ms"]
-
-    @property
-    def event_effects(self) -> npt.NDArray[np.uint8]:
-        return self._impacts["effects"]
-
-    @property
-    def is_down(self) -> Bools:
-        """Events that lose the memory, and so count as down times: all others are pauses."""
-        return self._impacts["is_down"]
+        return self._impacts.duration_ms
 
     @lazily
+    def is_down(self) -> Bools:
+        """Impacts that lose the memory, and so count as down times: all others are pauses."""
+        if not self.campaign.reboot_sizes:
+            return np.full(len(self.place), Effect.MEMORY_LOST in self.campaign.effects)
+        kind = self.events.filter(pl.col("place") >= 0)["kind"].cast(pl.String)  # without windows tries are not folded
+        return (kind == Kind.REBOOT.name.lower()).to_numpy()
+
+    @property
     def is_cut(self) -> Bools:
-        """Events that end because their VM is deleted: it left no effects, and might have lasted longer."""
-        if self.part.lifetimes is None:
-            return np.zeros(len(self.place), np.bool_)
-        is_gone = self.end_ms == self.part.lifetimes[1][self.place]
-        might_last = self.duration_ms < self.lengths_ms[1][self.place]
-        cut: Bools = is_gone & might_last & (self.event_effects == 0)
-        return cut
+        """Impacts that end because their VM is deleted: it left no effects, and might have lasted longer."""
+        return self._impacts.is_cut
+
+    @property
+    def is_failed(self) -> Bools:
+        """Impacts that have not updated their VM, though it stayed."""
+        failed: Bools = self._impacts.is_aborted & ~self._impacts.is_cut
+        return failed
 
     @lazily
     def event_count(self) -> Ints:
-        """Events of each VM."""
+        """Impacts of each VM."""
         return np.bincount(self.place, minlength=len(self.part.vms))
 
     @property
     def is_repeated(self) -> bool:
-        """Whether a VM has two events."""
+        """Whether a VM has two impacts."""
         return bool(len(self.place) and self.event_count.max() > 1)
 
     @lazily
@@ -775,7 +801,7 @@ class Cell:
     def effects(self) -> npt.NDArray[np.uint8]:
         """Union of the effects on each VM."""
         effects = np.zeros(len(self.part.vms), np.uint8)
-        np.bitwise_or.at(effects, self.place, self.event_effects)
+        np.bitwise_or.at(effects, self.tries.place, self.tries.effects)
         return effects
 
     @lazily
@@ -844,6 +870,11 @@ class Cell:
                 outcome[goes & is_left] = Outcome.DELETED
             else:
                 or_else[goes] |= np.uint16(1 << Outcome.DELETED)
+        if "events" in self.part.listing.readable:
+            failed = self.place[self.is_failed]
+            outcome[failed[outcome[failed] == Outcome.UPDATED_SCHEDULED]] = Outcome.FAILED
+        elif self.campaign.windows is not None and self.campaign.windows.fails:
+            or_else |= np.uint16(1 << Outcome.FAILED)
         if has_windows and self.stage.until_ms is not None and "events" in self.part.listing.readable:
             # Who was not hit in the window; when that was seen, and who was gone by then, is not told.
             unhit = self.hittable & (self.event_count == 0) & ~self.is_moving
@@ -964,7 +995,7 @@ class Cell:
         assert self.stage is not None
         cluster, _ = self._clusters
         is_hit = np.logical_or.reduce([self.hittable_at(at_ms) for at_ms in self.stage.tries_ms])
-        longest_ms = int(self.lengths_ms[1][is_hit].max(initial=0))
+        longest_ms = int(self.times_ms[1][is_hit].max(initial=0))
         if self.part.host is not None:  # all may have to go one after the other
             host_count = len(np.unique(self.part.host[is_hit]))
             return _Reach(host_count, frozenset(), longest_ms, host_count)
@@ -988,7 +1019,7 @@ class Cell:
         walker[in_step] = names[cluster[places[in_step]]]
         if part.host is not None:
             walker, domain = part.host[places], np.full(len(places), NO_DOMAIN)
-        end_ms_max = np.where(self.is_cut, self.start_ms + self.lengths_ms[1][places], self.end_ms)
+        end_ms_max = np.where(self.is_cut, self.start_ms + self.times_ms[1][places], self.end_ms)
         unit = pl.DataFrame(
             {
                 "walker": walker,
@@ -1191,7 +1222,7 @@ class Cell:
         since_ms = np.full(len(felt.place), self.campaign.asked_ms)
         if self.part.lifetimes is not None:
             since_ms = np.maximum(since_ms, self.part.lifetimes[0][felt.place])
-        tell("pending_vm_ms", (felt.end_ms - since_ms).sum())
+        tell("pending_vm_ms", (felt.end_ms - since_ms)[~felt._impacts.is_aborted].sum())
         tell("vm_hit_count", np.count_nonzero(felt.event_count))
         tell("set_count", np.count_nonzero(self.strength >= 0))
         tell("single_count", np.count_nonzero(self.hittable & (self.part.set_row < 0)))
@@ -1280,6 +1311,34 @@ class _Felt(Cell):
     def events(self) -> pl.DataFrame:
         moves = self._cell.requests.filter(pl.col("duration_ms") > 0)
         return pl.concat([self._cell.events, moves])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """Events of VMs of a part, or the impacts that they make up; arrays, one entry each."""
+
+    place: Ints
+    start_ms: Ints
+    end_ms: Ints
+    duration_ms: Ints
+    effects: npt.NDArray[np.uint8]  # of the last one
+    is_aborted: Bools  # the last one
+    is_cut: Bools  # the last one, by its VM's deletion
+    iteration: Ints
+
+    def folded(self) -> "tuple[_Tries, Ints]":
+        """The same with what follows a failed try of a VM in an iteration made one with that; and of how many each."""
+        order = np.lexsort((self.start_ms, self.iteration, self.place))
+        values = {name: getattr(self, name)[order] for name in self.__slots__}
+        is_new = np.ones(len(order), np.bool_)
+        is_same = [values[name][1:] == values[name][:-1] for name in ("place", "iteration")]
+        follows = values["is_aborted"][:-1] & (values["start_ms"][1:] >= values["end_ms"][:-1])
+        is_new[1:] = ~np.logical_and.reduce([*is_same, follows])
+        first = np.flatnonzero(is_new)
+        counts = np.diff(np.append(first, len(order)))
+        folded = {name: value[first + counts - 1] for name, value in values.items()}
+        folded |= {"start_ms": values["start_ms"][first], "duration_ms": np.add.reduceat(values["duration_ms"], first)}
+        return _Tries(**folded), counts
 
 
 Figures = dict[tuple[str, int | None], tuple[float, float]]
@@ -1567,7 +1626,7 @@ class Walks:
         walk_starts = np.flatnonzero(np.diff(unit_walker, prepend=-1))
         vm_row = part.vms["vm_row"].to_numpy().astype(np.int64)[places]
         unit_first = _least(vm_row, starts)
-        low, high = cell.lengths_ms
+        low, high = cell.times_ms
         gone_ms, loss, gain = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}, None
         if part.lifetimes is not None and cell.stage is not None and cell.stage.start_ms is not None:
             created_ms, deleted_ms = (each[places] for each in part.lifetimes)
@@ -1958,7 +2017,7 @@ def _visits(cell: Cell, places: Ints, number: Ints) -> dict[str, Ints]:
     unit, start_ms, end_ms = unit_of[cell.place], cell.start_ms, cell.end_ms
     end_ms_max = end_ms
     if cell.is_cut.any():
-        end_ms_max = np.where(cell.is_cut, start_ms + cell.lengths_ms[1][cell.place], end_ms)
+        end_ms_max = np.where(cell.is_cut, start_ms + cell.times_ms[1][cell.place], end_ms)
     if len(unit) and unit.min() < 0:
         rows = np.flatnonzero(unit >= 0)
         unit, start_ms, end_ms, end_ms_max = unit[rows], start_ms[rows], end_ms[rows], end_ms_max[rows]

@@ -404,8 +404,15 @@ def _told_unasked(stage: _Stage, events: Sequence[_Event], at: datetime) -> str:
     """Why *stage* has, or by *at* had, nothing to do for the VM without any request, or nothing."""
     if stage.outcome in _NEVER_PENDING:
         return "This VM needs no maintenance."
-    done = [each.end_at for each in stage.own(events) if not each.is_request and each.end_at <= at]
-    return f"The platform had updated this VM by {_spelt(max(done))}." if done else ""
+    over = [each for each in stage.own(events) if not each.is_request and each.end_at <= at]
+    if not over:
+        return ""
+    last = max(over, key=lambda each: each.end_at)
+    if last.result == _COMPLETED:
+        return f"The platform had updated this VM by {_spelt(last.end_at)}."
+    is_tried = any(each.is_under_way(at) for each in stage.own(events))
+    then = "it is tried again" if is_tried else "it is not tried again in this window"
+    return f"The platform's try to update this VM failed at {_spelt(last.end_at)}, and {then}."
 
 
 def _message(requests: Sequence[_Event], last: _Event | None, at: datetime, *, is_left_out: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ from fleetsim.schema import (
     SUMMARY,
     SUMMARY_FIGURES,
     Bottleneck,
+    Effect,
     Kind,
     NoGuarantee,
     Outcome,
@@ -40,6 +42,7 @@ from fleetsim.schema import (
 )
 from fleetsim.stages import Decided, Verdict
 from fleetsim.tables import arrow_schema, coded, constant_text, instants
+from fleetsim.tries import Tries
 
 Provenance = Mapping[str, str]
 SummaryRow = tuple[str, int, str, str, int | None, float]
@@ -81,6 +84,8 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     # In place: whoever is frozen stays where it is.
     host_row = pa.nulls(count, pa.uint32()) if impacts.host_row is None else pa.array(impacts.host_row)
     columns |= {"host_from": host_row, "host_to": host_row}
+    if impacts.tries is not None:
+        columns = _by_try(columns, impacts, impacts.tries)
     by_platform = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
     if impacts.requests is None:
         return by_platform
@@ -89,6 +94,18 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
     # By row: the platform's hit of a VM, if there is one, comes after all that its customer did.
     order = np.lexsort((both["start_at"].cast(pa.int64()).to_numpy(), both["vm_row"].to_numpy()))
     return both.take(pa.array(order)).combine_chunks()
+
+
+def _by_try(columns: Mapping[str, pa.Array], impacts: Impacts, tries: Tries) -> dict[str, pa.Array]:
+    """*columns* of `events`, a row an impact, as a row a try: who was tried in vain was down, and has not moved."""
+    of_impact = pa.array(np.repeat(np.arange(len(tries.counts)), tries.counts))
+    effects = columns["effects"].take(of_impact).to_numpy(zero_copy_only=False)
+    return {name: column.take(of_impact) for name, column in columns.items()} | {
+        "result": coded(EVENTS["result"], np.where(tries.is_aborted, Result.ABORTED, Result.COMPLETED).astype(np.int8)),
+        "start_at": instants(tries.starts_ms(impacts.start_at_ms)),
+        "duration_ms": pa.array(tries.duration_ms),
+        "effects": pa.array(np.where(tries.is_aborted, Effect.MEMORY_LOST, effects).astype(np.uint8)),
+    }
 
 
 def _requests(requests: Requests, campaign: Campaign, iteration: int, vm_row: pa.Array, schema: pa.Schema) -> pa.Table:
@@ -154,6 +171,15 @@ def _effects(impacts: Impacts, kind: MaintenanceKind) -> pa.Array:
     return _same(pa.uint8(), int(kind.effects), len(impacts.duration_ms))
 
 
+def _effects_of_all(impacts: Impacts, kind: MaintenanceKind) -> npt.NDArray[np.uint8]:
+    """Effects of each impact, with those of all its tries."""
+    effects: npt.NDArray[np.uint8] = _effects(impacts, kind).to_numpy(zero_copy_only=False)
+    if impacts.tries is None:
+        return effects
+    of_last = np.where(impacts.tries.ends_aborted, 0, effects)
+    return (of_last | np.where(impacts.tries.has_aborted, Effect.MEMORY_LOST, 0)).astype(np.uint8)
+
+
 def outcomes(
     impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Array, provenance: Provenance
 ) -> pa.Table:
@@ -192,11 +218,9 @@ def outcomes(
             "vm_row": vm_row.take(pa.array(rows)),
             "outcome": coded(OUTCOMES["outcome"], fates.outcome[rows]),
             "reason": coded(OUTCOMES["reason"], fates.reason[rows]),
-            "event_count": selected(1, 1, np.uint32),
+            "event_count": selected(1 if impacts.tries is None else impacts.tries.counts, 1, np.uint32),
             # A VM has one impact at most: no effect is counted twice.
-            "effects": selected(
-                _effects(impacts, kind).to_numpy(zero_copy_only=False), asked and asked.effects, np.uint8
-            ),
+            "effects": selected(_effects_of_all(impacts, kind), asked and asked.effects, np.uint8),
         }
     none_ms = _same(pa.uint32(), 0, count)
     columns |= {

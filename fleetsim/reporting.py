@@ -532,8 +532,8 @@ class Report:
             yield Grid(f"{campaign}: who led to the end in {link.region}", header, rows, key_count=2)
 
     def _remaining(self, campaign: str) -> "Iterator[tuple[str, str]]":
-        """Who is left without the update in the end, and why: no room, or failures of the customers' own attempts."""
-        if not {"overdue_count", "skipped_count", "remaining_count"} <= set(self.stage_rows.columns):
+        """Who is left without the update in the end, and why: no room, or failures, of customers or of the platform."""
+        if not {"overdue_count", "skipped_count", "failed_count", "remaining_count"} <= set(self.stage_rows.columns):
             return
         left = self.stage_rows.filter(pl.col("campaign") == campaign, pl.col("remaining_count") > 0).sort("region")
         has_opened = pl.col("start_ms").is_not_null()
@@ -541,6 +541,7 @@ class Report:
             ("overdue", ~has_opened, "the campaign would have ended after the horizon"),
             ("overdue", has_opened, "what was left did not fit into the scheduled window"),
             ("skipped", has_opened, "the last attempt of their customers failed"),
+            ("failed", has_opened, "every try in the scheduled window failed"),
         ):
             rows = left.filter(is_so, pl.col(f"{word}_count") > 0)
             if not len(rows):
@@ -930,6 +931,7 @@ _ITERATION_TITLES = {
     "updated_scheduled_count": "  updated in the scheduled window",
     "skipped_count": "  out of it after a failed attempt",
     "overdue_count": "  overdue, without room",
+    "failed_count": "  failed, at every try",
     "already_updated_count": "  created on updated hosts",
     "deleted_count": "  deleted",
     "unaffected_count": "  unaffected",

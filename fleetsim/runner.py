@@ -361,6 +361,7 @@ class _Writing:
             "horizon": "are overdue: their regions would have ended after it",
             "scheduled window": "are overdue: their update domains would have ended after it",
             "iterations_max": "are not updated: the last attempt of their customers has failed",
+            "scheduled.retry_timeout": "are not updated: every try in the scheduled window has failed",
         }
         counts: dict[tuple[str, str], int] = {}
         followed = {_key(each.stage, -1) for each in self.sums}
@@ -368,7 +369,11 @@ class _Writing:
             if _key(decided.stage) in followed:
                 continue
             late = "horizon" if decided.verdict is stages.Verdict.NO_ROOM else "scheduled window"
-            for key, outcome in ((late, Outcome.OVERDUE), ("iterations_max", Outcome.SKIPPED)):
+            for key, outcome in (
+                (late, Outcome.OVERDUE),
+                ("iterations_max", Outcome.SKIPPED),
+                ("scheduled.retry_timeout", Outcome.FAILED),
+            ):
                 of = (key, self.scenario.campaigns[decided.stage.place].name)
                 counts[of] = counts.get(of, 0) + int(sums.outcome_counts[outcome])
         return [

@@ -87,7 +87,7 @@ _GUIDE_OF_REBOOTS: dict[str, Any] = {
         "spare_ratio": 0.05,
         "recycle": "1h",
     },
-    "scheduled": {"gap": "2d", "length": "14d"},
+    "scheduled": {"gap": "2d", "length": "14d", "failure_ratio": 0.0, "retry_timeout": "2h"},
     "iterations_max": 3,
     "reschedule_delay": "14d",
     "one_zone_at_a_time": False,
@@ -95,7 +95,8 @@ _GUIDE_OF_REBOOTS: dict[str, Any] = {
 """What presets say otherwise, or besides, of a kind that needs a reboot: notices go out 30 days ahead, and windows were
 announced with a gap of two days and 14 days for the platform (Azure, "Handling planned maintenance notifications", 2017
 to 2020); a reboot takes about 25 min, and 30 min between domains let applications recover (the same). How often whoever
-was not updated is scheduled anew, and how soon, is not published."""
+was not updated is scheduled anew, and how soon, is not published; nor is how long one that fails is tried again: two
+hours are what a job of the platform may be held up for each update domain (Service Fabric, durability Gold)."""
 _REBOOTS: dict[str, dict[str, Any]] = {
     DEFAULT_PRESET: _GUIDE_OF_REBOOTS,
     "azure-2024": {
@@ -240,6 +241,14 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Tries:
+    """How the platform fares in its window, where some tries fail: no try begins later after its unit's start."""
+
+    failure: Fraction  # share of the tries
+    retry_timeout_ms: int
+
+
+@dataclass(frozen=True)
 class SelfService:
     """What customers do in their window (semantics.md 29-32). Ratios are shares from 0 to 1.
 
@@ -299,6 +308,7 @@ class Campaign:
     one_zone_at_a_time: bool  # where the fleet has zones
     windows: Windows | None  # of kinds that need a reboot
     self_service: SelfService | None  # where a customer acts in the first of them
+    tries: Tries | None  # where some of the platform's fail in the last of them
 
     @property
     def host_order_given(self) -> str:
@@ -441,7 +451,7 @@ class Resolved:
 
 
 def _window_keys(campaign: Campaign) -> dict[str, Any]:
-    windows, asked = campaign.windows, campaign.self_service
+    windows, asked, tries = campaign.windows, campaign.self_service, campaign.tries
     assert windows is not None
     customers: dict[str, Any] = {"uptake_ratio": 0.0}
     if asked is not None:
@@ -462,7 +472,15 @@ def _window_keys(campaign: Campaign) -> dict[str, Any]:
     return {
         "notice_ms": windows.notice_ms,
         "self_service": {"length_ms": windows.self_service_ms, **customers},
-        "scheduled": {"gap_ms": windows.gap_ms, "length_ms": windows.scheduled_ms},
+        "scheduled": {
+            "gap_ms": windows.gap_ms,
+            "length_ms": windows.scheduled_ms,
+            **(
+                {}
+                if tries is None
+                else {"failure_ratio": float(tries.failure), "retry_timeout_ms": tries.retry_timeout_ms}
+            ),
+        },
         "iterations_max": windows.iterations_max,
         "reschedule_delay_ms": windows.reschedule_delay_ms,
         "one_zone_at_a_time": campaign.one_zone_at_a_time,
@@ -559,6 +577,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: str | Seque
                 one_zone_at_a_time=bool(campaign.one_zone_at_a_time),
                 windows=_windows(campaign),
                 self_service=_self_service(campaign.self_service, plans.get(place)),
+                tries=_tries(campaign.scheduled),
             )
             for place, campaign in enumerate(keys.campaign)
         ),
@@ -1556,6 +1575,10 @@ class _ScheduledKeys(_Keys):
         _SPAN_SCHEMA,
         Field(description="how long it is open: what does not fit into it is overdue"),
     ]
+    failure_ratio: Annotated[_Share, Field(description="share of the tries that fail, and are made again at once")]
+    retry_timeout: Annotated[
+        _SpanMs, Field(description="how long after its start a VM may be tried again: then it has failed")
+    ]
 
 
 class _CampaignKeys(_Keys):
@@ -1977,6 +2000,26 @@ def _windows(campaign: _CampaignKeys) -> Windows | None:
     return Windows(campaign.notice, campaign.self_service.length, scheduled.gap, scheduled.length, *again)
 
 
+def _tries(keys: _ScheduledKeys | None) -> Tries | None:
+    """What *keys* say of tries that fail; None where none does."""
+    return Tries(keys.failure_ratio, keys.retry_timeout) if keys is not None and keys.failure_ratio else None
+
+
+def _too_long_tries(campaign: _CampaignKeys, place: int, places: "_Places") -> Iterator[str]:
+    """A VM is down for all its tries, which must be no longer than any one impact may be."""
+    if campaign.scheduled is None or not campaign.scheduled.failure_ratio:
+        return
+    profiles = [campaign.length.profile, *(profile for _, profile in campaign.length.by_family)]
+    longest_ms = max(profile.length_ms_max for profile in profiles)
+    timeout_ms = campaign.scheduled.retry_timeout
+    if timeout_ms + longest_ms > LENGTH_MS_MAX:
+        yield (
+            f"{places.word(('campaign', place, 'scheduled', 'retry_timeout'))}: must, with the longest length"
+            f" ('{_span_text(longest_ms)}'), be at most {_span_text(LENGTH_MS_MAX)} where tries fail,"
+            f" got '{_span_text(timeout_ms)}'"
+        )
+
+
 def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
     """Keys that are right each by itself, but not together."""
     for place, campaign in enumerate(keys.campaign):
@@ -1994,6 +2037,7 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
                 if places.says((*customers, key)):
                     at = places.word((*customers, key))
                     yield f"{at}: must not be said with requests, which say who asks and when"
+            yield from _too_long_tries(campaign, place, places)
         if campaign.cannot_freeze == "reboot" and campaign.kind != Kind.FREEZE:
             at = places.word(("campaign", place, "cannot_freeze"))
             yield f"{at}: 'reboot' goes with kind 'freeze', got it with kind '{campaign.kind.name.lower()}'"

@@ -18,6 +18,8 @@ NO_ROW = 2**32 - 1
 
 LENGTH_MS_MAX = 49 * 86_400_000
 """Longest impact: 49 d, which a u32 of milliseconds still holds."""
+TRIES_MAX = 1_000
+"""Tries of the platform to update a VM in a window, at most: each is a row of `events`, and takes draws of its own."""
 SPAN_MS_MAX = 3650 * 86_400_000
 """Longest of every other span: 3,650 d."""
 UPDATE_DOMAIN_COUNT_MAX = 20
@@ -152,6 +154,7 @@ class Stream(IntEnum):
     LIFE = 32
     # And once more of campaigns.
     FAILURE = 26
+    TRY = 27
 
 
 class DomainOrder(IntEnum):
@@ -366,7 +369,7 @@ PAIRS = Table(
 
 EVENTS = Table(
     "events",
-    "One row an impact, or a refused or aborted request; in vm_row order within a part.",
+    "One row an impact, a try of it that failed, or a refused or aborted request; in vm_row order within a part.",
     (
         Column("campaign", "text", "name of the campaign"),
         Column("phase", "code", "who started it, and when", Phase),
@@ -470,7 +473,8 @@ SUMMARY_FIGURES = {
     " windows the end of the scheduled one",
     "first_start_ms": "its first unit's start",
     "vm_hit_count": "VMs with an impact",
-    "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end",
+    "pending_vm_ms": "VM-ms until updated: from the campaign's start, or creation if later, to the last event's end, of"
+    " VMs of which that was not a try that failed",
     "unavailable_ms": "VM-milliseconds paused or down",
     "set_count": "sets it walked",
     "single_count": "singles it updated",
@@ -487,7 +491,7 @@ SUMMARY_FIGURES = {
     "last_work_ms": "of these: units held, but those that gave another room under a cap",
     "last_gap_ms": "of these: gaps after units",
     "last_cap_ms": "of these: units held until another had room under a cap",
-    "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms",
+    "hourly_start_count": "bins: impacts that start within the hour from bin_start_ms, all tries of a VM as one",
     "hourly_unavailable_ms": "bins: VM-milliseconds of the impacts that start within the hour",
     "paused_ms_histogram": "bins: VMs paused from bin_start_ms up to the next bin, which is 1/64 wider at most",
     "down_ms_histogram": "bins: the same of VMs that were down",

@@ -506,6 +506,8 @@ class Windows:
     scheduled_ms: int
     iterations_max: int
     reschedule_delay_ms: int
+    fails: bool  # some of the platform's tries
+    retry_timeout_ms: int
 
     @staticmethod
     def read(given: Mapping[str, Any]) -> "Windows | None":
@@ -515,7 +517,9 @@ class Windows:
         # Runs of versions that knew no further iterations say nothing of them.
         again = given.get("iterations_max", 1), given.get("reschedule_delay_ms", 0)
         lengths_ms = given["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
-        return Windows(given["notice_ms"], *lengths_ms, *again)
+        # Where no try fails nothing is said of tries.
+        tries = scheduled.get("failure_ratio", 0) > 0, scheduled.get("retry_timeout_ms", 0)
+        return Windows(given["notice_ms"], *lengths_ms, *again, *tries)
 
     @property
     def lead_ms(self) -> int:
@@ -599,6 +603,11 @@ class Campaign:
         """What an impact takes at most."""
         others_ms = [longest_ms for _, _, longest_ms in self.families]
         return max(self.length_ms_max, *others_ms, self.reboot_length_ms[1])
+
+    @property
+    def retried_ms(self) -> int:
+        """How long after its start a VM may be tried again."""
+        return self.windows.retry_timeout_ms if self.windows is not None and self.windows.fails else 0
 
     @property
     def scheduled_ms(self) -> int | None:

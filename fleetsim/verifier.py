@@ -26,6 +26,7 @@ from fleetsim.schema import (
     FIRST_ITERATION,
     NEVER_MS,
     PLACEMENT_GROUP_VMS,
+    TRIES_MAX,
     UPDATE_DOMAIN_COUNT_MAX,
     Effect,
     Outcome,
@@ -467,10 +468,10 @@ def _inside_stage(cell: Cell) -> pl.DataFrame:
     place, start_ms, end_ms = (events[name].to_numpy() for name in ("place", "start_ms", "end_ms"))
     is_odd = np.zeros(count, np.bool_)
     kinds = cell.campaign.kinds
-    for column, known in (("phase", [cell.campaign.phase]), ("kind", kinds), ("result", ["completed"])):
-        met = events[column].unique().cast(pl.String).to_list()
-        if not {*met} <= {*known}:
-            is_odd |= ~events[column].cast(pl.String).is_in(known).to_numpy()
+    results = ["completed"] if cell.campaign.windows is None else ["completed", "aborted"]
+    for column, known in (("phase", [cell.campaign.phase]), ("kind", kinds), ("result", results)):
+        if set(events[column].unique().cast(pl.String).to_list()) - set(known):
+            is_odd |= ~events[column].cast(pl.String).is_in(known).fill_null(value=False).to_numpy()
     begin_ms = cell.campaign.asked_ms if stage is None else stage.asked_ms
     stage_start_ms = None if stage is None else stage.start_ms
     problems = {
@@ -805,6 +806,40 @@ def _not_for_nothing(whole: Whole) -> pl.DataFrame:
     return whole.overdue.filter(fits).with_columns(problem=pl.lit("would have fitted"), horizon_ms=pl.lit(horizon_ms))
 
 
+@_rule("R13", "cell", over="announced", needs="events stages")
+def _tried_in_time(cell: Cell) -> pl.DataFrame:
+    """A try that fails is made again at once, as long as the time-out allows, and no longer."""
+    windows, events = cell.campaign.windows, cell.announced.filter(pl.col("place") >= 0)
+    is_aborted = pl.col("result").cast(pl.String) == "aborted"
+    if windows is None or not (windows.fails or len(events.filter(is_aborted))):
+        return events.head(0).select("vm_row", "start_ms")
+    rows = events.sort("vm_row", "start_ms").with_columns(
+        number=pl.int_range(pl.len()).over("vm_row"),
+        since_ms=pl.col("start_ms") - pl.col("start_ms").first().over("vm_row"),
+        is_last=pl.col("vm_row") != pl.col("vm_row").shift(-1),
+        end_ms_before=pl.when(pl.col("vm_row") == pl.col("vm_row").shift(1)).then(pl.col("end_ms").shift(1)),
+    )
+    stays = np.ones(len(rows), np.bool_)
+    if cell.part.lifetimes is not None:
+        stays = rows["end_ms"].to_numpy() < cell.part.lifetimes[1][rows["place"].to_numpy()]
+    has_time = pl.col("since_ms") + pl.col("duration_ms") <= windows.retry_timeout_ms
+    may_follow = has_time & (pl.col("number") + 1 < TRIES_MAX) & pl.Series(stays)
+    problem = (
+        pl.when(is_aborted & pl.lit(not windows.fails))
+        .then(pl.lit("fails though none does"))
+        .when((pl.col("number") > 0) & (pl.col("since_ms") > windows.retry_timeout_ms))
+        .then(pl.lit("begins after the time-out"))
+        .when(pl.col("number") >= TRIES_MAX)
+        .then(pl.lit("is one try too many"))
+        .when(pl.col("start_ms") > pl.col("end_ms_before"))
+        .then(pl.lit("begins after a pause"))
+        .when(is_aborted & pl.col("is_last").fill_null(value=True) & may_follow)
+        .then(pl.lit("is not tried again"))
+    )
+    wrong = rows.with_columns(problem=problem).filter(pl.col("problem").is_not_null())
+    return wrong.select("vm_row", "start_ms", "end_ms", "problem")
+
+
 def _before(by: Sequence[str], column: str) -> pl.Expr:
     """*column* of the row before, where that is of the same *by*, else null."""
     is_same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in by)
@@ -978,6 +1013,9 @@ def _keeps_state(cell: Cell) -> pl.DataFrame:
     if cell.campaign.reboot_sizes:
         is_reboot = pl.col("kind").cast(pl.String) == "reboot"
         others = pl.when(is_reboot).then(pl.lit(~int(Effect.MEMORY_LOST) & 0xFF, pl.UInt8)).otherwise(others)
+    if cell.campaign.windows is not None:  # who was tried in vain has not moved
+        in_vain = pl.lit(~int(Effect.MEMORY_LOST) & 0xFF, pl.UInt8)
+        others = pl.when(pl.col("result").cast(pl.String) == "aborted").then(in_vain).otherwise(others)
     lost = cell.events.filter(pl.col("effects") & others != 0)
     return lost.select("vm_row", "start_ms", "effects")
 
@@ -985,7 +1023,7 @@ def _keeps_state(cell: Cell) -> pl.DataFrame:
 @_rule("R42", "cell", over="events", needs="events")
 def _length_in_bounds(cell: Cell) -> pl.DataFrame:
     """Every impact is as long as its campaign's length, and its size's family, allows."""
-    felt = cell.felt
+    felt = cell.felt.tries
     low, high = (length[felt.place] for length in cell.lengths_ms)
     duration_ms = felt.duration_ms
     outside = ((duration_ms < np.maximum(low, 1)) | (duration_ms > high)) & ~felt.is_cut
@@ -1002,12 +1040,12 @@ def _length_in_bounds(cell: Cell) -> pl.DataFrame:
 @_rule("R43", "cell", over="events", needs="events effects")
 def _clock_synchronised(cell: Cell) -> pl.DataFrame:
     """And no less: the clock is synchronised when a frozen VM resumes, a reboot loses the memory."""
-    least = int(cell.campaign.effects_least)
+    tries, least = cell.tries, int(cell.campaign.effects_least)
     wanted = np.where(cell.is_down, int(Effect.MEMORY_LOST), least) if cell.campaign.reboot_sizes else least
-    late = (cell.event_effects & wanted != wanted) & ~cell.is_cut
-    rows = np.flatnonzero(late)
-    return cell.part.vms[cell.place[rows]].select(
-        "vm_row", start_ms=pl.Series(cell.start_ms[rows]), effects=pl.Series(cell.event_effects[rows])
+    wanted = np.where(tries.is_aborted, int(Effect.MEMORY_LOST), wanted)
+    rows = np.flatnonzero((tries.effects & wanted != wanted) & (~tries.is_cut | tries.is_aborted))
+    return cell.part.vms[tries.place[rows]].select(
+        "vm_row", start_ms=pl.Series(tries.start_ms[rows]), effects=pl.Series(tries.effects[rows])
     )
 
 

@@ -40,6 +40,7 @@ HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
 SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
+TRIES, RECORDS = "tries.py", "records.py"
 MUTANTS = (
     Mutant("no gap", WALK, "clock_ms += held_ms + gap_ms", "clock_ms += held_ms"),
     Mutant("work ignored", WALK, "held_ms = max(unit_ms[unit], work_ms)", "held_ms = unit_ms[unit]"),
@@ -738,6 +739,45 @@ MUTANTS = (
         "vms.zone[taken.rows[vm_offsets[:-1]]] * 0,\n    )",
     ),
     Mutant("domains with zones in steps", ENGINE, "domain % UPDATE_DOMAIN_COUNT_MAX, -1)", "domain, -1)"),
+    # Tries that fail.
+    Mutant("time-out off by one", IMPACT, "and sum_ms <= timeout_ms:", "and sum_ms < timeout_ms:"),
+    Mutant("a thousand tries and one", IMPACT, "number < TRIES_MAX and", "number <= TRIES_MAX and"),
+    Mutant("down for the last try alone", IMPACT, "sum_ms += _length_at(", "sum_ms = _length_at("),
+    Mutant(
+        "length of the first try repeated",
+        IMPACT,
+        "            sum_ms += _length_at(\n                quantile_ms, profile[row], draw64(key, entity,"
+        " length_address + np.uint64(number)",
+        "            sum_ms += _length_at(\n                quantile_ms, profile[row], draw64(key, entity,"
+        " length_address + np.uint64(0)",
+    ),
+    Mutant(
+        "rows as long as the first try",
+        IMPACT,
+        "            length_ms = _length_at(\n                quantile_ms, profile[row], draw64(key, entity,"
+        " length_address + np.uint64(number)",
+        "            length_ms = _length_at(\n                quantile_ms, profile[row], draw64(key, entity,"
+        " length_address + np.uint64(0)",
+    ),
+    Mutant("one draw for all tries", IMPACT, "try_address + np.uint64(number)", "try_address + np.uint64(0)"),
+    Mutant("tries fail by customers' draws", TRIES, "course.draws(Stream.TRY)", "course.draws(Stream.FAILURE)"),
+    Mutant("half as many tries fail", TRIES, "_RATIO_BITS = 63", "_RATIO_BITS = 62"),
+    Mutant("a cut try has failed", IMPACT, "length_ms <= left_ms and (number", "(number"),
+    Mutant("cut in the instant it fails", IMPACT, "length_ms <= left_ms and", "length_ms < left_ms and"),
+    Mutant("the last try never fails", IMPACT, "try_count[row] or is_failed[row])", "try_count[row])"),
+    Mutant(
+        "failed told updated", ENGINE, "fates.outcome[rows[is_left & attempted.is_failed]] = Outcome.FAILED", "pass"
+    ),
+    Mutant("the failed stay away", "schema.py", "Outcome.OVERDUE, Outcome.FAILED)", "Outcome.OVERDUE)"),
+    Mutant("tries in the order of the walk", ENGINE, "else attempted.of(by_row)", "else attempted"),
+    Mutant("impacts counted for tries", ENGINE, "len(rows) if tries is None else len(tries.duration_ms)", "len(rows)"),
+    Mutant("all families are tried alike", TRIES, "np.uint8) if profile is None else profile", "np.uint8)"),
+    Mutant("tries start with others", TRIES, "np.repeat(start_ms - of_impact,", "np.repeat(start_ms,"),
+    Mutant("tries of the VMs before", TRIES, "Tries(offsets - offsets[0], self", "Tries(offsets, self"),
+    Mutant("moved by a try in vain", RECORDS, "np.where(tries.is_aborted, Effect.MEMORY_LOST, effects)", "effects"),
+    Mutant("failures without effect", RECORDS, "Effect.MEMORY_LOST, 0)).astype", "0, 0)).astype"),
+    Mutant("a failed move is one", RECORDS, "np.where(impacts.tries.ends_aborted, 0, effects)", "effects"),
+    Mutant("one event a VM", RECORDS, "1 if impacts.tries is None else impacts.tries.counts", "1"),
 )
 
 

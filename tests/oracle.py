@@ -31,8 +31,10 @@ KINDS_THAT_REBOOT = ("reboot", "redeploy")
 # What a draw decides: the upper six bits of counter word 2.
 LENGTH, UPDATE_DOMAIN_ORDER, SET_SPREAD, SINGLE_SPREAD, START_PRIORITY, HOST_SPREAD, UPTAKE, TIMING = range(8)
 FAILURE = 26
+TRY = 27
 DAY_MS = 86_400_000
 REFUSALS_MAX = 3  # after that many a customer asks no more
+TRIES_MAX = 1_000  # of the platform, of one VM
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class Campaign:
     waves           regions released together, `*` for those not named yet; None: all at once
     cannot_freeze   sizes that are left alone or, where there are `reboot_lengths`, rebooted
     windows         None: it is at work as soon as it may; and has one iteration
+    try_failure     share of the platform's tries in a window that fail, as it is spelt
+    retry_timeout_ms  how long after its unit's start a VM may still be tried again
     """
 
     name: str
@@ -227,6 +231,8 @@ class Campaign:
     iterations_max: int = 3
     reschedule_delay_ms: int = 14 * DAY_MS
     one_zone_at_a_time: bool = False
+    try_failure: str = "0"
+    retry_timeout_ms: int = 7_200_000
 
     def selects(self, vm: Vm) -> bool:
         if self.regions is not None and vm.region not in self.regions:
@@ -563,12 +569,14 @@ class Unit:
 
 @dataclass(eq=False)
 class Running:
-    """An impact that goes on, and when it would end."""
+    """An impact that goes on, and when it would end; of the platform's tries at a VM the current one, from 0."""
 
     vm: Vm
     start_ms: int
     end_ms: int
     is_move: bool = False  # that its customer started
+    try_number: int = 0
+    first_ms: int | None = None  # when the first of the tries started, with its unit
 
 
 @dataclass(eq=False)
@@ -716,6 +724,8 @@ class _Simulation:
                     for unit in stage.units:
                         if impact.vm in unit.vms:
                             unit.vms.remove(impact.vm)
+                elif impact.end_ms == now and self.fails(impact.vm, stage, impact.try_number):
+                    self.try_failed(stage, impact, now)
                 elif impact.end_ms == now:
                     outcome = "updated" if stage.campaign.windows is None else "updated_scheduled"
                     effects = EFFECTS.get(stage.campaign.what_hits(impact.vm), effects_of_a_move(impact.vm))
@@ -736,9 +746,20 @@ class _Simulation:
         phase = "platform" if stage.campaign.windows is None else "scheduled"
         if impact.is_move:
             kind, phase = "redeploy", "self_service"
-        self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects)
-        lost = "paused_ms" if kind == "freeze" else "down_ms"
-        self.give(stage, impact.vm, outcome, effects=effects, **{lost: length_ms})
+        if length_ms:  # else the VM is gone when it would have been tried again
+            self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects)
+        self.give(stage, impact.vm, outcome)
+
+    def try_failed(self, stage: Stage, impact: Running, now: int) -> None:
+        """The VM was down for nothing, and did not move; it is tried again at once if it may be (semantics 33)."""
+        stage.running.remove(impact)
+        what = "scheduled", stage.campaign.kind, "aborted", MEMORY_LOST
+        self.note(stage, impact.vm.vm, impact.start_ms, now - impact.start_ms, *what)
+        number = impact.try_number + 1
+        if self.may_try(stage, number, now - impact.first_ms):
+            self.start_try(stage, impact.vm, now, number, impact.first_ms)
+        else:
+            self.give(stage, impact.vm, "failed")
 
     def note(
         self,
@@ -756,7 +777,12 @@ class _Simulation:
 
     def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
         assert vm.vm not in stage.outcomes, "one outcome a VM, campaign and iteration"
-        more |= {"event_count": sum(event.vm == vm.vm for event in stage.events), "iteration": stage.iteration}
+        events = [event for event in stage.events if event.vm == vm.vm]
+        more |= {"event_count": len(events), "iteration": stage.iteration}
+        for event in events:
+            lost = "paused_ms" if event.kind == "freeze" else "down_ms"
+            more[lost] = more.get(lost, 0) + event.duration_ms
+            more["effects"] = more.get("effects", 0) | event.effects
         stage.outcomes[vm.vm] = Outcome(stage.campaign.name, vm.vm, outcome=outcome, **more)
 
     def delete_vms(self, now: int) -> None:
@@ -1139,23 +1165,45 @@ class _Simulation:
         unit.start_ms = now
         unit.end_ms = now + self.held_ms(unit, stage)
         for vm in unit.vms:
-            length_ms = self.length_ms(vm, stage)
-            stage.running.append(Running(vm, now, now + length_ms))
-            self.tick_at(now + length_ms)
+            self.start_try(stage, vm, now, 0, now)
         self.tick_at(unit.end_ms)
         for claims, domain in unit.claims().items():
             claims.domain, claims.release_ms = domain, None
             claims.holder_count += 1
             unit.held[claims] = domain
 
-    def length_ms(self, vm: Vm, stage: Stage) -> int:
+    def length_ms(self, vm: Vm, stage: Stage, number: int = 0) -> int:
         drawn_for = vm.vm if vm.host is None else vm.host
-        length_ms = length_at(stage.campaign.quantiles_of(vm), self.drawn(stage, drawn_for, LENGTH))
+        length_ms = length_at(stage.campaign.quantiles_of(vm), self.drawn(stage, drawn_for, LENGTH, number))
         assert length_ms >= 1, "every length is at least 1 ms"
         return length_ms
 
+    def start_try(self, stage: Stage, vm: Vm, now: int, number: int, first_ms: int) -> None:
+        end_ms = now + self.length_ms(vm, stage, number)
+        stage.running.append(Running(vm, now, end_ms, try_number=number, first_ms=first_ms))
+        self.tick_at(end_ms)
+
+    def fails(self, vm: Vm, stage: Stage, number: int) -> bool:
+        """Whether the platform's try of that *number* fails; outside of windows none does."""
+        if stage.campaign.windows is None:
+            return False
+        drawn_for = vm.vm if vm.host is None else vm.host
+        return is_below(self.drawn(stage, drawn_for, TRY, number), stage.campaign.try_failure)
+
+    def may_try(self, stage: Stage, number: int, since_ms: int) -> bool:
+        """Whether a try of that *number* may begin, so long after the unit's start."""
+        return number < TRIES_MAX and since_ms <= stage.campaign.retry_timeout_ms
+
+    def tries_ms(self, vm: Vm, stage: Stage) -> int:
+        """How long *vm* would be down, all its tries in: the platform knows (semantics 33)."""
+        number, sum_ms = 0, self.length_ms(vm, stage)
+        while self.fails(vm, stage, number) and self.may_try(stage, number + 1, sum_ms):
+            number += 1
+            sum_ms += self.length_ms(vm, stage, number)
+        return sum_ms
+
     def held_ms(self, unit: Unit, stage: Stage) -> int:
-        return max([stage.campaign.work_ms, *(self.length_ms(vm, stage) for vm in unit.vms)])
+        return max([stage.campaign.work_ms, *(self.tries_ms(vm, stage) for vm in unit.vms)])
 
     def note_wait(self, unit: Unit, stage: Stage, now: int) -> None:
         """Whose end let *unit* start: of a zone, of another domain of a set it claims, or under a cap of its own."""
@@ -1191,7 +1239,7 @@ class _Simulation:
                 wait_ms = self.wait_ms(stage, identity, SINGLE_SPREAD)
                 # Anywhere in the window that it ends in (semantics 27), unless other zones wait for it.
                 if campaign.windows is not None and not (campaign.one_zone_at_a_time and stage.region in self.zoned):
-                    held_ms = max(campaign.work_ms, *(self.length_ms(vm, stage) for vm in vms))
+                    held_ms = max(campaign.work_ms, *(self.tries_ms(vm, stage) for vm in vms))
                     room_ms = max(0, campaign.windows.scheduled_ms - held_ms)
                     wait_ms = integer_below(room_ms + 1, self.drawn(stage, identity, SINGLE_SPREAD))
                 earliest_ms, draw = stage.start_ms + wait_ms, self.draw(stage, identity)
@@ -1383,12 +1431,14 @@ class _Simulation:
         by_platform = [event for event in impacts if event.phase != "self_service"]
         promised = {set_id: outage(sets[set_id], by_platform) for set_id in reached - without_guarantee.keys()}
         walks = [walk for walk in self.log.walks if walk.stage == of]
+        last = {event.vm: event for event in sorted(impacts, key=lambda event: event.end_ms)}
         figures = self.log.figures[of] = {
-            "vm_hit_count": len(impacts),
+            "vm_hit_count": len(last),
             "unavailable_ms": sum(event.duration_ms for event in impacts),
             "pending_vm_ms": sum(
-                event.end_ms - max(campaign.start_ms, _or_default_ms(vm_of[event.vm].created_ms, campaign.start_ms))
-                for event in impacts
+                event.end_ms - max(campaign.start_ms, _or_default_ms(vm_of[vm].created_ms, campaign.start_ms))
+                for vm, event in last.items()
+                if event.result != "aborted"
             ),
             "set_count": len(reached),
             "single_count": sum(vm.set is None for vm in stage.in_reach),

@@ -919,13 +919,53 @@ def rescheduled() -> Plant:
     return requested(RESCHEDULED_SEED, customers, **more)
 
 
+TRIED = [(0, 1, [0, 0, 1, 1]), (0, 2, [0, 1]), (1, 3, [0, 0]), (1, None, [None] * 3)]
+"""Of each set, and of the singles: the part, and the update domain of each VM; these are numbered from 1 on."""
+TRIED_DELETED_MS = {2: 2 * HOUR_MS + 100_000}  # while it is tried for the second time
+TRIED_SEED = 78
+
+
+def tried(seed: int = TRIED_SEED) -> Plant:
+    """A redeploy of which half of the tries fail: some VMs are updated late, some fail once, one in both iterations."""
+    vms, places = [], {}
+    for part, set_, domains in TRIED:
+        for domain in domains:
+            vm = len(vms) + 1
+            places[vm] = "east", part
+            vms.append(oracle.Vm(vm, "east", set_, domain, deleted_ms=TRIED_DELETED_MS.get(vm)))
+    move = PLAIN | {
+        "name": "move",
+        "kind": "redeploy",
+        "regions": ["east"],
+        "waves": [["east"]],
+        "start_ms": HOUR_MS,
+        "update_domain_gap_ms": MINUTE_MS,
+        "length": length(60_000, 90_000),
+        "notice_ms": HOUR_MS,
+        "self_service": NOBODY_ACTS | {"length_ms": 0},
+        "scheduled": {
+            "gap_ms": 0,
+            "length_ms": HOUR_MS,
+            "failure_ratio": 0.5,
+            "retry_timeout_ms": 150_000,
+        },
+        "iterations_max": 2,
+        "reschedule_delay_ms": HOUR_MS,
+    }
+    meant = [_meant(move, uniform(60_000, 90_000), regions=("east",), **_windows(move))]
+    return _told(oracle.simulate(vms, meant, [], seed), vms, places, [move], {})
+
+
 def _windows(campaign: Row) -> dict[str, Any]:
     """What *campaign* says of windows and iterations, for the oracle."""
     scheduled = campaign["scheduled"]
     windows = oracle.Windows(
         campaign["notice_ms"], campaign["self_service"]["length_ms"], scheduled["gap_ms"], scheduled["length_ms"]
     )
-    return {"windows": windows} | {name: campaign[name] for name in ONCE}
+    tries = {}
+    if "failure_ratio" in scheduled:
+        tries = {"try_failure": str(scheduled["failure_ratio"]), "retry_timeout_ms": scheduled["retry_timeout_ms"]}
+    return {"windows": windows} | tries | {name: campaign[name] for name in ONCE}
 
 
 def _meant(campaign: Row, lengths: Sequence[int], **more: Any) -> oracle.Campaign:
@@ -1047,14 +1087,17 @@ def _told_figures(
             figures["last_cap_ms", None] = unit.start_ms - span.start_ms
             figures["last_domain_count", None] = 1
             figures["last_spread_ms", None] = figures["last_gap_ms", None] = 0
+    felt = defaultdict(list)
     for event in log.events:
         is_here = (event.campaign, event.iteration, regions[event.vm]) == (span.campaign, span.iteration, span.region)
-        if not is_here or not event.duration_ms:
-            continue
-        hour_ms = event.start_ms // HOUR_MS * HOUR_MS
+        if is_here and event.duration_ms:
+            felt[event.vm].append(event)
+    for tries in felt.values():  # of one VM they are one impact
+        hour_ms = min(event.start_ms for event in tries) // HOUR_MS * HOUR_MS
+        lost_ms = sum(event.duration_ms for event in tries)
         figures["hourly_start_count", hour_ms] += 1
-        figures["hourly_unavailable_ms", hour_ms] += event.duration_ms
-        shift = max(event.duration_ms.bit_length() - 7, 0)
-        lost = "paused" if event.kind == "freeze" else "down"
-        figures[f"{lost}_ms_histogram", event.duration_ms >> shift << shift] += 1
+        figures["hourly_unavailable_ms", hour_ms] += lost_ms
+        shift = max(lost_ms.bit_length() - 7, 0)
+        lost = "paused" if tries[0].kind == "freeze" else "down"
+        figures[f"{lost}_ms_histogram", lost_ms >> shift << shift] += 1
     return figures

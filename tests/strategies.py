@@ -138,6 +138,10 @@ TIMINGS = {
     '{ quantiles = [[0.5, "1ms"], [1.0, "10d"]] }': lambda: quantiles((0.5, 1), (1.0, 864_000_000)),
     '{ min = "1ms", max = "10s" }': lambda: uniform(1, 10_000),
 }
+RETRIES = {"0s": 0, "1ms": 1, "9999ms": 9_999, "10s": 10_000, "60s": 60_000, "2h": 7_200_000}
+"""How long after its start a VM may be tried again: often just as long as one try."""
+TRIES_DRAWN = 4
+"""No VM of a scene where every try fails has more of them: the oracle looks at each."""
 BAKES = {"0s": 0, "1ms": 1, "10s": 10_000, "1d": 86_400_000}
 CAPS = {
     "vms_count = 1": 1,
@@ -171,8 +175,8 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "windows", "customers", "caps", "zones", "hosts", "scale_set",
-    "cannot_freeze",
+    "applications", "quorum", "azure_2024", "reboots", "windows", "tries", "customers", "caps", "zones", "hosts",
+    "scale_set", "cannot_freeze",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once."""
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
@@ -523,8 +527,8 @@ def requests(
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     if meant.kind == "freeze" and may_have("windows"):
-        has_customers = not has_hosts and may_have("customers")
-        keys, meant = draw(_with_windows(keys, meant, has_customers=has_customers, has_hosts=has_hosts, preset=preset))
+        also = {"has_customers": not has_hosts and may_have("customers"), "has_tries": may_have("tries")}
+        keys, meant = draw(_with_windows(keys, meant, **also, has_hosts=has_hosts, preset=preset))
         in_turn = draw(st.sampled_from([None, "true", "true", "false"])) if "zones" in features else None
         if in_turn:
             keys["one_zone_at_a_time"] = in_turn
@@ -575,7 +579,14 @@ def _plans(draw: st.DrawFn, meant: Campaign, vms: Sequence[Vm]) -> tuple[tuple[I
 
 @st.composite
 def _with_windows(
-    draw: st.DrawFn, keys: dict[str, str], meant: Campaign, *, has_customers: bool, has_hosts: bool, preset: str | None
+    draw: st.DrawFn,
+    keys: dict[str, str],
+    meant: Campaign,
+    *,
+    has_customers: bool,
+    has_tries: bool,
+    has_hosts: bool,
+    preset: str | None,
 ) -> tuple[dict[str, str], Campaign]:
     """The same campaign as a reboot, with windows, and customers who act in theirs."""
     said = {key: draw(st.sampled_from([None, *spans, *spans])) for key, spans in WINDOWS.items()}
@@ -595,18 +606,33 @@ def _with_windows(
         "notice": said["notice"] and json.dumps(said["notice"]),
         "self_service": asked and f"{{ {', '.join(f'{key} = {spelt}' for key, spelt in asked.items())} }}",
     }
+    lengths = meant.lengths if "length" in keys else constant(1_500_000)
     inner = {"gap": said["gap"], "length": said["scheduled"]}
-    inner = {key: span for key, span in inner.items() if span}
-    tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {json.dumps(span)}' for key, span in inner.items())} }}"
+    inner = {key: json.dumps(span) for key, span in inner.items() if span}
+    if has_tries:
+        shortest_ms = min(table[0] for table in (lengths, *meant.family_lengths.values()))
+        more, meant = draw(_tries(meant, shortest_ms))
+        inner |= more
+    tables["scheduled"] = inner and f"{{ {', '.join(f'{key} = {spelt}' for key, spelt in inner.items())} }}"
     if iterations_max := draw(st.sampled_from([None, 1, 1, 2, 4])):
         tables["iterations_max"], meant = str(iterations_max), replace(meant, iterations_max=iterations_max)
     if delay := draw(st.sampled_from([None, *DELAYS])):
         tables["reschedule_delay"], meant = json.dumps(delay), replace(meant, reschedule_delay_ms=DELAYS[delay])
     kind = draw(st.sampled_from(["reboot", "reboot", "reboot" if has_hosts else "redeploy"]))
     keys = keys | {"kind": json.dumps(kind)} | {key: spelt for key, spelt in tables.items() if spelt}
-    lengths = meant.lengths if "length" in keys else constant(1_500_000)
     walked = {} if "walk_by" in keys else {"walk_by": "update_domain"}  # whatever freezes walk by default
     return keys, replace(meant, kind=kind, windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000, **walked)
+
+
+@st.composite
+def _tries(draw: st.DrawFn, meant: Campaign, shortest_ms: int) -> tuple[dict[str, str], Campaign]:
+    """The platform's tries that fail: half of them, or all, and then not too many."""
+    failure = draw(st.sampled_from(["0.5", "0.5", "0.5", "1.0"]))
+    spans = [span for span, ms in RETRIES.items() if failure != "1.0" or ms < TRIES_DRAWN * shortest_ms]
+    span = draw(st.sampled_from([*spans, *[None] * (failure != "1.0")]))
+    keys = {"failure_ratio": failure, "retry_timeout": span and json.dumps(span)}
+    meant = replace(meant, try_failure=failure, retry_timeout_ms=RETRIES[span or "2h"])
+    return {key: spelt for key, spelt in keys.items() if spelt}, meant
 
 
 @st.composite

@@ -70,6 +70,9 @@ HUNTS = {
     "windows": ("windows",),
     "windows and lifetimes": ("windows", "lifetimes", "horizon", "reboots"),
     "windows and waves": ("windows", "waves", "lifetimes", "azure_2024"),
+    "tries": ("windows", "tries"),
+    "tries and lifetimes": ("windows", "tries", "lifetimes", "families", "customers"),
+    "tries and outages": ("windows", "tries", "quorum", "applications", "clusters", "waves"),
     "customers": ("windows", "customers"),
     "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
@@ -282,12 +285,15 @@ def assert_equals_the_oracle(scene: Scene, run: Findings) -> None:
 def assert_bins(scene: Scene, log: oracle.Log, run: Findings) -> None:
     """Starts and time lost by the hour, and lengths as they were felt, in bins at most 1/64 wide."""
     region_of = {vm.vm: vm.region for vm in scene.vms}
-    hourly, lengths = defaultdict(Counter), defaultdict(list)
+    hourly, lengths, felt = defaultdict(Counter), defaultdict(list), defaultdict(list)
     for event in [event for event in log.events if event.duration_ms]:
-        of, hour_ms = (event.campaign, event.iteration, region_of[event.vm]), event.start_ms // HOUR_MS * HOUR_MS
+        felt[event.campaign, event.iteration, event.vm].append(event)
+    for (campaign, iteration, vm), tries in felt.items():  # tries of a VM follow one another: one impact
+        of, hour_ms = (campaign, iteration, region_of[vm]), min(event.start_ms for event in tries) // HOUR_MS * HOUR_MS
+        lost_ms = sum(event.duration_ms for event in tries)
         hourly[*of, "hourly_start_count"][hour_ms] += 1
-        hourly[*of, "hourly_unavailable_ms"][hour_ms] += event.duration_ms
-        lengths[*of, "paused_ms_histogram" if event.kind == "freeze" else "down_ms_histogram"].append(event.duration_ms)
+        hourly[*of, "hourly_unavailable_ms"][hour_ms] += lost_ms
+        lengths[*of, "paused_ms_histogram" if tries[0].kind == "freeze" else "down_ms_histogram"].append(lost_ms)
     assert run.bins.keys() == hourly.keys() | lengths.keys()
     assert {of: run.bins[of] for of in hourly} == hourly
     for of, durations_ms in lengths.items():
@@ -431,6 +437,18 @@ def rebooted(name: str, scheduled_ms: int, lead_ms: int = 0, request: Request | 
     return Request({"length": '"30s"'} | request.keys | keys, replace(request.meant, kind="reboot", windows=windows))
 
 
+def tried(request: Request, failure: str, retry_timeout_ms: int) -> Request:
+    """The same where the platform's tries fail, and are made again."""
+    said = f', failure_ratio = {failure}, retry_timeout = "{retry_timeout_ms}ms" }}'
+    keys = request.keys | {"scheduled": request.keys["scheduled"].removesuffix(" }") + said}
+    return Request(keys, replace(request.meant, try_failure=failure, retry_timeout_ms=retry_timeout_ms))
+
+
+def redeployed(request: Request) -> Request:
+    """The same where VMs start anew on other hosts."""
+    return Request(request.keys | {"kind": '"redeploy"'}, replace(request.meant, kind="redeploy"))
+
+
 def served(
     window_ms: int,
     timing: str | int = "uniform",
@@ -571,6 +589,68 @@ CASES = {
     ),
     "customers in clusters": scene_of(
         tuple(replace(vm, cluster=("x", "y", None)[vm.vm % 3]) for vm in CROWD), (served(HOUR_MS, 1, spare="0.3"),)
+    ),
+    # In time to the millisecond, and just not; a domain that fits with all its tries, and one that just does not.
+    **{
+        f"tries of 30 s until {timeout_ms} ms in {scheduled_ms} ms": scene_of(
+            CROWD, (tried(rebooted("a", scheduled_ms), "1.0", timeout_ms),)
+        )
+        for timeout_ms, scheduled_ms in ((29_999, HOUR_MS), (30_000, HOUR_MS), (60_000, 180_000), (60_000, 179_999))
+    },
+    "tries of lengths of their own": scene_of(
+        CROWD,
+        (
+            tried(
+                rebooted(
+                    "a",
+                    HOUR_MS,
+                    request=Request(
+                        asked("a").keys | {"length": '{ min = "1s", max = "9s" }'},
+                        replace(asked("a").meant, lengths=uniform(1_000, 9_000)),
+                    ),
+                ),
+                "0.7",
+                20_000,
+            ),
+        ),
+    ),
+    # The second try would begin at 30 s, the third, and last, at 60 s.
+    "VMs that go while they are tried": scene_of(
+        tuple(
+            Vm(vm, "italynorth", f"s{vm // 3}", vm % 2, deleted_ms=ms)
+            for vm, ms in enumerate((1, 29_999, 30_000, 30_001, 59_999, 60_000, 60_001, 89_999, 90_000, 90_001))
+        ),
+        (tried(rebooted("a", HOUR_MS), "1.0", 60_000),),
+    ),
+    "VMs that are moved in vain": scene_of(
+        tuple(Vm(vm, "italynorth", "s", vm % 3, deleted_ms=(None, 45_000)[vm == 3]) for vm in range(9)),
+        (redeployed(tried(rebooted("a", HOUR_MS), "0.6", 30_000)),),
+    ),
+    "tries along fault domains": scene_of(
+        CROWD, (tried(rebooted("a", HOUR_MS, request=asked("a", walk_by="fault_domain")), "0.6", 30_000),)
+    ),
+    "tries beside customers": scene_of(
+        CROWD, (tried(served(HOUR_MS, uptake="0.5", failure="0.5", retries=True), "0.5", 30_000),)
+    ),
+    "tries of families": scene_of(
+        tuple(replace(vm, size=("Standard_D2_v2", "Standard_D2s_v3")[vm.vm % 2]) for vm in CROWD),
+        (tried(rebooted("a", HOUR_MS, request=of_family("a", "Dv2", ("Standard_D2_v2",))), "0.6", 25_000),),
+    ),
+    "a thousand tries": scene_of(
+        (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)),
+        (
+            tried(
+                rebooted(
+                    "a",
+                    HOUR_MS,
+                    request=Request(
+                        asked("a").keys | {"length": '"1ms"'}, replace(asked("a").meant, lengths=constant(1))
+                    ),
+                ),
+                "1.0",
+                7_200_000,
+            ),
+        ),
     ),
     # Each attempt fails, and asks again a schedule later: whoever is left remains after the third, or the only one.
     "customers who fail in each iteration": scene_of(
@@ -1156,6 +1236,13 @@ def test_the_engine_equals_the_oracle_where_drawing_seldom_gets(case: str):
     assert_equals_the_oracle(CASES[case], found(CASES[case]))
 
 
+def test_tries_are_told_apart_in_every_part_of_a_region(monkeypatch):
+    monkeypatch.setattr(order, "PART_ROWS", 4)
+    scene = CASES["tries beside customers"]
+
+    assert_equals_the_oracle(scene, found(scene))
+
+
 @given(scenes(features=()))
 def test_the_engine_equals_the_oracle_event_for_event(scene: Scene):
     assert_equals_the_oracle(scene, found(scene))
@@ -1170,7 +1257,7 @@ def test_the_engine_equals_the_oracle_in_every_feature(data, hunt: str):
     assert_equals_the_oracle(scene, found(scene))
 
 
-@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "everything"])
+@pytest.mark.parametrize("hunt", ["plain", "walks", "hosts and caps", "tries and lifetimes", "everything"])
 @fewer
 @given(data=st.data())
 def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):

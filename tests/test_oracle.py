@@ -965,6 +965,126 @@ def test_a_unit_nobody_is_left_for_counts_for_the_horizon():
         assert [stage.start_ms for stage in log.stages] == [start_ms]
 
 
+# ---- Tries ----
+
+
+def tried(failure, timeout_ms, scheduled_ms=1_000, lengths=(10, 10), **asked):
+    """A reboot of one window, in which so many of the tries fail."""
+    asked = {"update_domain_order": "sequential", "kind": "reboot", "iterations_max": 1} | asked
+    windows = oracle.Windows(0, 0, 0, scheduled_ms)
+    retries = {"windows": windows, "try_failure": failure, "retry_timeout_ms": timeout_ms}
+    return Campaign("c", strategies.uniform(*lengths), **retries, **asked)
+
+
+def rows_of(log, vm):
+    return [(event.start_ms, event.end_ms, event.result, event.effects) for event in log.events if event.vm == vm]
+
+
+def outcome_of(log, vm):
+    (found,) = [outcome for outcome in log.outcomes if outcome.vm == vm]
+    return found.outcome, found.down_ms, found.event_count, found.effects
+
+
+ONE_DOMAIN = Vm(3, "italynorth", "s", 0)
+
+
+@pytest.mark.parametrize(("timeout_ms", "try_count"), [(0, 1), (9, 1), (10, 2), (19, 2), (20, 3), (21, 3)])
+def test_no_try_begins_after_the_time_out(timeout_ms, try_count):
+    log = simulate([ONE_DOMAIN], [tried("1.0", timeout_ms)], (), seed=1)
+
+    assert rows_of(log, 3) == [(10 * i, 10 * i + 10, "aborted", oracle.MEMORY_LOST) for i in range(try_count)]
+    assert outcome_of(log, 3) == ("failed", 10 * try_count, try_count, oracle.MEMORY_LOST)
+    assert log.stages[0].last_end_ms == 10 * try_count
+
+
+def test_each_try_has_a_length_of_its_own_and_ends_all_if_it_succeeds():
+    # By their draws 2 succeeds at once, 0 at the second try, 1 at the fourth.
+    vms = [Vm(vm, "italynorth", "s", 0) for vm in (2, 0, 1)]
+    log = simulate(vms, [tried("0.5", 1_000, lengths=(10, 20))], (), seed=1)
+
+    assert [[end - start for start, end, _, _ in rows_of(log, vm)] for vm in (2, 0, 1)] == [
+        [15],
+        [10, 18],
+        [20, 15, 10, 14],
+    ]
+    assert [result for _, _, result, _ in rows_of(log, 1)] == ["aborted"] * 3 + ["completed"]
+    assert [outcome_of(log, vm)[:3] for vm in (2, 0, 1)] == [
+        ("updated_scheduled", 15, 1),
+        ("updated_scheduled", 28, 2),
+        ("updated_scheduled", 59, 4),
+    ]
+    figures = log.figures["c", 1, "italynorth"]
+    assert (figures["vm_hit_count"], figures["unavailable_ms"], figures["pending_vm_ms"]) == (3, 102, 102)
+    assert figures["set_out_ms"] == 15
+
+
+def test_a_domain_waits_for_the_last_try_of_all_its_vms():
+    # 1 and 0 as above; 59 ms, then the gap.
+    vms = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)]
+    log = simulate(vms, [tried("0.5", 1_000, lengths=(10, 20), update_domain_gap_ms=5)], (), seed=1)
+
+    assert rows_of(log, 2)[0][:2] == (64, 79)
+    assert log.figures["c", 1, "italynorth"]["longest_ms"] == 79
+
+
+@pytest.mark.parametrize(("scheduled_ms", "outcomes"), [(60, ("failed",) * 2), (59, ("failed", "overdue"))])
+def test_a_domain_starts_only_if_all_its_tries_fit_into_the_window(scheduled_ms, outcomes):
+    vms = [ONE_DOMAIN, Vm(4, "italynorth", "s", 1)]
+    log = simulate(vms, [tried("1.0", 20, scheduled_ms)], (), seed=1)
+
+    assert tuple(outcome_of(log, vm.vm)[0] for vm in vms) == outcomes
+
+
+def test_a_single_starts_where_all_its_tries_fit_into_the_window():
+    for scheduled_ms, starts_ms in ((30, {0}), (31, {0, 1}), (29, set())):
+        log = simulate(singles(italynorth=40), [tried("1.0", 20, scheduled_ms)], (), seed=1)
+        assert {rows_of(log, vm)[0][0] for vm in range(40) if rows_of(log, vm)} == starts_ms
+        assert {outcome.outcome for outcome in log.outcomes} == ({"failed"} if starts_ms else {"overdue"})
+
+
+@pytest.mark.parametrize(
+    ("deleted_ms", "last", "outcome"),
+    [
+        (7, (0, 7, "completed", 0), ("deleted", 7, 1, 0)),
+        (10, (0, 10, "aborted", 1), ("deleted", 10, 1, 1)),  # and not tried again
+        (17, (10, 17, "completed", 0), ("deleted", 17, 2, 1)),
+        (30, (20, 30, "aborted", 1), ("failed", 30, 3, 1)),  # ends come first
+    ],
+)
+def test_a_deletion_ends_the_try_that_goes_on_and_all_later_ones(deleted_ms, last, outcome):
+    vms = [Vm(3, "italynorth", "s", 0, deleted_ms=deleted_ms), Vm(4, "italynorth", "s", 1)]
+    log = simulate(vms, [tried("1.0", 20)], (), seed=1)
+
+    assert rows_of(log, 3)[-1] == last
+    assert outcome_of(log, 3) == outcome
+    assert rows_of(log, 4)[0][0] == 30  # the unit ends as if nobody had gone
+
+
+def test_who_is_moved_in_vain_stays_where_it_was():
+    # By its draws 0 is moved at the second try, 3 never.
+    log = simulate([Vm(0, "italynorth"), Vm(3, "italynorth")], [tried("0.5", 10, kind="redeploy")], (), seed=1)
+    moved = oracle.MEMORY_LOST | oracle.HOST_CHANGED | oracle.TEMP_DISK_LOST | oracle.ADDRESS_CHANGED
+
+    assert [effects for *_, effects in rows_of(log, 0)] == [oracle.MEMORY_LOST, moved]
+    assert [effects for *_, effects in rows_of(log, 3)] == [oracle.MEMORY_LOST] * 2
+    assert outcome_of(log, 0) == ("updated_scheduled", 20, 2, moved)
+
+
+def test_whoever_has_failed_comes_back_until_there_were_enough_iterations():
+    log = simulate([ONE_DOMAIN], [tried("1.0", 10, 50, iterations_max=2, reschedule_delay_ms=7)], (), seed=1)
+
+    assert [(start_ms, result) for start_ms, _, result, _ in rows_of(log, 3)] == [
+        (start_ms, "aborted") for start_ms in (0, 10, 57, 67)
+    ]
+    assert [(outcome.iteration, outcome.outcome) for outcome in log.outcomes] == [(1, "failed"), (2, "failed")]
+
+
+def test_a_vm_has_a_thousand_tries_at_most():
+    log = simulate([ONE_DOMAIN], [tried("1.0", 7_200_000, 7_200_000, lengths=(1, 1))], (), seed=1)
+
+    assert outcome_of(log, 3) == ("failed", 1_000, 1_000, oracle.MEMORY_LOST)
+
+
 # ---- What it comes to ----
 
 

@@ -22,6 +22,7 @@ from statistics import NormalDist
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -1971,3 +1972,75 @@ def test_the_chain_of_a_reboot_leads_from_its_first_wave_to_who_came_back(tmp_pa
     # Of those who come back it is the window that was waited for, not the wave.
     assert campaign["waited_ms"]["wave"] == 70 * 60_000
     assert campaign["waited_ms"]["window"] == 4 * 3_600_000
+
+
+@pytest.fixture(scope="module", params=["all", "events", "outcomes"])
+def in_vain(request, tmp_path_factory):
+    """A reboot of which most of the tries fail, with what its run keeps, and the events and outcomes of all of it."""
+    fleet = pl.DataFrame({"vm": range(60)}).with_columns(
+        region=pl.lit("eastus"), set=pl.col("vm") // 10, tier=pl.when(pl.col("vm") % 3 > 0).then(pl.lit("web"))
+    )
+    boot = {"name": "boot", "kind": "reboot", "notice": "0s", "length": "10min", "self_service": {"length": "0s"}}
+    boot |= {"scheduled": {"gap": "0s", "length": "1d", "failure_ratio": 0.7, "retry_timeout": "15min"}}
+    scenario = {"name": "vain", "start": START, "campaign": [boot]}
+    folder = tmp_path_factory.mktemp("vain")
+    whole = run_it(fleet, scenario, folder / "whole").path
+    kept = {table: request.param in ("all", table) for table in ("events", "outcomes")}
+    run = run_it(fleet, scenario | {"outputs": kept}, folder / "run").path
+    words = cs.categorical().cast(pl.String)
+    tables = [read_parts(whole / table).with_columns(words) for table in ("events", "outcomes")]
+    fleet = read_parts(whole / "fleet").select("vm", "vm_row", "tier")
+    return run, *(table.join(fleet, on="vm_row").sort("vm", "iteration") for table in tables)
+
+
+def test_tries_of_a_vm_are_one_impact_in_all_that_is_reported(in_vain):
+    run, events, ended = in_vain
+    told = values(report(run).frame, "campaign", "boot")
+    last = ended.group_by("vm").last()
+
+    # Two tries of 10 min each, in up to three iterations; who fails in the last one remains.
+    assert ended["iteration"].max() == 3
+    assert set(ended["event_count"]) == {1, 2}
+    assert told["failed_count"] == told["remaining_count"] == len(last.filter(outcome="failed")) > 0
+    assert told["vm_hit_count"] == told["vm_count"] == 60
+    assert told["unavailable_ms"] == 600_000 * len(events)
+    assert told["down_ms_max"] == 1_200_000
+    start_ms = pl.col("start_at").dt.epoch("ms") - events["start_at"].dt.epoch("ms").min()
+    end_ms = (start_ms + pl.col("duration_ms")).filter(pl.col("result") == "completed")
+    assert told["pending_vm_ms"] == events.select(end_ms.sum()).item()
+    hours = report(run).frame.filter(figure="hourly_start_count")["value"]
+    assert hours.sum() == len(ended)
+
+
+def test_groups_and_some_of_the_vms_count_tries_as_the_whole_does(in_vain):
+    run, events, ended = in_vain
+    last = ended.group_by("vm").last()
+    frame = report(run, by=["tier"]).frame
+    for tier in ("web", None):
+        told, own = values(frame, "tier", f"boot/{tier or '%00'}"), pl.col("tier").eq_missing(pl.lit(tier))
+        assert told["vm_count"] == told["vm_hit_count"] == len(last.filter(own))
+        assert told["unavailable_ms"] == 600_000 * len(events.filter(own))
+        assert told["down_ms_max"] == last.filter(own)["down_ms"].max()
+    if not RunFiles.open(run).has("events"):
+        return
+    some = report(run, only=["tier=web"]).frame
+    start_ms = pl.col("start_at").dt.epoch("ms") - events["start_at"].dt.epoch("ms").min()
+    end_ms = (start_ms + pl.col("duration_ms")).filter(pl.col("result") == "completed")
+    web = events.filter(tier="web")
+    assert values(some, "campaign", "boot")["pending_vm_ms"] == web.select(end_ms.sum()).item()
+    assert some.filter(figure="hourly_start_count")["value"].sum() == len(ended.filter(tier="web"))
+
+
+def test_who_has_failed_is_told_in_each_iteration_and_in_the_end(in_vain):
+    run, _, ended = in_vain
+    (campaign,) = report(run).to_dict()["campaigns"]
+    failed = ended.filter(outcome="failed")
+
+    for row in campaign["iterations"]:
+        assert row["failed_count"] == len(failed.filter(iteration=row["iteration"])) > 0
+    count = len(failed.filter(iteration=3))
+    page = rendered(run)
+    assert "failed, at every try" in page
+    assert f"{count} VM{'s' if count > 1 else ''} failed: in eastus every try in the scheduled window failed" in page
+    warning = f"scheduled.retry_timeout: {count} VMs of campaign 'boot' are not updated: every try"
+    assert any(each.startswith(warning) for each in RunFiles.open(run).manifest["warnings"])

@@ -26,6 +26,7 @@ from fleetsim.scenario import (
     FleetFacts,
     Quorum,
     SelfService,
+    Tries,
     Windows,
     difference,
     json_schema,
@@ -402,6 +403,8 @@ BAD_CAMPAIGN_LINES = {
     "scheduled = { gap = '-1d', length = '1d' }": "scheduled.gap: must be from 0s to 3650d, got '-1d'",
     "scheduled = { gap = '1d', length = '1d', lenght = '1d' }": "scheduled.lenght: unknown key; did you mean 'length'?",
     "scheduled = '1d'": "scheduled: must be a table, got '1d'",
+    "scheduled = { failure_ratio = 1.5 }": "scheduled.failure_ratio: must be a number from 0 to 1, got 1.5",
+    "scheduled = { retry_timeout = '-2h' }": "scheduled.retry_timeout: must be from 0s to 3650d, got '-2h'",
     # kinds and orders
     "kind = 'freez'": f"kind: {KINDS_RULE}, got 'freez'; did you mean 'freeze'?",
     "kind = 'live_migration'": f"kind: {KINDS_RULE}, got 'live_migration';"
@@ -609,6 +612,35 @@ def test_a_reboot_has_the_windows_of_the_guide_but_for_what_is_said():
     assert campaign.windows == Windows(40 * day_ms, 30 * day_ms, 2 * day_ms, 7 * day_ms, 1, day_ms)
     assert campaign.windows.lead_ms == 40 * day_ms
     assert campaign.length.length_ms_max == 1_000
+
+
+def test_tries_fail_only_where_a_scenario_says_so():
+    assert load_scenario(REBOOT).campaigns[0].tries is None
+    assert load_scenario(f"{REBOOT}scheduled = {{ retry_timeout = '49d' }}\n").campaigns[0].tries is None
+
+    hour_ms = 3_600_000
+    for said, timeout_ms in (("", 2 * hour_ms), (", retry_timeout = '0s'", 0), (", retry_timeout = '3h'", 3 * hour_ms)):
+        (campaign,) = load_scenario(f"{REBOOT}scheduled = {{ failure_ratio = 0.1{said} }}\n").campaigns
+        assert campaign.tries == Tries(Fraction(1, 10), timeout_ms)
+        assert campaign.windows.scheduled_ms == 14 * 24 * hour_ms
+
+
+@pytest.mark.parametrize(
+    ("length", "timeout", "longest"),
+    [
+        ("'1h'", "1175.0001h", "1h"),
+        ("{ p50 = '1s', p99 = '2s', ceiling = '2d' }", "47.1d", "2d"),
+        ("{ min = '1s', max = '1s', by_family = { Dv2 = '49d' } }", "1ms", "49d"),
+    ],
+)
+def test_all_tries_of_a_vm_are_no_longer_than_one_impact_may_be(length, timeout, longest):
+    said = f"{REBOOT}length = {length}\nscheduled = {{ failure_ratio = 0.1, retry_timeout = '{timeout}' }}\n"
+    with pytest.raises(InputError) as caught:
+        load_scenario(said)
+
+    (problem,) = caught.value.problems
+    assert "scheduled.retry_timeout: must, with the longest length" in problem
+    assert f"('{longest}'), be at most 49d where tries fail, got '" in problem
 
 
 def test_in_an_emergency_the_platform_begins_when_the_window_for_customers_is_cut_short():

@@ -193,6 +193,29 @@ def test_a_failure_that_is_skipped_ends_the_iteration_at_once(told):
     )
 
 
+def test_what_the_platform_tries_in_vain_is_told_as_long_as_it_tries(told):
+    tries = [("aborted", SCHEDULED + n * 5 * MS, 5, "scheduled", "reboot") for n in range(2)]
+    run = told("a", tries, "failed")
+
+    told_at = [fields(run, "a", SCHEDULED + n * MS)[MESSAGE] for n in (4, 5, 9, 10)]
+    failed = "The platform's try to update this VM failed at 2026-12-11T00:00:00"
+    assert told_at == [
+        "Nobody has asked for the maintenance of this VM.",
+        f"{failed}.005Z, and it is tried again.",
+        f"{failed}.005Z, and it is tried again.",
+        f"{failed}.010Z, and it is not tried again in this window.",
+    ]
+    assert fields(run, "a", SCHEDULED + 10 * MS)[CODE] == "None"
+
+
+def test_a_vm_that_is_updated_at_a_later_try_is_told_so(told):
+    tries = [(result, SCHEDULED + n * 5 * MS, 5) for n, result in enumerate(("aborted", "completed"))]
+    run = told("a", [(*each, "scheduled", "reboot") for each in tries], "updated_scheduled")
+
+    updated = "The platform had updated this VM by 2026-12-11T00:00:00.010Z."
+    assert fields(run, "a", SCHEDULED + 10 * MS)[MESSAGE] == updated
+
+
 def test_a_failure_may_be_tried_again_where_nobody_is_skipped(told):
     first, second = OPENS, OPENS + timedelta(days=1)
     run = told("a", [("aborted", first, 0), ("completed", second, 5)], "updated_self_service")

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fleetsim import testimony
+from fleetsim import testimony, verifier
 from fleetsim.errors import InputError
 from fleetsim.evidence import Cell, Part
 from fleetsim.schema import SCHEMA_VERSION, SUMMARY
@@ -33,6 +33,7 @@ from tests.plant import (
     requested,
     rescheduled,
     sound,
+    tried,
     windowed,
     write,
     write_manifest,
@@ -149,6 +150,56 @@ def test_sound_run_of_which_some_come_back_is_kept_and_its_iterations_are_looked
     assert ends[1]["skipped_count"] > 0 < ends[1]["overdue_count"]
     assert ends[2]["updated_self_service_count"] > 0 < ends[2]["updated_scheduled_count"]
     assert ends[3]["skipped_count"] == 1
+
+
+def test_sound_run_of_which_some_tries_fail_is_kept(tmp_path: Path) -> None:
+    plant = tried()
+    rows = {(vm, turn): tries_of(plant, vm, turn) for vm, turn in ((1, 1), (2, 1), (8, 1), (1, 2), (11, 2))}
+    results = {of: [row["result"] for row in each] for of, each in rows.items()}
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+    assert [rule.row_count for rule in verdict.rules if rule.rule == "R6"] == [len(plant.all_events())]
+    # All that faults are planted in is there.
+    assert results == {
+        (1, 1): ["aborted"] * 3,
+        (2, 1): ["aborted", "completed"],
+        (8, 1): ["aborted", "aborted", "completed"],
+        (1, 2): ["aborted", "completed"],
+        (11, 2): ["aborted", "aborted"],
+    }
+    assert [row["effects"] for row in rows[2, 1]] == [1, 0]
+    assert plant.outcome_of("move", 2)["outcome"] == "deleted"
+    assert {plant.outcome_of("move", 11, turn)["outcome"] for turn in (1, 2)} == {"failed"}
+
+
+def test_the_number_of_tries_is_bounded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(verifier, "TRIES_MAX", 2)
+
+    verdict = verdict_of(tmp_path, tried())
+
+    assert broken(verdict) == ["R13"]
+    problems = {(row["vm"], row["problem"]) for row in offenders(verdict, "R13")}
+    assert problems == {(vm, "is one try too many") for vm in (1, 7, 8)}
+
+
+def test_without_outcomes_tries_tell_who_comes_back(tmp_path: Path) -> None:
+    plant = tried()
+    plant.outputs["outcomes"] = False
+    plant.outcomes.clear()
+    plant.counts["outcomes"] = 0
+
+    assert broken(verdict_of(tmp_path, plant)) == []
+
+
+def test_without_events_a_vm_may_have_failed(tmp_path: Path) -> None:
+    plant = tried()
+    plant.outputs["events"] = False
+    plant.events.clear()
+    plant.counts["events"] = 0
+
+    assert broken(verdict_of(tmp_path, plant)) == []
 
 
 def test_sound_run_by_a_plan_of_customers_is_kept(tmp_path: Path) -> None:
@@ -1513,6 +1564,123 @@ PLAN_FAULTS = {
         "R8", REQUESTED | {"vm": 9, "problem": "is not in the plan"}, to_tables=request(9, 3, ms=1)
     ),
 }
+
+
+def tries_of(plant: Plant, vm: int, iteration: int = 1) -> list[Row]:
+    """How one VM was tried, in order of time."""
+    where = {"iteration": iteration, "vm_row": plant.vm_row(vm)}
+    return sorted((row for row in plant.all_events() if where.items() <= row.items()), key=lambda row: row["start_at"])
+
+
+def a_try(vm: int, number: int, iteration: int = 1, ms: int = 0, **changes: Any) -> Callable[[Plant], None]:
+    """Change one try of a VM, and start it so many *ms* later."""
+
+    def change(plant: Plant) -> None:
+        row = tries_of(plant, vm, iteration)[number]
+        row.update(start_at=row["start_at"] + ms, **changes)
+
+    return change
+
+
+def given_up(plant: Plant) -> None:
+    """The third try of a VM that has failed was not made, though there was time."""
+    row = tries_of(plant, 7)[-1]
+    next(rows for rows in plant.events.values() if row in rows).remove(row)
+    _recount(plant)
+
+
+def tried_too_late(plant: Plant) -> None:
+    """A single that has failed is tried once more."""
+    row = tries_of(plant, 11)[-1]
+    again = row | {"start_at": row["start_at"] + row["duration_ms"]}
+    next(rows for rows in plant.events.values() if row in rows).append(again)
+    _recount(plant)
+
+
+def scheduled(**changes: Any) -> Callable[[Plant], None]:
+    """The scenario asked for other tries."""
+    return lambda plant: plant.campaigns[0]["scheduled"].update(changes)
+
+
+def ends_again(vm: int, outcome: str) -> Callable[[Plant], None]:
+    """In the second iteration one VM is said to end otherwise, and counted so."""
+
+    def change(plant: Plant) -> None:
+        row, stage = plant.outcome_of("move", vm, 2), plant.stage("move", "east", 2)
+        stage[f"{row['outcome']}_count"] -= 1
+        stage[f"{outcome}_count"] += 1
+        row.update(outcome=outcome)
+
+    return change
+
+
+TRIED = {"campaign": "move", "iteration": 1, "region": "east"}
+TRY_FAULTS = {
+    "not tried again though there was time": Fault(
+        "R13", TRIED | {"vm": 7, "problem": "is not tried again"}, also="R74 R76", to_tables=given_up
+    ),
+    "tried after the time-out": Fault(
+        "R13", TRIED | {"vm": 11, "problem": "begins after the time-out"}, also="R4 R74", to_tables=tried_too_late
+    ),
+    "pause between tries": Fault(
+        "R13", TRIED | {"vm": 11, "problem": "begins after a pause"}, also="R4 R74", to_tables=a_try(11, 1, ms=1)
+    ),
+    "time-out shorter than the tries took": Fault(
+        "R13",
+        TRIED | {"vm": 1, "problem": "begins after the time-out"},
+        also="R40",  # whoever is deleted would have been through sooner
+        to_tables=scheduled(retry_timeout_ms=120_000),
+    ),
+    "time-out longer than VMs were tried": Fault(
+        "R13", TRIED | {"vm": 11, "problem": "is not tried again"}, to_tables=scheduled(retry_timeout_ms=300_000)
+    ),
+    "failures though none was asked for": Fault(
+        "R13",
+        TRIED | {"vm": 1, "problem": "fails though none does"},
+        also="R40",
+        to_tables=scheduled(failure_ratio=0.0),
+    ),
+    "failed told as updated": Fault(
+        "R5",
+        TRIED | {"iteration": 2, "vm": 11, "outcome": "updated_scheduled", "outcome_expected": "failed"},
+        to_tables=ends_again(11, "updated_scheduled"),
+    ),
+    "failed told as overdue": Fault(
+        "R5",
+        TRIED | {"iteration": 2, "vm": 11, "outcome": "overdue", "outcome_expected": "failed"},
+        to_tables=ends_again(11, "overdue"),
+    ),
+    "updated after a failure told as failed": Fault(
+        "R5",
+        TRIED | {"iteration": 2, "vm": 1, "outcome": "failed", "outcome_expected": "updated_scheduled"},
+        to_tables=ends_again(1, "failed"),
+    ),
+    "tried again though it was done": Fault(
+        "R6",
+        TRIED | {"vm": 8, "event_count": 2},
+        also="R29 R30 R74",
+        to_tables=a_try(8, 1, result="completed", effects=15),
+    ),
+    "tries that overlap": Fault(
+        "R48", {"campaign": "move", "vm": 8}, also="R5 R6 R13 R29 R30 R74", to_tables=a_try(8, 1, ms=-1)
+    ),
+    "moved in vain to another host": Fault("R41", TRIED | {"vm": 8, "effects": 9}, to_tables=a_try(8, 0, effects=9)),
+    "failure that keeps the memory": Fault("R43", TRIED | {"vm": 8, "effects": 0}, to_tables=a_try(8, 0, effects=0)),
+    "try that is too long": Fault(
+        "R42", TRIED | {"vm": 11, "duration_ms": 90_001}, also="R4 R74", to_tables=a_try(11, 1, duration_ms=90_001)
+    ),
+    "failure that takes no time": Fault(
+        "R42", TRIED | {"vm": 11, "duration_ms": 0}, also="R13 R74", to_tables=a_try(11, 1, duration_ms=0)
+    ),
+    "tries told as one": Fault(
+        "R74",
+        TRIED | {"vm": 8, "event_count": 1, "event_count_expected": 3},
+        to_tables=lambda plant: plant.outcome_of("move", 8).update(event_count=1),
+    ),
+    "failures told without their time": Fault(
+        "R74", TRIED | {"vm": 1, "down_ms": 1}, to_tables=lambda plant: plant.outcome_of("move", 1).update(down_ms=1)
+    ),
+}
 WORLDS = (
     (LATER_FAULTS, later),
     (HOSTED_FAULTS, hosted),
@@ -1520,6 +1688,7 @@ WORLDS = (
     (REQUEST_FAULTS, requested),
     (RESCHEDULE_FAULTS, rescheduled),
     (PLAN_FAULTS, planned),
+    (TRY_FAULTS, tried),
 )
 for faults, world in WORLDS:
     for name, fault in faults.items():
@@ -1685,6 +1854,7 @@ FAULTS = {
     **REQUEST_FAULTS,
     **RESCHEDULE_FAULTS,
     **PLAN_FAULTS,
+    **TRY_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 
@@ -1849,7 +2019,7 @@ def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name:
     ("path", "unchecked", "in_part"),
     [
         ("stages.parquet", "R1 R3 R7 R8 R12 R13 R21 R22 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
-        ("summary.parquet", "R13 R21 R38 R50 R74 R76 R78", "R2 R4 R49 R54"),
+        ("summary.parquet", "R21 R38 R50 R74 R76 R78", "R2 R4 R13 R49 R54"),
         ("pairs.csv", "R49 R50 R51 R54 R78", ""),
         ("no_guarantee.parquet", "R38", ""),
         ("resolved.toml", " ".join(RULES[1:]), ""),

@@ -41,7 +41,7 @@ _OUTCOME_MEANINGS = {
     "already_updated": "created after their stage started, on hosts updated already",
     "deleted": "deleted before they were updated, or while they were",
     "overdue": "not updated: there was no room in the calendar",
-    "failed": "not updated: all tries failed",
+    "failed": "not updated: all tries in the scheduled window failed",
     "cancelled": "not updated: the campaign was stopped",
     "unaffected": "not concerned: by the kind of the campaign or by their size",
 }
@@ -78,7 +78,12 @@ FIGURES = {
             (*_OF_VMS, "application"),
         ),
         Figure("vm_count", "VMs", "VMs in scope, hit or not; of an application: all it has", (*_OF_VMS, "application")),
-        Figure("vm_hit_count", "VMs", "VMs in scope that were hit: that have an impact", (*_OF_VMS, "application")),
+        Figure(
+            "vm_hit_count",
+            "VMs",
+            "VMs in scope that were hit: that have an impact, of several iterations in their last",
+            (*_OF_VMS, "application"),
+        ),
         *(
             Figure(f"{word}_count", "VMs", f"VMs in scope that ended it `{word}`: {meaning}", _OF_STAGES)
             for word, meaning in _OUTCOME_MEANINGS.items()
@@ -100,7 +105,7 @@ FIGURES = {
         Figure(
             "down_ms_p50",
             "ms",
-            "time a VM is down, summed: at position ceil(0.50 n) of the n VMs down",
+            "time a VM is down, summed, all its tries in: at position ceil(0.50 n) of the n VMs down",
             _OF_VMS,
         ),
         Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),
@@ -116,8 +121,8 @@ FIGURES = {
         Figure(
             "pending_vm_ms",
             "VM-ms",
-            "time until VMs are updated, summed over those hit: from the campaign's start, or the VM's creation, to its"
-            " last event's end",
+            "time until VMs are updated, summed over those hit that have not failed: from the campaign's start, or the"
+            " VM's creation, to its last event's end",
             _OF_STAGES,
         ),
         Figure(
@@ -173,7 +178,7 @@ FIGURES = {
             )
             for name, allowed_ms in SLA_COUNTS.items()
         ),
-        Figure("hourly_start_count", "VMs", "impacts that start within the hour", ("hour",)),
+        Figure("hourly_start_count", "VMs", "impacts that start within the hour, all tries of a VM as one", ("hour",)),
         Figure(
             "hourly_unavailable_ms",
             "VM-ms",

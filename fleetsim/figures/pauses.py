@@ -195,9 +195,10 @@ def impacts_of_part(files: RunFiles, part: Part, table: str, columns: Mapping[st
         # Whoever is in scope again without an event is not told: it stays where it was.
         hit = fleet.join(per_vm, on="vm_row", how="left" if part.iteration == FIRST_ITERATION else "inner")
         hit = hit.with_columns(pl.col("unavailable_ms").fill_null(0))
-        if part.iteration == FIRST_ITERATION and not is_last:
+        if not is_last:
             others = [other for other in files.parts(table) if other.fleet_path == part.fleet_path]
-            later = [other.path for other in others if other.campaign == part.campaign and other != part]
+            others = [other for other in others if other.campaign == part.campaign]
+            later = [other.path for other in others if other.iteration > part.iteration]
             hits = [scanned(path).filter(pl.col("duration_ms") > 0).select("vm_row") for path in later]
             hit_later = pl.concat([fleet.select("vm_row").head(0), *hits]).unique()
             hit = hit.join(hit_later.with_columns(comes_back=pl.lit(value=True)), on="vm_row", how="left")
@@ -265,6 +266,7 @@ def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
 
     Where the grain does not tell iterations apart, a VM counts once: as in the last that it was in scope of.
     """
+    sums_ms = counted.group_by(grain).agg(pl.col("unavailable_ms").sum())  # in whichever iteration
     if "iteration" not in grain:
         counted = counted.filter(~pl.col("comes_back"))
     is_hit = pl.col("lost_ms").is_not_null()
@@ -282,10 +284,11 @@ def impact_by(counted: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
         .sort("lost_ms")
         .group_by(grain)
         .agg(
-            (cs.ends_with("_count") | cs.by_name("unavailable_ms")).sum(),
+            cs.ends_with("_count").sum(),
             vm_hit_count=pl.col("vm_count").filter(is_hit).sum(),
             **figures,
         )
+        .join(sums_ms.lazy(), on=grain, how="left", nulls_equal=True)
         .sort("vm_count", *grain, descending=[True, *(False for _ in grain)])
         .collect()
     )

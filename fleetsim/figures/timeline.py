@@ -11,7 +11,7 @@ import polars.selectors as cs
 from fleetsim import schema
 from fleetsim.figures.cliques import clique_of
 from fleetsim.figures.declared import HOUR_MS, LEFT_COUNTS, OUTCOME_COUNTS, STAGE, duration
-from fleetsim.figures.runs import RunFiles, in_turn, intervals, ms_since_start, scanned, stage_columns
+from fleetsim.figures.runs import RunFiles, in_turn, ms_since_start, scanned, stage_columns, whole_impacts
 from fleetsim.schema import FIRST_ITERATION, Effect, Kind
 
 _SINGLE_VALUES = [
@@ -173,8 +173,12 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
     is_last = pl.col("iteration") == pl.col("iteration").max().over("campaign", "region")
     weak = stage_rows.group_by("campaign", "region").agg(pl.col("no_guarantee_count").max())
     weak = weak.group_by("campaign").agg(pl.col("no_guarantee_count").sum())
+    # Of those hit, only who has failed comes back.
+    hit_and_back = pl.when(is_last).then(0).otherwise("failed_count")
     rows = stage_rows.drop("no_guarantee_count").with_columns(
-        pl.when(is_first).then(pl.col("vm_count", "scope_count")), pl.when(is_last).then(pl.col(LEFT_COUNTS))
+        pl.col("vm_hit_count") - hit_and_back,
+        pl.when(is_first).then(pl.col("vm_count", "scope_count")),
+        pl.when(is_last).then(pl.col(LEFT_COUNTS)),
     )
     of_stages = rows.group_by("campaign").agg(
         (pl.col("end_ms").max() - pl.col("first_start_ms").min()).alias("length_ms"),
@@ -301,7 +305,7 @@ def times(files: RunFiles, columns: Mapping[str, str], keys: Sequence[str]) -> p
     born = {"created": "created"} if "created" in files.fleet_schema else {}
     pieces = []
     for part in files.parts("events") if files.has("events") else ():
-        rows = intervals(files, part.path)
+        rows = whole_impacts(files, part)
         if columns or files.only or born:
             rows = rows.join(files.fleet(part.fleet_path, {**columns, **born}), on="vm_row")
         asked_ms = pl.lit(start_ms.get(part.campaign, 0), pl.Int64)
@@ -313,7 +317,7 @@ def times(files: RunFiles, columns: Mapping[str, str], keys: Sequence[str]) -> p
             last_end_ms="end_ms",
             start_count=pl.lit(1, pl.Int64),
             unavailable_ms=pl.col("end_ms") - pl.col("start_ms"),
-            pending_vm_ms=pl.col("end_ms") - since_ms,
+            pending_vm_ms=pl.when("has_failed").then(0).otherwise(pl.col("end_ms") - since_ms),
         )
         pieces.append(rows.group_by(keys).agg(**sums).select(order))
     for counted in in_turn(files, "times", pieces):

@@ -3,13 +3,15 @@
 Kernels see one-dimensional contiguous arrays the caller owns; they allocate nothing, raise nothing and read no clock.
 Several short loops instead of one long one: each vectorises, and a pass over a block that sits in cache is cheap.
 
-Axes: V = VMs, U = units, Q = 65,537 quantiles, P = profiles, H = hours of the stage, B = HISTOGRAM_BIN_COUNT.
+Axes: V = VMs, U = units, Q = 65,537 quantiles, P = profiles, H = hours of the stage, B = HISTOGRAM_BIN_COUNT,
+T = tries.
 """
 
 import numpy as np
 
-from fleetsim.kernels.jit import kernel
+from fleetsim.kernels.jit import inlined, kernel
 from fleetsim.kernels.rng import draw64
+from fleetsim.schema import TRIES_MAX
 
 HOUR_MS = 3_600_000
 
@@ -54,6 +56,82 @@ def draw_profiled_lengths(key, address, replica, quantile_ms, profile, vm_key, d
         lower_ms = np.int64(quantile_ms[profile[row], entry])
         span_ms = np.int64(quantile_ms[profile[row], entry + 1]) - lower_ms
         duration_ms[row] = np.uint32(lower_ms + ((span_ms * np.int64(draw & _LOW_16) + 32768) >> 16))
+
+
+@inlined
+def _length_at(quantile_ms, profile, draw):
+    """The length that *draw* names in a row of the table, as `draw_profiled_lengths` has it."""
+    upper = np.uint32(draw >> _32)
+    entry = np.int64(upper >> _16)
+    lower_ms = np.int64(quantile_ms[profile, entry])
+    span_ms = np.int64(quantile_ms[profile, entry + 1]) - lower_ms
+    return lower_ms + ((span_ms * np.int64(upper & _LOW_16) + 32768) >> 16)
+
+
+@kernel
+def draw_tries(
+    key, length_address, try_address, replica, failure_below, timeout_ms,
+    quantile_ms, profile, vm_key,
+    duration_ms, try_count, is_failed,
+):  # fmt: skip
+    """How often each VM is tried until that succeeds, or may not be done again, and how long it is down for all that.
+
+    Try k is as long as draw k says, and fails if another, halved, is below *failure_below*; the next follows at once,
+    unless it would begin more than *timeout_ms* after the first, or be one too many (semantics.md 33).
+
+    Reads    quantile_ms  uint32[P, Q]
+             profile      uint8[V]   row in that table
+             vm_key       int64[V]
+    Writes   duration_ms  uint32[V]  of all tries; fits, since timeout_ms and the longest length do together
+             try_count    int64[V]
+             is_failed    bool[V]    the last one too
+    """
+    for row in range(vm_key.shape[0]):
+        entity = np.uint64(vm_key[row])
+        number = 0
+        sum_ms = np.int64(0)
+        fails = True
+        while fails and number < TRIES_MAX and sum_ms <= timeout_ms:
+            sum_ms += _length_at(
+                quantile_ms, profile[row], draw64(key, entity, length_address + np.uint64(number), replica)
+            )
+            draw = draw64(key, entity, try_address + np.uint64(number), replica)
+            fails = draw >> np.uint64(1) < failure_below
+            number += 1
+        duration_ms[row] = sum_ms
+        try_count[row] = number
+        is_failed[row] = fails
+
+
+@kernel
+def split_tries(
+    key, length_address, replica, quantile_ms, profile, vm_key, duration_ms, try_count, is_failed,
+    offsets, try_ms, is_aborted,
+):  # fmt: skip
+    """Take impacts apart into the tries that `draw_tries` has found; the last of one that a deletion cut is shorter.
+
+    Reads    duration_ms  uint32[V]    as it was felt
+             the others as `draw_tries`
+    Writes   offsets      int64[V+1]   tries of each VM
+             try_ms       uint32[T]    T >= sum of try_count
+             is_aborted   bool[T]      it went on to its end, and had failed
+    """
+    place = 0
+    offsets[0] = 0
+    for row in range(vm_key.shape[0]):
+        entity = np.uint64(vm_key[row])
+        left_ms = np.int64(duration_ms[row])
+        number = 0
+        while left_ms > 0:
+            length_ms = _length_at(
+                quantile_ms, profile[row], draw64(key, entity, length_address + np.uint64(number), replica)
+            )
+            number += 1
+            try_ms[place] = min(length_ms, left_ms)
+            is_aborted[place] = length_ms <= left_ms and (number < try_count[row] or is_failed[row])
+            left_ms -= length_ms
+            place += 1
+        offsets[row + 1] = place
 
 
 @kernel
