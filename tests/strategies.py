@@ -711,8 +711,6 @@ def scenes(
     preset = draw(st.sampled_from([None, "azure-2017"]))
     if "azure_2024" in features:
         preset = "azure-2024"
-    if "customers" in features:
-        campaign_count_max = 1
     names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(range(1, campaign_count_max + 1)))]
     asked = {"features": features, "preset": preset, "vms": vms}
     scene = Scene(
@@ -729,10 +727,35 @@ def scenes(
     if "quorum" in features:
         min_up = json.loads(draw(st.sampled_from(QUORUMS)))
         scene = replace(scene, quorum=Quorum(draw(st.sampled_from(["set", "set", "application"])), min_up))
+    if "customers" in features and len(names) > 1:
+        scene = draw(_with_meetings(scene))
     if "lifetimes" in features:
         scene = draw(_with_lifetimes(scene))
     if "horizon" in features:
         scene = draw(_with_horizon(scene))
+    return scene
+
+
+@st.composite
+def _with_meetings(draw: st.DrawFn, scene: Scene) -> Scene:
+    """*scene* in which a campaign is at work, or its customers ask, just as those of another do."""
+    for place in draw(st.permutations(range(len(scene.requests))))[: draw(st.sampled_from([0, 1, 1, 2]))]:
+        request = scene.requests[place]
+        asked = [
+            event
+            for event in scene.log().events
+            if event.phase == "self_service" and event.campaign != request.meant.name
+        ]
+        if not asked:
+            continue
+        met, windows = draw(st.sampled_from(asked)), request.meant.windows
+        at_ms = draw(st.sampled_from([met.start_ms, met.start_ms + met.duration_ms // 2, met.end_ms]))
+        leads_ms = [0] if windows is None else [0, windows.lead_ms, windows.lead_ms - windows.gap_ms]
+        start_ms = at_ms + draw(st.sampled_from([0, 0, 1, -1])) - draw(st.sampled_from(leads_ms))
+        if 0 <= start_ms <= 3650 * DAYS_MS:
+            meant = replace(request.meant, start_ms=start_ms)
+            moved = Request(request.keys | {"start": f'"{start_ms}ms"'}, meant)
+            scene = replace(scene, requests=(*scene.requests[:place], moved, *scene.requests[place + 1 :]))
     return scene
 
 
