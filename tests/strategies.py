@@ -519,7 +519,7 @@ def requests(
         meant = replace(meant, lengths=constant(int(general[:-1]) * 1_000), family_lengths=by_size)
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
-    if meant.kind == "freeze" and not {"caps", "hosts"} & set(features) and may_have("windows"):
+    if meant.kind == "freeze" and not meant.caps and "hosts" not in features and may_have("windows"):
         keys, meant = draw(_with_windows(keys, meant, has_customers=may_have("customers"), preset=preset))
     for key, spans in SPANS.items():
         if span := draw(st.sampled_from([None, *spans])):
