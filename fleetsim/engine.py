@@ -136,7 +136,7 @@ class Impacts:
     requests: Requests | None = None  # of customers, where some act
     left: Left | None = None  # to the next iteration, if there may be one
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
-    known: Known = Known()  # where its region is shared with customers of other campaigns: what they must know
+    known: Known | None = None  # where its region is shared with customers of other campaigns: what they must know
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -345,7 +345,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
         by_row = place[place >= 0]
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
-    known = Known()
+    known = None
     if beside is not None:
         unit_overdue_ms = walked.overdue_ms
         overdue_ms = None if unit_overdue_ms is None else np.repeat(unit_overdue_ms, unit_sizes)

@@ -1547,8 +1547,8 @@ class Walks:
         self.stage = stage
         self._is_told = stage is None or stage.is_told
         self._whose = whose  # the part of sets and singles, or the names of clusters; `walk["name"]` counts in it
-        # first_vm_row, name (a place in the part, or a cluster), is_set; is_held_up, perhaps, until moves that customers
-        # have started are over
+        # first_vm_row, name (a place in the part, or a cluster), is_set; is_held_up, perhaps, until moves of customers
+        # are over
         self.walk = walk
         self.unit = (
             unit  # walk, domain, first_vm_row, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, length_ms_max
@@ -1575,8 +1575,8 @@ class Walks:
         unit_first = _least(vm_row, starts)
         low, high = cell.lengths_ms
         gone_ms, loss, gain = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}, None
-        waits = (cell.is_moving | (cell.waits_ms > 0))[places].astype(np.int64)
-        unit_waits = _most(waits, starts)
+        has_movers = bool(cell.is_moving.any())  # who are none of *places*: any of the walks may wait for them
+        unit_waits = _most(np.where(has_movers, 1, cell.waits_ms[places]), starts)
         if part.lifetimes is not None and cell.stage is not None and cell.stage.start_ms is not None:
             created_ms, deleted_ms = (each[places] for each in part.lifetimes)
             is_late = created_ms > cell.stage.start_ms  # nothing waits for it
@@ -1607,7 +1607,7 @@ class Walks:
             loss=loss,
             visit=_visits(cell, places, number),
             gain=gain,
-            has_movers=bool(cell.is_moving.any()),
+            has_movers=has_movers,
         )
 
     @classmethod
@@ -1898,7 +1898,7 @@ class Walks:
         assert self.stage is not None
         told = self.testimony.last_vm_row(*self.stage.key)
         is_told = self.may_wait | (self.walk["first_vm_row"] == (-1 if told is None else told))
-        return bool((self.walk["is_held_up"] & is_told).any())
+        return self.has_movers or bool((self.walk["is_held_up"] & is_told).any())
 
     @lazily
     def held_ms(self) -> tuple[Ints, Ints]:

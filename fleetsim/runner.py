@@ -169,7 +169,7 @@ class _Computed:
     decided: stages.Decided
     place: int  # of the block in its stage
     sums: Sums
-    known: Known  # to be told to customers of other campaigns
+    known: Known | None  # to be told to customers of other campaigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class _Written:
 
 @dataclass(slots=True)
 class _Shared:
-    """What has happened so far in a region where customers act beside other campaigns, and whose windows are to come."""
+    """What has happened so far where customers act beside other campaigns, and whose windows are to come."""
 
     known: Known = field(default_factory=Known)
     asking: list[stages.Decided] = field(default_factory=list)
@@ -510,7 +510,7 @@ class _Writing:
         return decided.at_ms - windows.gap_ms - windows.self_service_ms
 
     def _asking(self, decided: stages.Decided) -> tuple[Known, list[stages.Decided]] | None:
-        """What other campaigns have done in the region of *decided*, and those whose customers may yet; None: nobody."""
+        """What other campaigns have done in the region of *decided*, and whose customers may ask; None: nobody."""
         shared = self.shared.get(decided.stage.region)
         if shared is None:
             return None
@@ -543,7 +543,7 @@ class _Writing:
         """Note the sums of a block. Returns a calendar and what it decides next, where it can go on."""
         batch = self.batches[message.decided]
         shared = self.shared.get(message.decided.stage.region)
-        if shared is not None and message.decided.verdict is stages.Verdict.AT_WORK:
+        if shared is not None and message.known is not None and message.decided.verdict is stages.Verdict.AT_WORK:
             shared.settle(message.decided, message.known, self._opens_ms)
         if not batch.add(message):
             return None

@@ -713,7 +713,7 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
 
 @_rule("R25", "run", over="room", needs="events stages")
 def _room_kept(whole: Whole) -> pl.DataFrame:
-    """Customers' moves take no more room than there is, none is refused where there is room, nor granted when barred."""
+    """Customers' moves take no more room than there is; none is refused where there is room, or granted when barred."""
     return whole.room.filter("is_wrong").drop("is_wrong")
 
 

@@ -79,7 +79,7 @@ def take_requests(
              refusal_count, failure_count  int64[C, V]
              busy_until_ms  int64[V] = 0  until when no request is granted, of any campaign
     Writes   log_of, log_row, log_ms int64[E], log_result int8[E]
-    Scratch  again_ms, again_row, again_of int64[E]  requests made again: a day later, so in the order in which they come
+    Scratch  again_ms, again_row, again_of int64[E]  requests made again: a day later, so in the order they come in
     """
     pool_count = free_count.shape[0] // place.shape[0]
     log_count = 0
