@@ -163,8 +163,8 @@ def take_all(asking: Sequence[Asking], until_ms: int, known: Known = Known()) ->
     assert customers is not None
     campaigns = [each.scope.campaign.self_service for each in in_order]
     asked = [each for each in campaigns if each is not None]
-    asks = _requests_of(in_order, until_ms, known)
-    bars = sorted(known.bars, key=lambda bar: bar.from_ms)
+    asks = _requests_of(in_order, known)
+    bars = known.bars
     vm_count = len(vms.block.vm_key)
     always = np.full(vm_count, -NEVER_MS), np.full(vm_count, NEVER_MS)
     created_ms, deleted_ms = (
@@ -214,7 +214,7 @@ def take_all(asking: Sequence[Asking], until_ms: int, known: Known = Known()) ->
     return [found[order.index(i)] for i in range(len(asking))]
 
 
-def _requests_of(asking: Sequence[Asking], until_ms: int, known: Known) -> list[Int64s]:
+def _requests_of(asking: Sequence[Asking], known: Known) -> list[Int64s]:
     """What `self_service.take_requests` reads of requests: those made first, and the moves that are known."""
     found = []
     for i, each in enumerate(asking):
@@ -227,8 +227,8 @@ def _requests_of(asking: Sequence[Asking], until_ms: int, known: Known) -> list[
             rows, at_ms = customers.planned
             is_open = (each.opens_ms <= at_ms) & (at_ms < each.closes_ms)
             rows, at_ms = rows[is_open], at_ms[is_open]
-        is_due = at_ms < until_ms if selected is None else selected[rows] & (at_ms < until_ms)
-        rows, at_ms = rows[is_due], at_ms[is_due]
+        if selected is not None:
+            rows, at_ms = (column[selected[rows]] for column in (rows, at_ms))
         found.append([at_ms, rows, *(np.full(len(rows), value) for value in (i, each.scope.campaign.place, 0))])
     for moves in known.moves:
         of, place = (np.full(len(moves.rows), value) for value in (0, moves.place))

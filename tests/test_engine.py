@@ -607,9 +607,20 @@ BESIDE = {
         CROWD,
         (
             served(6 * DAY_MS, 1_000, asked("m"), spare="0.5"),
-            asked("f", start_ms=1_000, update_domain_gap_ms=10 * HOUR_MS, update_domain_order="sequential"),
+            asked("f", start_ms=10_000, update_domain_gap_ms=10 * HOUR_MS, update_domain_order="sequential"),
         ),
     ),
+    # Two of four have a slot at once; a day later the others ask again, just as for one of them another does.
+    **{
+        f"customers who ask again {place} others": (
+            FOUR,
+            [
+                beside((3, 15), (2, 86_400), name="n", window_s=3 * 86_400),
+                served(2 * DAY_MS, 1, asked("m"), spare="0.5", recycle_ms=0),
+            ][::step],
+        )
+        for place, step in (("after", 1), ("before", -1))
+    },
     "customers who come back beside a freeze": (
         CROWD,
         (
