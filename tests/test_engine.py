@@ -502,6 +502,12 @@ def frozen(name: str, start_s: int, **meant) -> Request:
     return asked(name, **told | meant)
 
 
+def short(name: str, start_s: int, **meant) -> Request:
+    """The same of 1 ms: what it takes, it waits."""
+    request = frozen(name, start_s, **meant)
+    return Request(request.keys | {"length": '"1ms"'}, replace(request.meant, lengths=constant(1)))
+
+
 def before_all(name: str, **meant) -> Request:
     """A reboot in a window of 10 s that nobody fits into, its customers' moves of 30 s outlasting it."""
     return planned(served(10_000, "uniform", asked(name, iterations_max=1, **meant), 10_000, recycle_ms=0), (2, 5_000))
@@ -576,6 +582,15 @@ BESIDE = {
         )
         for gap_ms, start_ms in ((0, 1), (1, 0), (0, 0), (10_000, 1))
     },
+    # One single is too late for the window when its move is over, and may be moved again then; one is gone by then.
+    "singles that moves make overdue": (
+        (FOUR[2], replace(FOUR[3], deleted_ms=127_001)),
+        (
+            beside((2, 99), (3, 98)),
+            beside((2, 128), (2, 129), (2, 130), name="n", window_s=3_000),
+            rebooted("r", 55_000, 100_000, asked("r", start_ms=1, iterations_max=1)),
+        ),
+    ),
     "a move that bars a window from a freeze": (
         FOUR[2:],
         (before_all("m"), frozen("f", 11), rebooted("r", 40_000, 64_999, asked("r", start_ms=0))),
@@ -594,6 +609,10 @@ BESIDE = {
             beside((0, 5), (2, 5), (4, 9), (5, 9), (1, 7)),
             frozen("f", 10, caps=(Cap("region", 1),)),
         ),
+    ),
+    "a turn under a cap that waits for a move": (
+        (*FOUR, Vm(4, "italynorth", "t", 1), Vm(5, "italynorth", "t", 0)),
+        (beside((1, 9), (4, 8), (2, 9)), short("f", 10, caps=(Cap("region", 2),))),
     ),
     # Who waits for a move keeps what comes after it, and who has failed is not asked for again.
     "a plan beside waves": (
@@ -636,6 +655,12 @@ BESIDE = {
 CASES = {
     **{case: scene_of(*scene) for case, scene in BESIDE.items()},
     "a move under way at the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_001),
+    "a move under way at the horizon of a short freeze": scene_of(
+        FOUR[2:], (before_all("m"), short("f", 11)), horizon_ms=35_002
+    ),
+    "a move beyond the horizon of a short freeze": scene_of(
+        FOUR[2:], (before_all("m"), short("f", 11)), horizon_ms=35_001
+    ),
     "a move beyond the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_000),
     # A slot comes back in the instant in which those who were refused ask again; two are refused to the end.
     "customers who ask at once for two slots": scene_of(
@@ -1179,6 +1204,15 @@ def test_blocks_of_a_region_equal_the_oracle_too(data, hunt: str):
         run = found(scene, threads=2)
 
     assert_equals_the_oracle(scene, run)
+
+
+@pytest.mark.parametrize("case", ["moves that a freeze waits for", "customers who ask again while a freeze is at work"])
+def test_parts_of_a_region_meet_its_customers_together(case: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "PART_ROWS", 1)
+        run = found(CASES[case], threads=2)
+
+    assert_equals_the_oracle(CASES[case], run)
 
 
 @fewer
