@@ -656,10 +656,10 @@ CASES = {
     **{case: scene_of(*scene) for case, scene in BESIDE.items()},
     "a move under way at the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_001),
     "a move under way at the horizon of a short freeze": scene_of(
-        FOUR[2:], (before_all("m"), short("f", 11)), horizon_ms=35_002
+        FOUR[2:], (before_all("m"), short("f", 11, update_domain_gap_ms=0)), horizon_ms=35_002
     ),
     "a move beyond the horizon of a short freeze": scene_of(
-        FOUR[2:], (before_all("m"), short("f", 11)), horizon_ms=35_001
+        FOUR[2:], (before_all("m"), short("f", 11, update_domain_gap_ms=0)), horizon_ms=35_001
     ),
     "a move beyond the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_000),
     # A slot comes back in the instant in which those who were refused ask again; two are refused to the end.
