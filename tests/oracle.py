@@ -710,7 +710,8 @@ class _Simulation:
 
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
-        self.lets_start(impact, now)
+        if impact.is_move:
+            self.lets_start(impact, now)
         vm, length_ms = impact.vm.vm, now - impact.start_ms
         kind, phase = stage.campaign.kind, "platform" if stage.campaign.windows is None else "scheduled"
         if impact.is_move:
@@ -721,10 +722,9 @@ class _Simulation:
 
     def lets_start(self, impact: Running, now: int) -> None:
         """Units that hit its VM as well have waited for it until *now*, and not for one another (semantics 29)."""
-        for stage in self.stages:
-            for unit in stage.units:
-                if impact.vm in unit.vms and unit.start_ms is None:
-                    unit.earliest_ms = max(unit.earliest_ms, now)
+        for unit in itertools.chain(*(stage.units for stage in self.stages if stage.is_at_work())):
+            if unit.start_ms is None and any(vm is impact.vm for vm in unit.vms):
+                unit.earliest_ms = max(unit.earliest_ms, now)
 
     def note(
         self,
@@ -1103,10 +1103,11 @@ class _Simulation:
     def start_units(self, now: int) -> None:
         """One pass in priority order is enough: a start only adds claims (semantics 18)."""
         waiting = [(unit, stage) for stage in self.stages if stage.is_at_work() for unit in stage.units]
+        hit = {impact.vm.vm for impact in self.impacts()}
         for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
             if unit.is_awaited(now) and not unit.vms:
                 unit.is_done = True  # a host whose turn a start has brought
-            elif unit.is_awaited(now) and any(map(self.has_impact, unit.vms)):
+            elif unit.start_ms is None and any(vm.vm in hit for vm in unit.vms):
                 continue  # it waits for the end of what a customer has started (semantics 29)
             elif unit.may_start(now) and self.has_room(unit, stage, now):
                 if stage.window is not None and now + self.held_ms(unit, stage) > stage.window[1]:

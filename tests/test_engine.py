@@ -72,7 +72,7 @@ HUNTS = {
     "customers": ("windows", "customers"),
     "customers beside": ("windows", "customers", "beside"),
     "customers beside caps": ("windows", "customers", "beside", "caps", "horizon"),
-    "customers beside and lifetimes": ("windows", "customers", "beside", "lifetimes", "clusters", "horizon", "waves"),
+    "customers beside and lifetimes": ("windows", "customers", "beside", "lifetimes", "horizon"),
     "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
