@@ -6,6 +6,7 @@ Between the notice and the scheduled window customers ask for their VMs to be mo
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -54,6 +55,11 @@ class Requests:
         moved = np.where(self.is_cut, Outcome.DELETED, Outcome.UPDATED_SELF_SERVICE)
         return np.where(self.result == Result.ABORTED, Outcome.SKIPPED, moved).astype(np.int8)
 
+    def moves(self, place: int) -> "Moves":
+        """The moves among them, as those of the campaign at *place*."""
+        of = self.of(self.is_move)
+        return Moves(place, of.rows, of.at_ms, of.at_ms + of.duration_ms)
+
     def since_epoch(self, origin_ms: int) -> "Requests":
         return replace(self, at_ms=self.at_ms + origin_ms)
 
@@ -74,28 +80,91 @@ class Requests:
         return replace(found, rows=found.rows - start)
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Customers of the VMs of a region who may ask, until the scheduled window of their campaign opens."""
+
+    vms: Vms
+    scope: Scope
+    course: Course
+    duration_ms: npt.NDArray[np.uint32]  # [V] of moves
+
+    @property
+    def closes_ms(self) -> int:
+        assert self.scope.campaign.windows is not None
+        return self.course.start_ms - self.scope.campaign.windows.gap_ms
+
+    @property
+    def opens_ms(self) -> int:
+        assert self.scope.campaign.windows is not None
+        return self.closes_ms - self.scope.campaign.windows.self_service_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """VMs that no request is granted for: a stage takes their region at `from_ms`, and each has its outcome later."""
+
+    from_ms: int
+    rows: Int64s  # [N]
+    until_ms: Int64s  # [N]
+
+    def after(self, instant_ms: int) -> "Bar":
+        """What is left of it at *instant_ms*."""
+        is_left = self.until_ms > instant_ms
+        return self if is_left.all() else Bar(self.from_ms, self.rows[is_left], self.until_ms[is_left])
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Moves that customers of the campaign at `place` have made, N of them. Instants since scenario.start."""
+
+    place: int
+    rows: Int64s  # [N]
+    at_ms: Int64s  # [N]
+    until_ms: Int64s  # [N]
+
+    def after(self, instant_ms: int) -> "Moves":
+        """Those that go on after *instant_ms*."""
+        is_left = self.until_ms > instant_ms
+        return Moves(self.place, self.rows[is_left], self.at_ms[is_left], self.until_ms[is_left])
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is settled in a region, in the order of instants: it decides about requests that are not."""
+
+    bars: tuple[Bar, ...] = ()
+    moves: tuple[Moves, ...] = ()
+
+    def after(self, instant_ms: int) -> "Known":
+        """What of it may still matter after *instant_ms*."""
+        bars = (bar.after(instant_ms) for bar in self.bars)
+        moves = (each.after(instant_ms) for each in self.moves)
+        return Known(tuple(bar for bar in bars if len(bar.rows)), tuple(each for each in moves if len(each.rows)))
+
+
 def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArray[np.uint32]) -> Requests:
     """What customers do before the scheduled window opens with the course; *duration_ms* uint32[V] is of moves.
 
     Whoever is deleted, or not there yet, when it is time does not ask.
     """
-    asked, windows = scope.campaign.self_service, scope.campaign.windows
-    assert asked is not None
-    assert windows is not None
-    assert vms.customers is not None
-    assert vms.move_effects is not None
-    closes_ms = course.start_ms - windows.gap_ms
-    opens_ms = closes_ms - windows.self_service_ms
-    if vms.customers.planned is None:
-        rows, at_ms = _first_requests(vms, asked, course, opens_ms, closes_ms)
-    else:
-        rows, at_ms = vms.customers.planned
-        is_open = (opens_ms <= at_ms) & (at_ms < closes_ms)
-        rows, at_ms = rows[is_open], at_ms[is_open]
-    if vms.is_selected is not None:
-        rows, at_ms = (each[vms.is_selected[rows]] for each in (rows, at_ms))
-    order = np.lexsort((vms.customers.rank[rows], at_ms))
-    rows, at_ms = rows[order], at_ms[order]
+    return take_all([Asking(vms, scope, course, duration_ms)], course.start_ms)[0]
+
+
+def take_all(asking: Sequence[Asking], until_ms: int, known: Known = Known()) -> list[Requests]:
+    """What the customers of several campaigns do before *until_ms* in a region, each as `take_requests` says.
+
+    *known* is what the platform, and customers of further campaigns, do until then.
+    """
+    places = [each.scope.campaign.place for each in asking]
+    order = sorted(range(len(asking)), key=places.__getitem__)
+    in_order = [asking[i] for i in order]
+    vms, customers = asking[0].vms, asking[0].vms.customers
+    assert customers is not None
+    campaigns = [each.scope.campaign.self_service for each in in_order]
+    asked = [each for each in campaigns if each is not None]
+    asks = _requests_of(in_order, known)
+    bars = known.bars
     vm_count = len(vms.block.vm_key)
     always = np.full(vm_count, -NEVER_MS), np.full(vm_count, NEVER_MS)
     created_ms, deleted_ms = (
@@ -103,54 +172,107 @@ def take_requests(vms: Vms, scope: Scope, course: Course, duration_ms: npt.NDArr
         if vms.created_ms is None or vms.deleted_ms is None
         else (np.array(vms.created_ms), np.array(vms.deleted_ms))
     )
-    slots = np.array(
-        [count * asked.spare.numerator // asked.spare.denominator for count in vms.customers.pool_sizes.tolist()],
-        np.int64,
-    )
-    heap = np.empty((2, int(slots.sum()) + 1), np.int64)
-    taken_ms, taken_pool = vms.customers.taken[:, vms.customers.taken[0] > opens_ms]
-    heap[:, : len(taken_ms)] = taken_ms, taken_pool
-    free = slots - np.bincount(taken_pool, minlength=len(slots))
-    room = len(rows) + len(rows) // 2 + 16
+    free, taken = _slots(in_order)
+    heap = np.empty((2, int(free.sum()) + taken.shape[1] + 1), np.int64)
+    heap[:, : taken.shape[1]] = taken
+    draws = [each.course.draws(Stream.FAILURE) for each in in_order]
+    room = len(asks[0]) + len(asks[0]) // 2 + 16
     while True:
-        log = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int8)
+        log = *np.empty((3, room), np.int64), np.empty(room, np.int8)
         count = self_service.take_requests(
-            closes_ms,
-            asked.recycle_ms,
-            asked.retries,
-            asked.plan is None,
-            *course.draws(Stream.FAILURE),
-            _below(asked.failure),
-            at_ms,
-            rows,
+            np.array([each.scope.campaign.place for each in in_order], np.int64),
+            np.array([min(each.closes_ms, until_ms) for each in in_order], np.int64),
+            np.array([each.recycle_ms for each in asked], np.int64),
+            np.array([each.retries for each in asked], np.bool_),
+            np.array([each.plan is None for each in asked], np.bool_),
+            *np.array(draws, np.uint64).T.copy(),
+            np.array([_below(each.failure) for each in asked], np.uint64),
+            *asks,
+            _joined([np.full(len(bar.rows), bar.from_ms) for bar in bars]),
+            _joined([bar.rows for bar in bars]),
+            _joined([bar.until_ms for bar in bars]),
             vms.block.vm_key,
-            vms.customers.rank,
+            customers.rank,
             created_ms,
             deleted_ms,
-            duration_ms,
-            vms.customers.pool,
+            np.stack([each.duration_ms for each in in_order]),
+            customers.pool,
             free.copy(),
             *heap.copy(),
-            len(taken_ms),
-            np.zeros(vm_count, np.bool_),
-            np.zeros(vm_count, np.int64),
+            taken.shape[1],
+            np.zeros((len(asking), vm_count), np.bool_),
+            *np.zeros((2, len(asking), vm_count), np.int64),
             np.zeros(vm_count, np.int64),
             *log,
-            np.empty(room, np.int64),
-            np.empty(room, np.int64),
+            *np.empty((3, room), np.int64),
         )
         if count != self_service.FULL:
             break
         room *= 2
-    log_row, log_ms, log_result = log[0][:count], log[1][:count], log[2][:count]
+    log_of, *of_log = (each[:count] for each in log)
+    found = [_requests([each[log_of == i] for each in of_log], of, deleted_ms) for i, of in enumerate(in_order)]
+    return [found[order.index(i)] for i in range(len(asking))]
+
+
+def _requests_of(asking: Sequence[Asking], known: Known) -> list[Int64s]:
+    """What `self_service.take_requests` reads of requests: those made first, and the moves that are known."""
+    found = []
+    for i, each in enumerate(asking):
+        asked, customers, selected = each.scope.campaign.self_service, each.vms.customers, each.vms.is_selected
+        assert asked is not None
+        assert customers is not None
+        if customers.planned is None:
+            rows, at_ms = _first_requests(each.vms, asked, each.course, each.opens_ms, each.closes_ms)
+        else:
+            rows, at_ms = customers.planned
+            is_open = (each.opens_ms <= at_ms) & (at_ms < each.closes_ms)
+            rows, at_ms = rows[is_open], at_ms[is_open]
+        if selected is not None:
+            rows, at_ms = (column[selected[rows]] for column in (rows, at_ms))
+        found.append([at_ms, rows, *(np.full(len(rows), value) for value in (i, each.scope.campaign.place, 0))])
+    for moves in known.moves:
+        of, place = (np.full(len(moves.rows), value) for value in (0, moves.place))
+        found.append([moves.at_ms, moves.rows, of, place, moves.until_ms])
+    at_ms, rows, of, place, known_until_ms = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    customers = asking[0].vms.customers
+    assert customers is not None
+    order = np.lexsort((place, customers.rank[rows], at_ms))
+    return [at_ms[order], rows[order], of[order], place[order], known_until_ms[order]]
+
+
+def _slots(asking: Sequence[Asking]) -> tuple[Int64s, Int64s]:
+    """Free slots by campaign and pool, int64[C * P], and as `Left` has them those that iterations before have taken."""
+    free, taken = [], []
+    for i, each in enumerate(asking):
+        asked, customers = each.scope.campaign.self_service, each.vms.customers
+        assert asked is not None
+        assert customers is not None
+        spare = asked.spare
+        slots = [count * spare.numerator // spare.denominator for count in customers.pool_sizes.tolist()]
+        taken_ms, taken_pool = customers.taken[:, customers.taken[0] > each.opens_ms]
+        free.append(np.array(slots, np.int64) - np.bincount(taken_pool, minlength=len(slots)))
+        taken.append(np.stack([taken_ms, taken_pool + i * len(slots)]))
+    of_all = np.concatenate(taken, axis=1)
+    by_instant: Int64s = of_all[:, np.argsort(of_all[0])]
+    return np.concatenate(free), by_instant
+
+
+def _requests(log: Sequence[Int64s], asking: Asking, deleted_ms: Int64s) -> Requests:
+    """The rows of a *log* of the kernel, instants and results, as they are told."""
+    log_row, log_ms, log_result = log
+    assert asking.vms.move_effects is not None
     by_row = np.lexsort((log_ms, log_row))
-    rows, at_ms, result = log_row[by_row], log_ms[by_row], log_result[by_row]
+    rows, at_ms, result = log_row[by_row], log_ms[by_row], log_result[by_row].astype(np.int8)
     is_move = result == Result.COMPLETED
-    took_ms = np.where(is_move, duration_ms[rows], 0).astype(np.int64)
+    took_ms = np.where(is_move, asking.duration_ms[rows], 0).astype(np.int64)
     is_cut = is_move & (at_ms + took_ms > deleted_ms[rows])
     took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]
-    effects = np.where(is_move & ~is_cut, vms.move_effects[rows], 0).astype(np.uint8)
+    effects = np.where(is_move & ~is_cut, asking.vms.move_effects[rows], 0).astype(np.uint8)
     return Requests(rows, at_ms, result, took_ms.astype(np.uint32), effects, is_cut)
+
+
+def _joined(arrays: Sequence[Int64s]) -> Int64s:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
 
 
 def slots_taken(requests: Requests, vms: Vms, scope: Scope, duration_ms: npt.NDArray[np.uint32]) -> Int64s:

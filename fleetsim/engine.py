@@ -31,7 +31,7 @@ from fleetsim.blocks import (
     profiles_of,
 )
 from fleetsim.course import Course
-from fleetsim.customers import Requests, slots_taken, take_requests
+from fleetsim.customers import Asking, Bar, Known, Requests, slots_taken, take_all, take_requests
 from fleetsim.gating import Lives, Passed, Spans, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
@@ -146,6 +146,7 @@ class Impacts:
     effects: npt.NDArray[np.uint8] | None = None  # [H] where they differ from VM to VM
     is_rebooted: Bools | None = None  # [H] where a freeze reboots some of them
     tries: Tries | None = None  # where some may fail
+    known: Known | None = None  # where its region is shared with customers of other campaigns: what they must know
 
     def within(self, start: int, stop: int) -> "Impacts":
         """What happens to the rows from *start* to *stop*, counted from there; the sums stay those of the block."""
@@ -196,6 +197,14 @@ class WeakSets:
         return WeakSets(self.row[sets] - start, self.reason[sets])
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What other campaigns do in a region up to the start of a stage: what is known, and whose customers may ask."""
+
+    asking: tuple[tuple[Vms, Scope, Course], ...]
+    known: Known
+
+
 class _Scratch(threading.local):
     """Arrays a thread keeps from block to block: mapping fresh memory makes the threads wait for one another."""
 
@@ -226,10 +235,13 @@ class _Walked:
     steps: "Steps | None" = None
 
 
-def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
-    """Take *vms* through the stage of *scope* that runs as *course* says. Rows in the sums count from 0."""
-    if not scope.is_plain:
-        return _advance_cut(vms, scope, course)
+def advance(vms: Vms, scope: Scope, course: Course, beside: Beside | None = None) -> Impacts:
+    """Take *vms* through the stage of *scope* that runs as *course* says. Rows in the sums count from 0.
+
+    beside  given where customers of other campaigns may act in the region, which *vms* are all of then
+    """
+    if not scope.is_plain or beside is not None:
+        return _advance_cut(vms, scope, course, beside)
     block = vms.block
     sums = Sums(
         vm_hit_count=len(block.vm_key),
@@ -267,12 +279,18 @@ def advance(vms: Vms, scope: Scope, course: Course) -> Impacts:
     return Impacts(start_at_ms, duration_ms, sums)
 
 
-def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
+def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) -> Impacts:
     """`advance` where not all VMs are hit, or not in the order of their rows."""
-    requests, settled = None, None
+    requests, settled, waits_ms = None, None, None
     if scope.campaign.self_service is not None:
         move_ms = _lengths(vms.block, scope, course, vms.profile).copy()
+    if beside is not None:
+        own = Asking(vms, scope, course, move_ms) if scope.campaign.self_service is not None else None
+        requests, waits_ms = _met(own, beside, len(vms.block.vm_key), course.start_ms)
+    elif scope.campaign.self_service is not None:
         requests = take_requests(vms, scope, course, move_ms)
+    if scope.campaign.self_service is not None:
+        assert requests is not None
         retries = scope.campaign.self_service.retries
         settled = _settled(requests, len(vms.block.vm_key), course.start_ms, retries=retries)
     taken = cut(vms, scope, course.start_ms, settled)
@@ -282,14 +300,18 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
     attempted = attempt(block, scope, course, taken.profile, duration_ms)
     lives = Lives.of(len(block.vm_key), taken.created_ms, taken.deleted_ms)
     # Whether some of them may not be hit in the end.
-    is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None
-    busy_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
+    is_partial = taken.deleted_ms is not None or scope.campaign.windows is not None or waits_ms is not None
+    if waits_ms is not None:
+        waits_ms = waits_ms[taken.rows]
+    moved_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
     if vms.host is not None:
         units = units_of_hosts(vms, taken, scope.campaign, course)
-        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, moved_until_ms)
     elif scope.campaign.caps or vms.zone is not None:
-        units = _units_of_sets(vms, taken, scope.campaign, course, duration_ms)
-        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, busy_until_ms)
+        waits = [each for each in (moved_until_ms, waits_ms) if each is not None]
+        busy_ms = np.maximum.reduce(waits) if waits else None
+        units = _units_of_sets(vms, taken, scope.campaign, course, duration_ms, busy_ms)
+        walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, moved_until_ms)
     else:
         unit_ms = _scratch.array("unit_ms", len(block.domain), np.int64)
         impact.measure_units(block.unit_offsets, duration_ms, unit_ms, np.empty_like(unit_ms))
@@ -300,7 +322,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
             duration_ms,
             unit_ms,
             lives.deleted_ms if is_partial else None,
-            busy_until_ms,
+            moved_until_ms,
+            waits_ms,
         )
     start_ms = _start_vms(block, walked, 0)
 
@@ -341,6 +364,12 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
         attempted = None if attempted is None else attempted.of(by_row)
+    known = None
+    if beside is not None:
+        unit_overdue_ms = walked.overdue_ms
+        overdue_ms = None if unit_overdue_ms is None else np.repeat(unit_overdue_ms, unit_sizes)
+        bar = _bar(taken, course, rows, start_ms + duration_ms, fates, overdue_ms)
+        known = Known((bar,), () if requests is None else (requests.moves(scope.campaign.place),))
 
     tries = None if attempted is None else attempted.tries(scope, course, duration_ms)
     hits = rows, start_ms, duration_ms
@@ -391,6 +420,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course) -> Impacts:
         _effects(vms, scope, rows, is_rebooted),
         is_rebooted,
         tries,
+        known,
     )
 
 
@@ -401,6 +431,40 @@ def _effects(vms: Vms, scope: Scope, rows: Int64s, is_rebooted: Bools | None) ->
     if vms.move_effects is not None and scope.campaign.kind == Kind.REDEPLOY:
         return vms.move_effects[rows]
     return None
+
+
+def _met(own: Asking | None, beside: Beside, vm_count: int, start_ms: int) -> tuple[Requests | None, Int64s]:
+    """What customers have done by *start_ms*: the *own* of a stage; and when moves of others end, int64[V], else 0.
+
+    Only those under way are told of: from there on none is granted for a VM that the stage has not done with.
+    """
+    asking = [
+        Asking(vms, scope, course, _lengths(vms.block, scope, course, vms.profile).copy())
+        for vms, scope, course in beside.asking
+    ]
+    found = take_all([*([] if own is None else [own]), *asking], start_ms, beside.known) if own or asking else []
+    requests, others = (None, found) if own is None else (found[0], found[1:])
+    until_ms = np.zeros(vm_count, np.int64)
+    moves = [each.moves(of.scope.campaign.place) for each, of in zip(others, asking, strict=True)]
+    for each in (*moves, *beside.known.moves):
+        under_way = each.after(start_ms)
+        until_ms[under_way.rows] = under_way.until_ms
+    return requests, until_ms
+
+
+def _bar(
+    taken: Cut, course: Course, hit_rows: Int64s, hit_end_ms: Int64s, fates: Fates, overdue_ms: Int64s | None
+) -> Bar:
+    """Until when a stage bars requests for each VM: until it has its outcome there (semantics.md 29).
+
+    overdue_ms  int64[V] of *taken*: when it was seen that a VM is overdue; at that instant requests come before
+    """
+    rows, until_ms = hit_rows, hit_end_ms
+    if overdue_ms is not None:
+        late = np.flatnonzero(fates.outcome[taken.rows] == Outcome.OVERDUE)
+        rows = np.concatenate([rows, taken.rows[late]])
+        until_ms = np.concatenate([until_ms, np.minimum(overdue_ms[late] + 1, course.until_ms)])
+    return Bar(course.start_ms, rows, until_ms)
 
 
 def _settled(requests: Requests, vm_count: int, opens_ms: int, *, retries: bool) -> Settled:
@@ -475,12 +539,14 @@ def _walk(
     duration_ms: npt.NDArray[np.uint32],
     unit_ms: Int64s,
     deleted_ms: Int64s | None = None,
-    busy_until_ms: Int64s | None = None,
+    moved_until_ms: Int64s | None = None,
+    waits_ms: Int64s | None = None,
 ) -> _Walked:
     """Start the units of *block*.
 
-    deleted_ms     int64[V] where VMs may be gone before
-    busy_until_ms  int64[V] where their customers may have started a move: its end, else 0
+    deleted_ms      int64[V] where VMs may be gone before
+    moved_until_ms  int64[V] where their customers may have started a move: its end, else 0
+    waits_ms        int64[V] the same of moves under other campaigns, after which VMs are hit all the same
     """
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
@@ -497,19 +563,24 @@ def _walk(
         totals[walk.FREE_MS] = totals[walk.END_MS]
         return _Walked(unit_start_ms, single_start_ms, totals)
     overdue_ms = np.full(len(unit_start_ms) + len(single_ms), NEVER_MS)
-    busy_ms = np.zeros(len(deleted_ms), np.int64) if busy_until_ms is None else busy_until_ms
+    moved_ms = np.zeros(len(deleted_ms), np.int64) if moved_until_ms is None else moved_until_ms
+    is_moved = moved_ms > 0
+    busy_ms = moved_ms if waits_ms is None else np.maximum(moved_ms, waits_ms)
     walk.walk_living_sets(
-        course.start_ms, course.until_ms, *spans, *walkers, turn, frozen(deleted_ms), frozen(busy_ms), duration_ms,
+        course.start_ms, course.until_ms, *spans, *walkers, turn,
+        frozen(deleted_ms), frozen(busy_ms), frozen(is_moved), duration_ms,
         unit_start_ms, overdue_ms[: len(unit_start_ms)], totals,
     )  # fmt: skip
+    if waits_ms is not None:
+        single_start_ms = np.maximum(single_start_ms, waits_ms[single_row:])
     if held_ms is not None:
         is_too_long = single_start_ms + held_ms > course.until_ms
-        overdue_ms[len(unit_start_ms) :][is_too_long] = course.start_ms
+        overdue_ms[len(unit_start_ms) :][is_too_long] = np.minimum(single_start_ms, course.until_ms)[is_too_long]
         single_start_ms = np.where(is_too_long, NEVER_MS, single_start_ms)
     # A single is looked at when its wait is over: if it is gone by then, that takes no time.
     if len(single_start_ms) and held_ms is None:
         totals[walk.FREE_MS] = max(totals[walk.FREE_MS], single_start_ms.max())
-    left = np.flatnonzero((single_start_ms < deleted_ms[single_row:]) & (busy_ms[single_row:] == 0))
+    left = np.flatnonzero((single_start_ms < deleted_ms[single_row:]) & ~is_moved[single_row:])
     end_ms = totals[walk.END_MS]
     walk.walk_singles(course.start_ms, campaign.work_ms, 0, single_start_ms[left], single_ms[left], totals)
     if totals[walk.END_MS] > end_ms:
@@ -526,9 +597,17 @@ def _held_in_window_ms(campaign: Campaign, single_ms: npt.NDArray[np.uint32]) ->
 
 
 def _units_of_sets(
-    vms: Vms, taken: Cut, campaign: Campaign, course: Course, duration_ms: npt.NDArray[np.uint32]
+    vms: Vms,
+    taken: Cut,
+    campaign: Campaign,
+    course: Course,
+    duration_ms: npt.NDArray[np.uint32],
+    busy_ms: Int64s | None,
 ) -> Units:
-    """Domains of sets, each after the one before, and singles: what can keep one another waiting."""
+    """Domains of sets, each after the one before, and singles: what can keep one another waiting.
+
+    busy_ms  int64[V] when what customers have started with a VM is over, else 0: no unit starts before
+    """
     block = taken.block
     single_row, unit_count = block.single_row, len(block.domain)
     single_count = len(block.vm_key) - single_row
@@ -551,15 +630,19 @@ def _units_of_sets(
         in_turn = np.lexsort((block.domain, priorities, zone[:unit_count], walker[:unit_count]))
         turn[in_turn] = np.arange(unit_count) - np.repeat(block.set_offsets[:-1], np.diff(block.set_offsets))
     unit_of_row = np.repeat(np.arange(len(walker)), np.diff(vm_offsets))
+    earliest_ms, waits_turn = walker_start_ms[walker], turn > 0
+    if busy_ms is not None and len(earliest_ms):
+        unit_busy_ms = np.maximum.reduceat(busy_ms, vm_offsets[:-1])
+        earliest_ms, waits_turn = np.maximum(earliest_ms, unit_busy_ms), waits_turn & (unit_busy_ms == 0)
     return Units(
         walker_offsets=walker_offsets,
         draw=draw,
         vm_offsets=vm_offsets,
         unit_of_row=unit_of_row,
         first_row=np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
-        earliest_ms=walker_start_ms[walker],
+        earliest_ms=earliest_ms,
         position=turn,
-        waits_turn=turn > 0,
+        waits_turn=waits_turn,
         set_row=np.where(unit_of_row < unit_count, walker[unit_of_row], -1),
         domain_place=turn[unit_of_row],
         domain_counts=np.diff(block.set_offsets),
@@ -576,15 +659,14 @@ def _gate(
     course: Course,
     duration_ms: npt.NDArray[np.uint32],
     lives: Lives,
-    busy_until_ms: Int64s | None = None,
+    moved_until_ms: Int64s | None = None,
 ) -> _Walked:
     """`_walk` where any unit may have to wait for any other."""
     gap_ms = campaign.update_domain_gap_ms
-    is_moving = np.zeros(len(duration_ms), np.bool_) if busy_until_ms is None else busy_until_ms > 0
-    if busy_until_ms is not None:  # their units have them until their moves are over
-        lives = Lives(lives.created_ms, np.where(is_moving, busy_until_ms, lives.deleted_ms))
+    if moved_until_ms is not None:  # their units have them until their moves are over
+        lives = Lives(lives.created_ms, np.where(moved_until_ms > 0, moved_until_ms, lives.deleted_ms))
     spans = Spans(campaign.work_ms, gap_ms, course.until_ms)
-    passed = pass_gate(units, taken, spans, duration_ms, lives, is_moving)
+    passed = pass_gate(units, taken, spans, duration_ms, lives)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
     totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = passed.start_ms.min(initial=NEVER_MS), 1
     totals[walk.FREE_MS] = passed.end_ms.max(initial=0) if campaign.windows is None else course.until_ms

@@ -277,6 +277,15 @@ class Part:
                 cell = Cell(self, campaign, stage, cell)
                 yield cell
 
+    def cells_beside(self, cell: "Cell") -> Iterator["Cell"]:
+        """The cells of other campaigns, where customers act beside another campaign: else none."""
+        places = {campaign for campaign, _, region in self.testimony.calendar.stages if region == self.region}
+        if "events" not in self.listing.readable or not places - {cell.campaign.place}:
+            return
+        for other in self.cells():
+            if other.campaign is not cell.campaign and other.stage is not None:
+                yield other
+
     def note(self, cell: "Cell") -> None:
         """Keep of *cell* what rules about the part ask for."""
         self._weak.append(cell.weak_sets)
@@ -691,6 +700,56 @@ class Cell:
         moving: Bools = (outcome >= 0) & (at_ms > self.stage.start_ms)
         return moving
 
+    @lazily
+    def waits_ms(self) -> Ints:
+        """When the move of each VM ends that is under way under another campaign when the stage starts, else 0."""
+        until_ms = np.zeros(len(self.part.vms), np.int64)
+        stage = self.stage
+        if stage is None or stage.start_ms is None:
+            return until_ms
+        at_ms = stage.start_ms if stage.is_told else stage.asked_ms
+        for other in self._customers_beside:
+            moves = other.requests.filter(pl.col("place") >= 0, pl.col("start_ms") < stage.start_ms)
+            moves = moves.filter(pl.col("end_ms") > at_ms)
+            np.maximum.at(until_ms, moves["place"].to_numpy(), moves["end_ms"].to_numpy())
+        return until_ms
+
+    @property
+    def _customers_beside(self) -> "Iterator[Cell]":
+        if any(each.self_service is not None and each is not self.campaign for each in self.testimony.campaigns):
+            for other in self.part.cells_beside(self):
+                if other.campaign.self_service is not None:
+                    yield other
+
+    @lazily
+    def barred(self) -> tuple[Bools, Bools]:
+        """Of `requests` of VMs there are, those that must not be granted, and those that need not (semantics.md 29).
+
+        For its VM has an impact, or waits for a stage at work: when that one was seen to be overdue is not told.
+        """
+        told = self.requests.filter(pl.col("place") >= 0)
+        place, at_ms = told["place"].to_numpy(), told["start_ms"].to_numpy()
+        is_barred, may_be = np.zeros((2, len(place)), np.bool_)
+        for other in self.part.cells_beside(self) if len(place) else ():
+            stage = other.stage
+            moves = other.requests.filter(pl.col("place") >= 0, pl.col("duration_ms") > 0)
+            begin_ms, end_ms = np.full(len(self.part.vms), NEVER_MS), np.zeros(len(self.part.vms), np.int64)
+            begin_ms[moves["place"].to_numpy()] = moves["start_ms"].to_numpy()
+            end_ms[moves["place"].to_numpy()] = moves["end_ms"].to_numpy()
+            # Of two requests for a VM at one instant the campaign that is first in the file is first.
+            last_ms = at_ms if other.campaign.place < self.campaign.place else at_ms - 1
+            is_barred |= (begin_ms[place] <= last_ms) & (at_ms < end_ms[place])
+            if stage is None or stage.start_ms is None:
+                continue
+            begin_ms, end_ms = np.full(len(self.part.vms), NEVER_MS), np.zeros(len(self.part.vms), np.int64)
+            np.minimum.at(begin_ms, other.place, other.start_ms)
+            np.maximum.at(end_ms, other.place, other.end_ms)
+            is_at_work = (stage.asked_ms <= at_ms) & (at_ms < stage.ends_ms)
+            may_be |= is_at_work & other.hittable[place] & ((end_ms[place] == 0) | (not stage.is_told))
+            since_ms = np.where(end_ms > 0, stage.start_ms, NEVER_MS) if stage.is_told else begin_ms
+            is_barred |= (since_ms[place] <= at_ms) & (at_ms < end_ms[place])
+        return is_barred, may_be | is_barred
+
     @property
     def announced(self) -> pl.DataFrame:
         """`events` of a stage that was announced to customers, else none."""
@@ -1003,7 +1062,13 @@ class Cell:
         populated = np.unique(self.part.set_row[places] * 256 + self.domains[places]) // 256
         domain_count = int(np.bincount(populated).max(initial=0)) if len(populated) else int(is_hit.any())
         in_step = np.unique(self.domains[is_hit & (cluster >= 0)])
-        return _Reach(domain_count, frozenset(in_step.tolist()), longest_ms, int(np.count_nonzero(is_hit)))
+        count, until_ms = int(np.count_nonzero(is_hit)), self._moves_until_ms(self.stage.tries_ms[-1])
+        return _Reach(domain_count, frozenset(in_step.tolist()), longest_ms, count, until_ms)
+
+    def _moves_until_ms(self, at_ms: int) -> int:
+        """When the last move ends that is under way at *at_ms* under another campaign; *at_ms* if there is none."""
+        moves = [other.requests.filter(pl.col("start_ms") < at_ms)["end_ms"].max() for other in self._customers_beside]
+        return max([at_ms, *(int(end_ms) for end_ms in moves if end_ms is not None)])  # type: ignore[arg-type]
 
     @lazily
     def loads(self) -> "Loads":
@@ -1377,6 +1442,7 @@ class _Reach:
     cluster_domains: frozenset[int]  # of those
     length_ms_max: int
     unit_count: int
+    from_ms: int = 0  # when the last of the moves is over that it may have had to wait for
 
 
 _LOADS = pl.DataFrame(
@@ -1592,17 +1658,19 @@ class Walks:
         loss: Mapping[str, Ints],
         visit: Mapping[str, Ints],
         gain: Mapping[str, Ints] | None = None,
-        is_held_up: bool = False,
+        has_movers: bool = False,
         zones_take_turns: bool = False,
     ) -> None:
         self.zones_take_turns = zones_take_turns
-        self.is_held_up = is_held_up  # some of them, perhaps, until moves that customers have started are over
+        self.has_movers = has_movers  # customers of this campaign have started what goes on when its window opens
         self.testimony = testimony
         self.campaign = campaign
         self.stage = stage
         self._is_told = stage is None or stage.is_told
         self._whose = whose  # the part of sets and singles, or the names of clusters; `walk["name"]` counts in it
-        self.walk = walk  # first_vm_row, name (a place in the part, or a cluster), is_set
+        # first_vm_row, name (a place in the part, or a cluster), is_set; is_held_up, perhaps, until moves of customers
+        # are over
+        self.walk = walk
         self.unit = (
             unit  # walk, domain, zone, first_vm_row, vm_count, gone_ms (NEVER_MS: some stay), length_ms_min, _max
         )
@@ -1628,6 +1696,8 @@ class Walks:
         unit_first = _least(vm_row, starts)
         low, high = cell.times_ms
         gone_ms, loss, gain = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}, None
+        has_movers = bool(cell.is_moving.any())  # who are none of *places*: any of the walks may wait for them
+        unit_waits = _most(np.where(has_movers, 1, cell.waits_ms[places]), starts)
         if part.lifetimes is not None and cell.stage is not None and cell.stage.start_ms is not None:
             created_ms, deleted_ms = (each[places] for each in part.lifetimes)
             is_late = created_ms > cell.stage.start_ms  # nothing waits for it
@@ -1644,6 +1714,7 @@ class Walks:
                 "first_vm_row": _least(unit_first, walk_starts),
                 "name": places[starts[walk_starts]] if clusters is None else unit_walker[walk_starts],
                 "is_set": part.set_row[places[starts[walk_starts]]] >= 0,
+                "is_held_up": _most(unit_waits, walk_starts).astype(np.bool_),
             },
             unit={
                 "walk": np.repeat(np.arange(len(walk_starts)), np.diff(np.append(walk_starts, len(starts)))),
@@ -1658,7 +1729,7 @@ class Walks:
             loss=loss,
             visit=_visits(cell, places, number),
             gain=gain,
-            is_held_up=bool(cell.is_moving.any()),
+            has_movers=has_movers,
             zones_take_turns=cell.zone is not None,
         )
 
@@ -1707,13 +1778,21 @@ class Walks:
         first = np.full(len(names), NEVER_MS)
         for share, codes in zip(shares, walker, strict=True):
             np.minimum.at(first, codes, share.walk["first_vm_row"])
+        is_held_up = np.zeros(len(names), np.bool_)
+        for share, codes in zip(shares, walker, strict=True):
+            np.logical_or.at(is_held_up, codes, share.walk["is_held_up"])
         met, unit_walk = np.unique(keys // 256, return_inverse=True)
         return Walks(
             shares[0].testimony,
             shares[0].campaign,
             shares[0].stage,
             names,
-            walk={"first_vm_row": first[met], "name": met, "is_set": np.ones(len(met), np.bool_)},
+            walk={
+                "first_vm_row": first[met],
+                "name": met,
+                "is_set": np.ones(len(met), np.bool_),
+                "is_held_up": is_held_up[met],
+            },
             unit={
                 "walk": unit_walk,
                 "domain": keys % 256,
@@ -1725,7 +1804,7 @@ class Walks:
                 "length_ms_max": folded("length_ms_max", _most),
             },
             loss={name: renumbered("loss", name) for name in ("unit", "deleted_ms")},
-            is_held_up=any(share.is_held_up for share in shares),
+            has_movers=any(share.has_movers for share in shares),
             zones_take_turns=shares[0].zones_take_turns,
             visit=visit,
         )
@@ -1780,7 +1859,7 @@ class Walks:
         assert self.stage.start_ms is not None
         if self.may_wait:
             return NEVER_MS - 1 if self.stage.free_ms is None else self.stage.free_ms
-        if self.is_held_up or (not self.stage.is_told and not len(self.visit["unit"])):
+        if not self.stage.is_told and not len(self.visit["unit"]):
             return NEVER_MS - 1  # nobody was hit, and nothing tells when it started
         return self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
 
@@ -1792,8 +1871,8 @@ class Walks:
 
     @lazily
     def _last_starts_ms(self) -> Ints:
-        """`last_start_ms` of each walk: of a single in a window, that."""
-        last_ms = np.full(len(self.walk["name"]), self.last_start_ms)
+        """`last_start_ms` of each walk, unless it waits for moves: of a single in a window, that."""
+        last_ms = np.where(self.walk["is_held_up"], NEVER_MS - 1, self.last_start_ms)
         if self._until_ms < NEVER_MS:
             last_ms[self._starts_anywhere] = self._until_ms
         return last_ms
@@ -1824,14 +1903,13 @@ class Walks:
         held_ms = np.where(none, np.maximum(self.unit["length_ms_max"], self.campaign.work_ms), 0)
         most_ms = np.zeros(walk_count, np.int64)
         np.maximum.at(most_ms, self.unit["walk"], held_ms)
-        if self.is_held_up:
-            return np.asarray(none, np.bool_)
         is_full: Bools = none & ((from_ms + most_ms) > self._until_ms)[self.unit["walk"]]
         if self.ranks is not None:  # no domain passes another that had no room
             last_rank = np.full(walk_count, -NEVER_MS)
             np.maximum.at(last_rank, self.visit_walk, self.ranks[self.visit["unit"]])
             is_full &= self.ranks > last_rank[self.unit["walk"]]
-        return is_full
+        may_be: Bools = is_full | (none & self.walk["is_held_up"][self.unit["walk"]])
+        return may_be
 
     @lazily
     def is_excused(self) -> Bools:
@@ -1847,6 +1925,7 @@ class Walks:
         spans = {name: self.spans[name].to_numpy() for name in ("walk_row", "end_ms_max")}
         visited[spans["walk_row"]] = True
         latest[spans["walk_row"]] = spans["end_ms_max"] + self.campaign.gap_ms
+        latest[self.walk["is_held_up"]] = NEVER_MS - 1
         for unit in suspects.tolist():
             walk = int(self.unit["walk"][unit])
             turn_ms = int(latest[walk])
@@ -1863,7 +1942,7 @@ class Walks:
         """By what the units of a walk are in order; None where the order is drawn, or not to be known."""
         if self.campaign.order == "sequential":
             return self.unit["domain"]
-        if self.is_held_up:  # who still moves counts for the size of a domain
+        if self.has_movers:  # who still moves counts for the size of a domain
             return None
         if self.campaign.order == "largest_first" and (self._is_told or not len(self.loss["unit"])):
             return self.unit["zone"] * 2**40 - self.unit["vm_count"] * 256 + self.unit["domain"]
@@ -1948,6 +2027,14 @@ class Walks:
         held_ms, held_ms_max = (int(held[walk_row]) for held in self.held_ms)
         return first_ms, end_ms, end_ms_max, count, held_ms, held_ms_max, self.may_wait
 
+    @property
+    def is_last_held_up(self) -> bool:
+        """Whether the walk that is told to have ended last may have waited for moves, or what it waited for have."""
+        assert self.stage is not None
+        told = self.testimony.last_vm_row(*self.stage.key)
+        is_told = self.may_wait | (self.walk["first_vm_row"] == (-1 if told is None else told))
+        return self.has_movers or bool((self.walk["is_held_up"] & is_told).any())
+
     @lazily
     def held_ms(self) -> tuple[Ints, Ints]:
         """How long the units of each walk were held in all, at the least and at the most."""
@@ -1978,10 +2065,12 @@ class Walks:
             first_ms = spans["first_start_ms"]
             figures["first_start_ms", None] = (int(first_ms.min()),) * 2
             figures["end_ms", None] = (int(spans["end_ms"].max()), int(spans["end_ms_max"].max()))
-            longest = (spans["end_ms"] - first_ms).max(), (spans["end_ms_max"] - first_ms).max()
-            if self.may_wait or self.is_held_up:
-                row, gaps_ms = spans["walk_row"], (self.spans["visit_count"].to_numpy() - 1) * self.campaign.gap_ms
-                longest = (self.held_ms[0][row] + gaps_ms).max(), (self.held_ms[1][row] + gaps_ms).max()
+            row, gaps_ms = spans["walk_row"], (self.spans["visit_count"].to_numpy() - 1) * self.campaign.gap_ms
+            waits = self.walk["is_held_up"][row] | self.may_wait
+            longest = [
+                np.where(waits, held_ms[row] + gaps_ms, spans[end] - first_ms).max()
+                for held_ms, end in zip(self.held_ms, ("end_ms", "end_ms_max"), strict=True)
+            ]
             figures["longest_ms", None] = (int(longest[0]), int(longest[1]))
         return figures
 
@@ -2074,7 +2163,7 @@ class WalkFacts:
             visits = pl.DataFrame(
                 {"unit_row": walks.unit["first_vm_row"][unit], "zone": walks.unit["zone"][unit], **when}
             )
-        return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, walks.is_held_up, visits)
+        return WalkFacts(walks.stage.key, walks.figures(), walks.last_walk, walks.is_last_held_up, visits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2114,7 +2203,8 @@ class CellFacts:
 class _Room:
     """Requests of customers, and how many VMs each cluster has: what room there was, and who took it.
 
-    requests  cluster, vm_row, iteration, start_ms, is_move; until when a move takes its slot, at least and at most
+    requests  cluster, vm_row, iteration, start_ms, is_move; until when a move takes its slot, at least and at most;
+              is_barred, may_be_barred: as `Cell.barred` says
 
     Slots stay over the iterations of a campaign, and its VMs are counted with the first.
     """
@@ -2140,6 +2230,8 @@ class _Room:
         requests = told.select(
             "vm_row", "iteration", "start_ms", is_move=result == "completed", is_failure=is_attempt
         ).with_columns(
+            is_barred=pl.Series(cell.barred[0]),
+            may_be_barred=pl.Series(cell.barred[1]),
             vm=cell.part.vms["vm"].gather(place).cast(pl.String),
             cluster=cluster.gather(place),
             until_ms=pl.Series(end_ms + asked.recycle_ms),
@@ -2150,7 +2242,10 @@ class _Room:
 
     @staticmethod
     def swept(rooms: Sequence["_Room"], spare: Fraction) -> pl.DataFrame:
-        """Each request beside the slots and those taken, by it too: `is_wrong` if too many, or refused with room."""
+        """Each request beside the slots and those taken, by it too.
+
+        It `is_wrong` if these are too many, if it was refused with room and for nothing else, or not though barred.
+        """
         requests = pl.concat([room.requests for room in rooms])
         swept = []
         for (cluster,), group in requests.group_by("cluster"):
@@ -2164,10 +2259,12 @@ class _Room:
             # A failed attempt took no room, but was not refused for want of it.
             before = np.searchsorted(moves["start_ms"].sort().to_numpy(), at_ms, side="left")
             had_none = before - (taken - least) >= slot_count
-            is_wrong = np.where(group["is_move"].to_numpy(), least > slot_count, most < slot_count)
-            is_wrong = np.where(group["is_failure"].to_numpy(), had_none, is_wrong)
+            is_barred, may_be_barred = group["is_barred"].to_numpy(), group["may_be_barred"].to_numpy()
+            is_needless = (most < slot_count) & ~may_be_barred
+            is_wrong = np.where(group["is_move"].to_numpy(), (least > slot_count) | is_barred, is_needless)
+            is_wrong = np.where(group["is_failure"].to_numpy(), had_none | is_barred, is_wrong)
             swept.append(
-                group.select("vm", "vm_row", "iteration", "start_ms", "cluster", "is_move").with_columns(
+                group.select("vm", "vm_row", "iteration", "start_ms", "cluster", "is_move", "is_barred").with_columns(
                     slot_count=pl.lit(slot_count), taken_count=pl.Series(least), is_wrong=pl.Series(is_wrong)
                 )
             )
@@ -2181,6 +2278,7 @@ _ROOM_TYPES = {
     "start_ms": pl.Int64,
     "cluster": pl.String,
     "is_move": pl.Boolean,
+    "is_barred": pl.Boolean,
     "slot_count": pl.Int32,
     "taken_count": pl.Int64,
     "is_wrong": pl.Boolean,
@@ -2544,7 +2642,7 @@ class Whole:
             if given.caps:  # then all may have to go one after the other
                 domain_count = sum(reach.unit_count for reach in reaches)
             held_ms = max(given.work_ms, *(reach.length_ms_max for reach in reaches))
-            ends_ms = stage.tries_ms[-1]
+            ends_ms = max(stage.tries_ms[-1], *(reach.from_ms for reach in reaches))
             if domain_count:  # else nobody was left by then
                 ends_ms += given.spread_ms + domain_count * held_ms + (domain_count - 1) * given.gap_ms
             rows.append((*key, stage.judged_ms, ends_ms))

@@ -85,12 +85,10 @@ def pass_gate(
     spans: Spans,
     duration_ms: npt.NDArray[np.uint32],
     lives: Lives,
-    is_moving: Bools,
 ) -> Passed:
     """Start and end of each unit under the limits of *taken*.
 
     duration_ms  uint32[V] length of each VM's impact
-    is_moving    bool[V] VMs that their customers move until they are `deleted` from their units
     """
     limits = taken.limits
     unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
@@ -186,7 +184,7 @@ def pass_gate(
         order, rank_of, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
         units.earliest_ms, units.first_row, units.waits_turn, units.walker_offsets, walker,
         np.concatenate([[0], np.cumsum(zone_sizes)]), zone_of,
-        *whose, duration_ms, lives.created_ms, lives.deleted_ms, is_moving,
+        *whose, duration_ms, lives.created_ms, lives.deleted_ms,
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
         need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
@@ -197,7 +195,7 @@ def pass_gate(
         np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
         _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
         np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
-        _none(resource_count), _none(resource_count), _none(set_count), _zeros(unit_count),
+        _none(resource_count), _none(resource_count), _none(set_count),
         zone_sizes.copy(), start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from fleetsim import __version__, records, stages
 from fleetsim.blocks import MOVE_COLUMNS, Left, Scope, Vms, check_plans, load, resolve_over
 from fleetsim.course import Course, campaign_key
-from fleetsim.engine import Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
+from fleetsim.customers import Known
+from fleetsim.engine import Beside, Impacts, Sums, advance, idle, is_anyone_hit, length_ms_max
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
@@ -168,6 +169,7 @@ class _Computed:
     decided: stages.Decided
     place: int  # of the block in its stage
     sums: Sums
+    known: Known | None  # to be told to customers of other campaigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,20 @@ class _Written:
 
     decided: stages.Decided
     part: PreparedPart
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What has happened so far where customers act beside other campaigns, and whose windows are to come."""
+
+    known: Known = field(default_factory=Known)
+    asking: list[stages.Decided] = field(default_factory=list)
+
+    def settle(self, decided: stages.Decided, known: Known, opens_ms: Callable[[stages.Decided], int]) -> None:
+        """Take in what is *known* of *decided*, and drop what no request to come can meet any more."""
+        self.asking = [each for each in self.asking if each is not decided]
+        earliest_ms = min([decided.at_ms, *map(opens_ms, self.asking)])
+        self.known = Known((*self.known.bars, *known.bars), (*self.known.moves, *known.moves)).after(earliest_ms)
 
 
 class _Batch:
@@ -230,6 +246,8 @@ class _Writing:
         self.scopes = [_scope(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
         self.sums: dict[stages.Decided, Sums] = {}
         self.batches: dict[stages.Decided, _Batch] = {}
+        self.shared = {region: _Shared() for region in self._shared_regions()}
+        self.regions_of: dict[stages.Calendar, list[str]] = {}
         self.left: dict[tuple[int, Path], Left] = {}  # by campaign and first part: VMs for its next iteration
         self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
         self.weak_sets: list[pa.Table] = []  # of the stages that are not plain, as they come
@@ -274,8 +292,9 @@ class _Writing:
                 self.batches[each] = batch
                 if each.verdict is not stages.Verdict.TRIAL:
                     unwritten[each] = sum(map(len, blocks))
+                asking = self._asking(each)
                 for place, parts in enumerate(blocks):
-                    compute.submit(self._reported, self._block, each, place, parts, disk, room)
+                    compute.submit(self._reported, self._block, each, place, parts, asking, disk, room)
 
         try:
             for calendar in self._calendars():
@@ -399,7 +418,8 @@ class _Writing:
     def _blocks(self, stage: stages.Stage) -> list[Parts]:
         """The parts of a stage as they are computed together."""
         parts = self.regions[stage.region].parts
-        blocks: list[Parts] = [parts] if self.scopes[stage.place].needs_region else [(part,) for part in parts]
+        is_one = self.scopes[stage.place].needs_region or stage.meets_customers
+        blocks: list[Parts] = [parts] if is_one else [(part,) for part in parts]
         if stage.iteration == FIRST_ITERATION:
             return blocks
         return [parts for parts in blocks if len(self._left(parts, stage).rows)]
@@ -430,7 +450,11 @@ class _Writing:
             return self._vm_count([stage.region for each in members for wave in each.waves for stage in wave])
 
         largest_first = sorted(joined, key=lambda each: (-size(each[1]), min(each[0])))
-        return [stages.calendar(members, neighbours, self._is_anyone_hit, horizon_ms) for _, members in largest_first]
+        about = neighbours, self._is_anyone_hit, horizon_ms, self._announce
+        for _, members in largest_first:
+            met = {stage.region for each in members for wave in each.waves for stage in wave}
+            self.regions_of[stages.calendar(members, *about)] = sorted(met & self.shared.keys())
+        return list(self.regions_of)
 
     def _waves(self, place: int) -> list[tuple[stages.Stage, ...]]:
         """The stages of a campaign by wave."""
@@ -448,8 +472,12 @@ class _Writing:
                     pair_lag_ms=campaign.pair_lag_ms,
                     excludes_pair=excludes_pair,
                     rank=rank[region],
-                    length_ms_max=length_ms_max(campaign, has_hosts=self.scopes[place].has_hosts),
+                    # Nobody knows yet how long it will have to wait for customers.
+                    length_ms_max=NEVER_MS // 2
+                    if region in self.shared and campaign.windows is None
+                    else length_ms_max(campaign, has_hosts=self.scopes[place].has_hosts),
                     lead_ms=None if campaign.windows is None else campaign.windows.lead_ms,
+                    meets_customers=region in self.shared,
                 )
                 for region in wave
             )
@@ -462,6 +490,44 @@ class _Writing:
         for stage in itertools.chain(*waves):
             groups.setdefault(self.relation.pair_group(stage.region), []).append(stage)
         return [[tuple(group)] for group in groups.values()]
+
+    def _shared_regions(self) -> set[str]:
+        """Regions in which customers of a campaign may meet another one."""
+        counts = self.resolved.vm_counts
+        at_work = [campaign.place for campaign in self.scenario.campaigns if self.scopes[campaign.place].has_impact]
+        return {
+            region
+            for campaign in self.scenario.campaigns
+            if campaign.self_service is not None
+            for region in counts[campaign.place]
+            if any(region in counts[place] for place in at_work if place != campaign.place)
+        }
+
+    def _announce(self, decided: stages.Decided) -> None:
+        """Note that customers may ask from now on, until *decided* is at work."""
+        if self.scenario.campaigns[decided.stage.place].self_service is not None:
+            self.shared[decided.stage.region].asking.append(decided)
+
+    def _opens_ms(self, decided: stages.Decided) -> int:
+        """When customers may ask first."""
+        windows = self.scenario.campaigns[decided.stage.place].windows
+        assert windows is not None
+        return decided.at_ms - windows.gap_ms - windows.self_service_ms
+
+    def _asking(self, decided: stages.Decided) -> tuple[Known, list[stages.Decided]] | None:
+        """What other campaigns have done in the region of *decided*, and whose customers may ask; None: nobody."""
+        shared = self.shared.get(decided.stage.region)
+        if shared is None:
+            return None
+        return shared.known, [
+            each for each in shared.asking if each is not decided and self._opens_ms(each) < decided.at_ms
+        ]
+
+    def _course(self, decided: stages.Decided) -> Course:
+        stage = decided.stage
+        until_ms = NEVER_MS if stage.lead_ms is None else decided.at_ms + stage.length_ms_max
+        key, origin_ms = self.keys[stage.place], self.scenario.start_ms_epoch
+        return Course(decided.at_ms, key, origin_ms, stage.iteration, until_ms=until_ms, region=stage.region)
 
     def _is_anyone_hit(self, stage: stages.Stage, at_ms: int) -> bool:
         scope = self.scopes[stage.place]
@@ -481,6 +547,9 @@ class _Writing:
     def _take(self, message: _Computed) -> tuple[stages.Calendar, list[stages.Decided]] | None:
         """Note the sums of a block. Returns a calendar and what it decides next, where it can go on."""
         batch = self.batches[message.decided]
+        shared = self.shared.get(message.decided.stage.region)
+        if shared is not None and message.known is not None and message.decided.verdict is stages.Verdict.AT_WORK:
+            shared.settle(message.decided, message.known, self._opens_ms)
         if not batch.add(message):
             return None
         for decided, sums in batch.totals.items():
@@ -490,6 +559,8 @@ class _Writing:
         try:
             return batch.calendar, batch.calendar.send(batch.ran())
         except StopIteration:
+            for region in self.regions_of[batch.calendar]:
+                del self.shared[region]
             return None
 
     def _reported(self, task: Callable[..., None], *arguments: Any) -> None:
@@ -504,6 +575,7 @@ class _Writing:
         decided: stages.Decided,
         place: int,
         parts: Parts,
+        asking: tuple[Known, list[stages.Decided]] | None,
         disk: ThreadPoolExecutor,
         room: threading.BoundedSemaphore,
     ) -> None:
@@ -513,16 +585,20 @@ class _Writing:
         stage, scope = decided.stage, self.scopes[decided.stage.place]
         vms = self._load(parts, stage)
         if decided.verdict in (stages.Verdict.AT_WORK, stages.Verdict.TRIAL):
-            until_ms = NEVER_MS if stage.lead_ms is None else decided.at_ms + stage.length_ms_max
-            key, origin_ms = self.keys[stage.place], self.scenario.start_ms_epoch
-            course = Course(decided.at_ms, key, origin_ms, stage.iteration, until_ms=until_ms, region=stage.region)
-            impacts = advance(vms, scope, course)
+            beside = None
+            if asking is not None:
+                others = [
+                    (self._load(parts, each.stage), self.scopes[each.stage.place], self._course(each))
+                    for each in asking[1]
+                ]
+                beside = Beside(tuple(others), asking[0])
+            impacts = advance(vms, scope, self._course(decided), beside)
         else:
             impacts = idle(vms, scope, decided.at_ms, is_overdue=decided.verdict is stages.Verdict.NO_ROOM)
         impacts.sums.last_vm_row += parts[0].vm_row_start
         if impacts.left is not None:
             self.left[stage.place, parts[0].path] = impacts.left
-        self.messages.put(_Computed(decided, place, impacts.sums))
+        self.messages.put(_Computed(decided, place, impacts.sums, impacts.known))
         if decided.verdict is stages.Verdict.TRIAL:
             return
         if impacts.steps is not None:

@@ -641,7 +641,7 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
     scopes = [_Scope(campaign, relation, fleet, word) for campaign in scenario.campaigns]
     problems = [*_unknown_to_fleet(scenario, fleet, sizes_of), *(line for scope in scopes for line in scope.problems)]
     regions = [scope.regions for scope in scopes]
-    problems += [*_beside_customers(scenario, regions), *_beyond_the_horizon(scenario, regions)]
+    problems += _beyond_the_horizon(scenario, regions)
     for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
         problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
     if problems:
@@ -695,24 +695,6 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         ),
         warnings=tuple(warnings),
     )
-
-
-def _beside_customers(scenario: Scenario, regions: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Campaigns in the *regions* of one whose customers act: whom to refuse then, this version does not know."""
-    for campaign in scenario.campaigns:
-        if campaign.self_service is None:
-            continue
-        for other in scenario.campaigns:
-            shared = sorted(set(regions[campaign.place]) & set(regions[other.place])) if other is not campaign else []
-            if shared:
-                key, must = (
-                    ("uptake_ratio", "be 0") if campaign.self_service.plan is None else ("requests", "not be said")
-                )
-                yield (
-                    f"{scenario._places.word(('campaign', campaign.place, 'self_service', key))}: must {must} in this"
-                    f" version where another campaign is in the same region, got campaign '{other.name}' in {shared[0]}"
-                )
-                break
 
 
 def _beyond_the_horizon(scenario: Scenario, regions: Sequence[Sequence[str]]) -> Iterator[str]:

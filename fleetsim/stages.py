@@ -26,6 +26,8 @@ class Stage:
     excludes_pair  whether it keeps out others of a paired region that do so as well
     length_ms_max  what it takes at most, from its start: of one with windows its scheduled window
     lead_ms        of one with windows, between its notice and the opening of its scheduled window; else None
+    meets_customers  whether customers of another campaign act in its region, or others beside its own: what has
+                   come of them is known at no earlier instant than it takes its region
     """
 
     place: int
@@ -38,6 +40,7 @@ class Stage:
     rank: int
     length_ms_max: int
     lead_ms: int | None = None
+    meets_customers: bool = False
 
     def tried_in_order(self) -> tuple[int, int, int, int, str]:
         return (self.asked_ms, self.place, self.iteration, self.rank, self.region)
@@ -110,17 +113,19 @@ def calendar(
     neighbours: Mapping[str, frozenset[str]],
     is_anyone_hit: Callable[[Stage, int], bool],
     horizon_ms: int = NEVER_MS,
+    announce: Callable[[Decided], None] = lambda _: None,
 ) -> Calendar:
     """Decide about the stages of *rollouts*, each at the first instant that is possible.
 
     is_anyone_hit  whether a stage has a VM to hit at an instant: when asked for and, where it waited, when it starts
     horizon_ms     no stage starts that would end later
+    announce       is told of windows that are announced long before they are decided on: where stages meet customers
 
     Must be sent, for each stage that is AT_WORK or on TRIAL, what came of it, its region free not before its start;
     stages on trial come alone. Nothing can be missed between the instants it looks at: what keeps a stage waiting
     changes only at an end, or a lag later.
     """
-    return _Calendar(rollouts, neighbours, is_anyone_hit, horizon_ms).decide()
+    return _Calendar(rollouts, neighbours, is_anyone_hit, horizon_ms, announce).decide()
 
 
 class _Waves:
@@ -161,10 +166,12 @@ class _Calendar:
         neighbours: Mapping[str, frozenset[str]],
         is_anyone_hit: Callable[[Stage, int], bool],
         horizon_ms: int,
+        announce: Callable[[Decided], None],
     ) -> None:
         self.neighbours = neighbours
         self.is_anyone_hit = is_anyone_hit
         self.horizon_ms = horizon_ms
+        self.announce = announce
         self.waves = [_Waves(rollout) for rollout in rollouts]
         stages = [(stage, waves) for waves in self.waves for wave in waves.rollout.waves for stage in wave]
         # A campaign without waves has a rollout a pair group: its place alone does not tell which.
@@ -175,6 +182,7 @@ class _Calendar:
         self.barred: set[Stage] = set()  # waiting stages whose run would have met a window
         self.at_work: dict[Stage, int] = {}
         self.windows: dict[Stage, int] = {}  # those announced that have not opened: when they will
+        self.announced: dict[Stage, Decided] = {}  # those that are decided on when their windows open
         self.ended: list[tuple[Stage, int]] = []
         self.ended_ms: dict[str, int] = {}  # by region: when its last stage ended
         # By region, of the stages that exclude a pair: the last end, and when the longest lag of one has passed.
@@ -187,14 +195,16 @@ class _Calendar:
         while (
             self.waiting
             or self.returning
+            or self.announced
             or any(waves.release_ms < NEVER_MS or waves.open_count for waves in self.waves)
         ):
             now_ms = heapq.heappop(self.agenda)
             while self.agenda and self.agenda[0] == now_ms:
                 heapq.heappop(self.agenda)
             self._end_stages(now_ms)
-            self._open_windows(now_ms)
-            while decided := (yield from self._decide_at(now_ms)):
+            opened = self._open_windows(now_ms)
+            while decided := [*opened, *(yield from self._decide_at(now_ms))]:
+                opened = []
                 ran = yield decided
                 for stage in [each.stage for each in decided if self.at_work.get(each.stage) == NEVER_MS]:
                     end_ms = ran[stage].free_ms
@@ -226,7 +236,13 @@ class _Calendar:
                         return decided  # their ends must be known before anything is announced
                     self.waiting.remove(stage)
                     announced = self._announced(stage, now_ms)
-                    decided.append(announced)
+                    is_settled_later = stage.meets_customers and announced.verdict is Verdict.AT_WORK
+                    if is_settled_later:
+                        self.announce(announced)
+                    if is_settled_later and announced.at_ms > now_ms:
+                        self.announced[stage] = announced
+                    else:
+                        decided.append(announced)
                     if announced.verdict is Verdict.NO_ROOM:
                         self._over(stage, now_ms)
                     is_settled = False
@@ -292,11 +308,16 @@ class _Calendar:
         )
         return Decided(stage, opens_ms, Verdict.AT_WORK, opens_ms > first_ms and is_after_pair)
 
-    def _open_windows(self, now_ms: int) -> None:
+    def _open_windows(self, now_ms: int) -> list[Decided]:
+        """Take the regions whose windows open now. Returns what is to be decided on only now."""
+        opened = []
         for stage in [stage for stage, opens_ms in self.windows.items() if opens_ms == now_ms]:
             del self.windows[stage]
             self.at_work[stage] = now_ms + stage.length_ms_max
             self._look_at(self.at_work[stage])
+            if stage in self.announced:
+                opened.append(self.announced.pop(stage))
+        return opened
 
     def _next_window_ms(self, stage: Stage) -> int:
         """When what *stage* does must have ended, so that its region is free for the windows announced."""

@@ -1022,6 +1022,13 @@ class _Calendar:
         for region, neighbour in testimony.neighbours.rows():
             neighbours.setdefault(region, set()).add(neighbour)
         self._near = neighbours
+        # Regions in which customers of a campaign act: others may have to wait there for what these have started.
+        self._with_customers = {
+            (campaign.place, region)
+            for campaign in testimony.campaigns
+            if campaign.self_service is not None
+            for region in testimony.scope.filter(pl.col("campaign") == campaign.place)["region"].unique().to_list()
+        }
         self._has_lifetimes = testimony.has_lifetimes
         self.stages = self._read(testimony)
         started = [stage for stage in self.stages.values() if stage.start_ms is not None]
@@ -1128,8 +1135,9 @@ class _Calendar:
         assert stage.start_ms is not None
         if stage.start_ms <= at_ms:
             return True
-        # Draws do not depend on when it starts: only who comes and goes does.
-        return not self._has_lifetimes and at_ms + stage.ends_ms - stage.start_ms <= until_ms
+        # Draws do not depend on when it starts: only who comes and goes does, and who is being moved.
+        is_met = any(place != stage.key[0] and region == stage.region for place, region in self._with_customers)
+        return not self._has_lifetimes and not is_met and at_ms + stage.ends_ms - stage.start_ms <= until_ms
 
     def _first_window_ms(self, stage: Stage, windows: Windows, others: list[tuple[Stage, int]]) -> int:
         """The first instant at which the scheduled window of *stage* overlaps nothing known when it is announced."""

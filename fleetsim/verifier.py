@@ -513,6 +513,8 @@ def _starts_within_spread(walks: Walks) -> pl.DataFrame:
         return walks.spans.head(0)
     # Under caps, when its stage is over; in a window a single starts anywhere (R12).
     is_bound = pl.col("is_set") | pl.lit(walks.campaign.windows is None)
+    held_up = pl.Series(walks.walk["is_held_up"])
+    is_bound &= ~held_up.gather(walks.spans["walk_row"])
     late = walks.spans.filter((pl.col("first_start_ms") > walks.last_start_ms) & is_bound)
     told = {"start_ms_stage": walks.stage.start_ms, "spread_ms": walks.campaign.spread_ms}
     return late.select("walk_row", "first_start_ms", **{name: pl.lit(value) for name, value in told.items()})
@@ -713,7 +715,7 @@ def _tries_of_one(cell: Cell) -> pl.DataFrame:
 
 @_rule("R25", "run", over="room", needs="events stages")
 def _room_kept(whole: Whole) -> pl.DataFrame:
-    """Customers' moves take no more room than there is, and none is refused where there is room."""
+    """Customers' moves take no more room than there is; none is refused where there is room, or granted when barred."""
     return whole.room.filter("is_wrong").drop("is_wrong")
 
 
@@ -1000,10 +1002,11 @@ def _one_fault_domain_down(cell: Cell) -> pl.DataFrame:
 @_rule("R40", "walks", over="set_visits", needs="events")
 def _no_time_lost(walks: Walks) -> pl.DataFrame:
     """The next domain of a set starts as soon as the gap is over: an empty one costs neither time nor gap."""
-    if walks.may_wait or walks.is_held_up:  # what it may wait for besides
+    if walks.may_wait:
         return walks.set_visits.head(0)
     clear_ms = pl.col("end_ms_max") + walks.campaign.gap_ms
-    return _in_turn(walks.set_visits, clear_ms, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
+    held_up = pl.Series(walks.walk["is_held_up"]).gather(walks.set_visits["walk_row"])  # until moves are over
+    return _in_turn(walks.set_visits.filter(~held_up), clear_ms, lambda cleared_ms: pl.col("start_ms") > cleared_ms)
 
 
 @_rule("R41", "cell", over="events", needs="events effects")
@@ -1332,9 +1335,9 @@ def _outages_swept(whole: Whole) -> pl.DataFrame:
 def _closed_form(walks: Walks) -> pl.DataFrame:
     """With one length for all, a set of k domains takes k lengths and k - 1 gaps from first start."""
     took_ms = pl.col("end_ms") - pl.col("first_start_ms")
-    differs = (
-        took_ms < pl.col("expected_ms") if walks.may_wait or walks.is_held_up else took_ms != pl.col("expected_ms")
-    )
+    held_up = pl.Series(walks.walk["is_held_up"]).gather(walks.constant_spans["walk_row"])
+    may_wait = held_up | pl.lit(walks.may_wait)
+    differs = (took_ms < pl.col("expected_ms")) | ((took_ms != pl.col("expected_ms")) & ~may_wait)
     wrong = walks.constant_spans.with_columns(took_ms=took_ms).filter(differs)
     return wrong.select("walk_row", "domain_count", "took_ms", "expected_ms")
 

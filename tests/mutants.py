@@ -38,7 +38,7 @@ WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng
 GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
-ENGINE, BLOCKS, STAGES = "engine.py", "blocks.py", "stages.py"
+ENGINE, BLOCKS, STAGES, RUNNER = "engine.py", "blocks.py", "stages.py", "runner.py"
 SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
 TRIES, RECORDS = "tries.py", "records.py"
 MUTANTS = (
@@ -572,20 +572,20 @@ MUTANTS = (
     Mutant(
         "a slot comes back with the move's end",
         SELF_SERVICE,
-        "np.int64(duration_ms[row]) + recycle_ms, pool[row]",
-        "np.int64(duration_ms[row]), pool[row]",
+        "busy_until_ms[row] + recycle_ms[of], slots",
+        "busy_until_ms[row], slots",
     ),
     Mutant("a slot comes back an instant late", SELF_SERVICE, "heap_ms[0] <= now_ms", "heap_ms[0] < now_ms"),
-    Mutant("refusals without end", SELF_SERVICE, "asks = refusal_count[row] <= REFUSALS_MAX", "asks = True"),
-    Mutant("one refusal less", SELF_SERVICE, "refusal_count[row] <= REFUSALS_MAX", "refusal_count[row] < REFUSALS_MAX"),
+    Mutant("refusals without end", SELF_SERVICE, "asks = refusal_count[of, row] <= REFUSALS_MAX", "asks = True"),
+    Mutant("one refusal less", SELF_SERVICE, "[of, row] <= REFUSALS_MAX", "[of, row] < REFUSALS_MAX"),
     Mutant(
         "a failure takes a slot",
         SELF_SERVICE,
-        "failure_count[row] += 1\n",
-        "failure_count[row] += 1\n                free_count[pool[row]] -= 1\n",
+        "failure_count[of, row] += 1\n",
+        "failure_count[of, row] += 1\n                free_count[slots] -= 1\n",
     ),
     Mutant(
-        "each attempt draws the same", SELF_SERVICE, "address + np.uint64(failure_count[row])", "address + np.uint64(0)"
+        "each attempt draws the same", SELF_SERVICE, "[of] + np.uint64(failure_count[of, row])", "[of] + np.uint64(0)"
     ),
     Mutant("who asks again goes last", SELF_SERVICE, "later_ms > 0 or (later_ms == 0 and goes_before)", "later_ms > 0"),
     Mutant(
@@ -598,14 +598,14 @@ MUTANTS = (
         "heap_ms[child + 1] < heap_ms[child]",
         "heap_ms[child + 1] > heap_ms[child]",
     ),
-    Mutant("the window's end is in it", SELF_SERVICE, "if now_ms >= closes_ms or", "if now_ms > closes_ms or"),
+    Mutant("the window's end is in it", SELF_SERVICE, "if now_ms >= closes_ms[of] or", "if now_ms > closes_ms[of] or"),
     Mutant("asks in the instant it is deleted", SELF_SERVICE, "now_ms >= deleted_ms[row]", "now_ms > deleted_ms[row]"),
     Mutant("asks only after it is created", SELF_SERVICE, "now_ms < created_ms[row]", "now_ms <= created_ms[row]"),
     Mutant(
         "requests at once by row",
         CUSTOMERS,
-        "np.lexsort((vms.customers.rank[rows], at_ms))",
-        "np.lexsort((rows, at_ms))",
+        "np.lexsort((place, customers.rank[rows], at_ms))",
+        "np.lexsort((place, rows, at_ms))",
     ),
     Mutant("last minute is early", CUSTOMERS, 'early if asked.timing == "early" else', "early if asked.timing else"),
     Mutant("customers work on Saturdays", CUSTOMERS, "range(5)  # from Monday", "range(6)  # from Monday"),
@@ -618,7 +618,7 @@ MUTANTS = (
         "np.where(has_one, own_key, own_key)",
     ),
     Mutant("sets decide for each VM", CUSTOMERS, "if asked.by != Decider.VM:", "if True:"),
-    Mutant("a slot begun is a slot", CUSTOMERS, "// asked.spare.denominator for", "// asked.spare.denominator + 1 for"),
+    Mutant("a slot begun is a slot", CUSTOMERS, "// spare.denominator for", "// spare.denominator + 1 for"),
     Mutant(
         "cut by a deletion at the move's end",
         CUSTOMERS,
@@ -630,8 +630,8 @@ MUTANTS = (
     Mutant(
         "a unit does not wait for a move", WALK, "begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))", "pass"
     ),
-    Mutant("hit after its move", WALK, "if busy_until_ms[row] > 0:", "if False:"),
-    Mutant("a single is hit in its move", ENGINE, " & (busy_ms[single_row:] == 0))", ")"),
+    Mutant("hit after its move", WALK, "if is_moved[row]:", "if False:"),
+    Mutant("a single is hit in its move", ENGINE, " & ~is_moved[single_row:])", ")"),
     Mutant(
         "busy in the instant its move ends", ENGINE, "is_busy = until_ms > opens_ms", "is_busy = until_ms >= opens_ms"
     ),
@@ -661,20 +661,94 @@ MUTANTS = (
         "asked.timing.table.astype(np.int64)",
     ),
     Mutant("moments round down", CUSTOMERS, "* fraction + 2**15 >> 16", "* fraction >> 16"),
-    Mutant("a cut move leaves its effects", CUSTOMERS, "np.where(is_move & ~is_cut, vms", "np.where(is_move, vms"),
+    Mutant("a cut move leaves its effects", CUSTOMERS, "np.where(is_move & ~is_cut, as", "np.where(is_move, as"),
     # Who comes back.
     Mutant("draws of the first iteration", "course.py", "iteration << 18)", "1 << 18)"),
     Mutant("slots come back with each iteration", BLOCKS, "and left.taken is not None", "and left.taken is None"),
     Mutant("slots of the last iteration alone", CUSTOMERS, "[vms.customers.taken, [", "[np.empty((2, 0)), ["),
+    # Customers beside other campaigns.
+    Mutant("requests whatever is at work", SELF_SERVICE, " or now_ms < busy_until_ms[row]:", ":"),
+    Mutant(
+        "barred in the instant of the end",
+        SELF_SERVICE,
+        "now_ms < busy_until_ms[row]:",
+        "now_ms <= busy_until_ms[row]:",
+    ),
+    Mutant(
+        "not barred in the instant of the start", SELF_SERVICE, "bar_ms[barred] <= now_ms", "bar_ms[barred] < now_ms"
+    ),
+    Mutant(
+        "known moves bar nobody",
+        SELF_SERVICE,
+        "if known_until_ms[turn - 1] > 0:",
+        "if known_until_ms[turn - 1] > 0:\n                continue\n            if False:",
+    ),
+    Mutant("the last in the file is first", CUSTOMERS, "np.lexsort((place, customers", "np.lexsort((-place, customers"),
+    Mutant(
+        "who asks again goes before the first in the file",
+        SELF_SERVICE,
+        "place[again_of[again_turn]] < request",
+        "place[again_of[again_turn]] > request",
+    ),
+    Mutant("slots of all campaigns", SELF_SERVICE, "slots = of * pool_count + pool[row]", "slots = pool[row]"),
+    Mutant("the future is known", CUSTOMERS, "min(each.closes_ms, until_ms) for", "each.closes_ms for"),
+    Mutant(
+        "moves are forgotten", CUSTOMERS, "moves = (each.after(instant_ms) for each in self.moves)", "moves = iter(())"
+    ),
+    Mutant("bars are forgotten", CUSTOMERS, "bars = (bar.after(instant_ms) for bar in self.bars)", "bars = iter(())"),
+    Mutant("known no longer than now", RUNNER, "min([decided.at_ms, *map(opens_ms, self.asking)])", "decided.at_ms"),
+    Mutant("computed when announced", STAGES, "if is_settled_later and announced.at_ms > now_ms:", "if False:"),
+    Mutant("nobody waits for moves of others", ENGINE, "until_ms[under_way.rows] = under_way.until_ms", "pass"),
+    Mutant(
+        "known moves are not waited for", ENGINE, "for each in (*moves, *beside.known.moves):", "for each in moves:"
+    ),
+    Mutant(
+        "moves of others are over",
+        CUSTOMERS,
+        "return Moves(place, of.rows, of.at_ms, of.at_ms + of.duration_ms)",
+        "return Moves(place, of.rows, of.at_ms, of.at_ms)",
+    ),
+    Mutant(
+        "singles do not wait for others",
+        ENGINE,
+        "single_start_ms = np.maximum(single_start_ms, waits_ms[single_row:])",
+        "pass",
+    ),
+    Mutant(
+        "seen to be overdue at once",
+        ENGINE,
+        "np.minimum(single_start_ms, course.until_ms)[is_too_long]",
+        "course.start_ms",
+    ),
+    Mutant(
+        "barred until it is seen to be overdue",
+        ENGINE,
+        "np.minimum(overdue_ms[late] + 1, course",
+        "np.minimum(overdue_ms[late], course",
+    ),
+    Mutant(
+        "barred beyond the window", ENGINE, "np.minimum(overdue_ms[late] + 1, course.until_ms)", "overdue_ms[late] + 1"
+    ),
+    Mutant(
+        "the overdue are not barred",
+        ENGINE,
+        "late = np.flatnonzero(fates.outcome[taken.rows] == Outcome.OVERDUE)",
+        "late = np.empty(0, np.int64)",
+    ),
+    Mutant("under a cap nobody waits for moves", ENGINE, "np.maximum(earliest_ms, unit_busy_ms)", "earliest_ms"),
+    Mutant("under a cap turns go before moves", ENGINE, "waits_turn & (unit_busy_ms == 0)", "waits_turn"),
+    Mutant("not tried though it waits", RUNNER, "if region in self.shared and campaign.windows is None", "if False"),
+    Mutant("part by part beside customers", RUNNER, "needs_region or stage.meets_customers", "needs_region"),
+    Mutant("nobody meets anybody", RUNNER, "place != campaign.place)\n", "place == -1)\n"),
     Mutant("the skipped stay away", "schema.py", "COME_BACK = (Outcome.SKIPPED, ", "COME_BACK = (Outcome.FAILED, "),
     Mutant("waves wait for who comes back", STAGES, "if stage.iteration > FIRST_ITERATION:", "if False:"),
     Mutant("one iteration more", STAGES, "stage.iteration < rollout.iterations_max", "True"),
     Mutant("anew from the notice", STAGES, "over_ms + rollout.resch", "stage.asked_ms + 1 + rollout.resch"),
-    Mutant("who has a plan asks again", CUSTOMERS, "            asked.plan is None,", "            True,"),
-    Mutant("a plan whatever the window", CUSTOMERS, "is_open = (opens_ms <= at_ms)", "is_open = (at_ms >= 0)"),
+    Mutant("who has a plan asks again", CUSTOMERS, "np.array([each.plan is None for", "np.array([True for"),
+    Mutant("a plan whatever the window", CUSTOMERS, "is_open = (each.opens_ms <= at_ms)", "is_open = (at_ms >= 0)"),
     Mutant("all come back", BLOCKS, "is_selected[left.rows] = True", "is_selected[:] = True"),
     Mutant("who comes back goes first", STAGES, "self.place, self.iteration, self.rank", "self.place, 0, self.rank"),
-    Mutant("who is not selected asks", CUSTOMERS, "if vms.is_selected is not None:", "if False:"),
+    Mutant("who is not selected asks", CUSTOMERS, "if selected is not None:", "if False:"),
     # Windows, moves and zones at the gate.
     Mutant("no unit may end with the window", GATE, "now + held_ms > until_ms", "now + held_ms >= until_ms"),
     Mutant("any unit has room at the gate", GATE, "now + held_ms > until_ms", "now > until_ms"),
@@ -704,14 +778,13 @@ MUTANTS = (
         "_first_instants(block, campaign, course, held_ms))\n    w",
         "_first_instants(block, campaign, course))\n    w",
     ),
-    Mutant("a unit at the gate does not wait for moves", GATE, "+= np.int64(is_moving[row])", "+= np.int64(0)"),
     Mutant(
         "who moves has a place in its unit",
         ENGINE,
-        "np.where(is_moving, busy_until_ms, lives.deleted_ms)",
+        "np.where(moved_until_ms > 0, moved_until_ms, lives.deleted_ms)",
         "lives.deleted_ms",
     ),
-    Mutant("all zones at once", GATE, "or zone_of[unit] > zone:", "or zone_of[unit] > zone + 9:"),
+    Mutant("all zones at once", GATE, "if zone_of[unit] > zone:", "if zone_of[unit] > zone + 9:"),
     Mutant("zones in the order of rows", BLOCKS, "place[pc.sort_indices(words).to_numpy()] =", "place[:-1] ="),
     Mutant(
         "one domain over zones",

@@ -611,12 +611,13 @@ class Stage:
     requests: list[Request] = field(default_factory=list)
     iteration: int = FIRST_ITERATION
     returns_ms: int | None = None  # when it is asked for, if its VMs have been left by another
+    under_way: list[Running] = field(default_factory=list)  # what others had begun when it could start, or did
     start_ms: int | None = None
     end_ms: int | None = None  # when its region was free again
     over_ms: int | None = None  # when its wave need not wait for it any longer
 
     def moves(self, vm: Vm) -> bool:
-        """Whether its customer has started what is not yet over."""
+        """Whether its customer has started, in this campaign, what is not yet over."""
         return any(impact.vm is vm and impact.is_move for impact in self.running)
 
     def is_at_work(self) -> bool:
@@ -658,6 +659,7 @@ class _Simulation:
         seed: int,
         horizon_ms: int | None = None,
         quorum: Quorum | None = None,
+        under_way: Sequence[Running] = (),
     ):
         self.vms = vms
         self.seed = seed
@@ -665,6 +667,7 @@ class _Simulation:
         self.quorum = quorum
         self.log = Log()
         self.agenda: list[int] = []  # instants at which something may change
+        self.under_way = list(under_way)  # impacts of campaigns that are not in this world
         self.living = {vm.vm for vm in vms if vm.created_ms is None}
         self.zoned = {vm.region for vm in vms if vm.zone is not None}
         self.gone: set[Identity] = set()
@@ -673,6 +676,9 @@ class _Simulation:
         for region, paired_region in edges:
             self.neighbours[region].add(paired_region)
             self.neighbours[paired_region].add(region)
+        self.has_customers = any(
+            each.self_service.uptake != "0" or each.self_service.requests is not None for each in campaigns
+        )
         self.releases = [_release_of(campaign, place, vms) for place, campaign in enumerate(campaigns)]
         self.stages = [stage for release in self.releases for wave in release.waves for stage in wave]
         for campaign in campaigns:
@@ -681,6 +687,8 @@ class _Simulation:
             for instant_ms in (vm.created_ms, vm.deleted_ms):
                 if instant_ms is not None:
                     self.tick_at(instant_ms)
+        for impact in under_way:
+            self.tick_at(impact.end_ms)
 
     def tick_at(self, instant_ms: int) -> None:
         heapq.heappush(self.agenda, instant_ms)
@@ -717,6 +725,9 @@ class _Simulation:
     # ---- Ends, deletions, creations
 
     def end_impacts_and_units(self, now: int) -> None:
+        for impact in [impact for impact in self.under_way if impact.end_ms == now]:
+            self.under_way.remove(impact)
+            self.lets_start(impact, now)
         for stage in self.stages:
             for impact in stage.running[:]:
                 if impact.end_ms == now and impact.is_move:
@@ -741,6 +752,8 @@ class _Simulation:
 
     def end_impact(self, stage: Stage, impact: Running, now: int, outcome: str, effects: int) -> None:
         stage.running.remove(impact)
+        if impact.is_move:
+            self.lets_start(impact, now)
         vm, length_ms = impact.vm.vm, now - impact.start_ms
         kind = stage.campaign.what_hits(impact.vm)
         phase = "platform" if stage.campaign.windows is None else "scheduled"
@@ -760,6 +773,12 @@ class _Simulation:
             self.start_try(stage, impact.vm, now, number, impact.first_ms)
         else:
             self.give(stage, impact.vm, "failed")
+
+    def lets_start(self, impact: Running, now: int) -> None:
+        """Units that hit its VM as well have waited for it until *now*, and not for one another (semantics 29)."""
+        for unit in itertools.chain(*(stage.units for stage in self.stages if stage.is_at_work())):
+            if unit.start_ms is None and any(vm is impact.vm for vm in unit.vms):
+                unit.earliest_ms = max(unit.earliest_ms, now)
 
     def note(
         self,
@@ -790,6 +809,9 @@ class _Simulation:
         for gone in (vm for vm in self.vms if vm.deleted_ms == now):
             self.living.remove(gone.vm)
             self.gone.add(gone.vm)
+            for impact in [impact for impact in self.under_way if impact.vm is gone]:
+                self.under_way.remove(impact)
+                self.lets_start(impact, now)
             for stage in self.stages:
                 for impact in [impact for impact in stage.running if impact.vm is gone]:
                     self.end_impact(stage, impact, now, "deleted", 0)
@@ -959,11 +981,11 @@ class _Simulation:
             self.tick_at(request.at_ms)
 
     def take_requests(self, now: int) -> None:
-        for stage in self.stages:
-            due = [request for request in stage.requests if request.at_ms == now]
-            for request in sorted(due, key=lambda request: rank(request.vm.vm)):
-                if request.vm.vm in self.living and request.vm.vm not in stage.outcomes and not stage.moves(request.vm):
-                    self.take(request, stage, now)
+        due = [(request, stage) for stage in self.stages for request in stage.requests if request.at_ms == now]
+        # By VM, and of those for one VM by the campaign's place in the file.
+        for request, stage in sorted(due, key=lambda each: (rank(each[0].vm.vm), each[1].order[0])):
+            if request.vm.vm in self.living and request.vm.vm not in stage.outcomes and not stage.moves(request.vm):
+                self.take(request, stage, now)
 
     def take(self, request: Request, stage: Stage, now: int) -> None:
         """Refuse it, let it fail, or move the VM to a host that is updated already (semantics 29-31)."""
@@ -994,9 +1016,15 @@ class _Simulation:
 
     def is_barred(self, vm: Vm, now: int) -> bool:
         """Whether *vm* has an impact, or waits for a stage at work."""
-        has_impact = any(impact.vm is vm for stage in self.stages for impact in stage.running)
         at_work = [stage for stage in self.stages if stage.is_at_work() and vm in stage.scope]
-        return has_impact or any(vm.vm not in stage.outcomes for stage in at_work)
+        return self.has_impact(vm) or any(vm.vm not in stage.outcomes for stage in at_work)
+
+    def has_impact(self, vm: Vm) -> bool:
+        """Whether something goes on with *vm*, of any campaign."""
+        return any(impact.vm is vm for impact in self.impacts())
+
+    def impacts(self) -> list[Running]:
+        return [*self.under_way, *(impact for stage in self.stages for impact in stage.running)]
 
     # ---- Waves and stages
 
@@ -1035,6 +1063,7 @@ class _Simulation:
                 self.announce(stage, now)
                 return True
             if self.may_start(stage, now):
+                stage.under_way = self.impacts()
                 windows = self.windows_to_come(stage, now)
                 free_ms = now if self.horizon_ms is None and not windows else self.free_ms_if_started(stage, now)
                 if self.horizon_ms is not None and free_ms > self.horizon_ms:
@@ -1121,9 +1150,12 @@ class _Simulation:
         return max(stage.campaign.pair_lag_ms, other.campaign.pair_lag_ms)
 
     def free_ms_if_started(self, stage: Stage, now: int) -> int:
-        """When the region would be free: the stage is run alone in the world, asked for now (semantics 25)."""
+        """When the region would be free: the stage is run alone in the world, asked for now (semantics 25).
+
+        What customers have started by now, in other campaigns, goes on in that world; nothing begins that it waits for.
+        """
         alone = replace(stage.campaign, start_ms=now, regions=(stage.region,), waves=None)
-        trial = _Simulation(self.vms, [alone], (), self.seed)
+        trial = _Simulation(self.vms, [alone], (), self.seed, under_way=stage.under_way)
         trial.run()
         return trial.stages[0].over_ms
 
@@ -1132,11 +1164,12 @@ class _Simulation:
     def start_units(self, now: int) -> None:
         """One pass in priority order is enough: a start only adds claims (semantics 18)."""
         waiting = [(unit, stage) for stage in self.stages if stage.is_at_work() for unit in stage.units]
+        hit = {impact.vm.vm for impact in self.impacts()}
         for unit, stage in sorted(waiting, key=lambda pair: (pair[1].region, pair[0].priority())):
             if unit.is_awaited(now) and not unit.vms:
                 unit.is_done = True  # a host whose turn a start has brought
-            elif any(stage.moves(vm) for vm in unit.vms):
-                continue  # it waits for the end of what its customer started (semantics 29)
+            elif unit.start_ms is None and any(vm.vm in hit for vm in unit.vms):
+                continue  # it waits for the end of what a customer has started (semantics 29)
             elif unit.may_start(now) and self.has_room(unit, stage, now):
                 if stage.window is not None and now + self.held_ms(unit, stage) > stage.window[1]:
                     # Without hosts none of the same walk passes it (semantics 33).
@@ -1379,8 +1412,7 @@ class _Simulation:
         for walker, units in walks.items():
             first_ms, held_ms = units[0].earliest_ms, sum(unit.end_ms - unit.start_ms for unit in units)
             end_ms, gap_ms = max(unit.end_ms for unit in units), (len(units) - 1) * campaign.update_domain_gap_ms
-            asked = campaign.self_service
-            if asked.uptake != "0" or asked.requests is not None:  # it may have waited for what customers had started
+            if self.has_customers and not campaign.caps:  # it may have waited for what customers had started
                 first_ms = min(unit.start_ms for unit in units)
                 gap_ms = end_ms - first_ms - held_ms
             self.log.walks.append(

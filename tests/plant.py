@@ -846,6 +846,7 @@ def requested(
     seed: int = REQUESTED_SEED,
     customers_too: Row | None = None,
     plan: Sequence[tuple[int, int]] | None = None,
+    freeze_too: Row | None = None,
     **changes: Any,
 ) -> Plant:
     """A reboot that customers start themselves: moves, a failure, refusals that end in a move and others in none."""
@@ -858,7 +859,7 @@ def requested(
             more = {"subscription": "me" if vm % 2 else None, "deleted_ms": REQUESTED_DELETED_MS.get(vm)}
             vms.append(oracle.Vm(vm, "east", set_, domain, cluster=cluster, **has, **more))
     only = PLAIN | {"regions": ["east"], "waves": [["east"]], "update_domain_gap_ms": MINUTE_MS}
-    freeze = only | {"name": "freeze", "length": length(1_000, 1_000)}
+    freeze = only | {"name": "freeze", "length": length(1_000, 1_000)} | (freeze_too or {})
     boot = (
         only
         | {
@@ -909,6 +910,27 @@ PLANNED = (
 def planned() -> Plant:
     """The same with customers who follow a plan of their own."""
     return requested(customers_too={"uptake_ratio": 0.0}, plan=PLANNED)
+
+
+MET_MS = 4 * HOUR_MS
+MET = (
+    (1, MET_MS - 30_000),  # its set waits for it
+    *((5, MET_MS + ms) for ms in (50_000, 10 * MINUTE_MS)),  # one after it in its set: refused until that is through
+    (4, MET_MS + 20_000),  # likewise
+    (8, MET_MS + 30_000),  # one after it in its own
+    *((13, MET_MS + ms) for ms in (-20_000, 1_000)),  # on the move
+    *((15, MET_MS + ms) for ms in (0, 999, 1_000)),  # in the freeze, and right after it
+)
+"""Who asks while the freeze is at work, and right before."""
+
+
+def beside() -> Plant:
+    """The same plan, and room for all, but a freeze comes into the window for customers."""
+    return requested(
+        customers_too={"uptake_ratio": 0.0, "spare_ratio": 1.0, "failure_ratio": 0.0},
+        plan=MET,
+        freeze_too={"start_ms": MET_MS},
+    )
 
 
 def rescheduled() -> Plant:

@@ -175,10 +175,13 @@ VALUES = {
 }
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
-    "applications", "quorum", "azure_2024", "reboots", "windows", "tries", "customers", "caps", "zones", "hosts",
-    "scale_set", "cannot_freeze",
+    "applications", "quorum", "azure_2024", "reboots", "windows", "tries", "customers", "beside", "caps", "zones",
+    "hosts", "scale_set", "cannot_freeze",
 )  # fmt: skip
-"""What a scene may have beyond a plain freeze of everybody at once."""
+"""What a scene may have beyond a plain freeze of everybody at once.
+
+With "beside" the first of several campaigns has windows and customers, if there are such, and all meet in its regions.
+"""
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
     HOURS_EAST = {
         row["region"]: math.floor(float(row["longitude"]) / 15 + 0.5)
@@ -459,8 +462,12 @@ def requests(
     features: Sequence[str] = (),
     preset: str | None = None,
     vms: Sequence[Vm] = (),
+    sure: Sequence[str] = (),
 ) -> Request:
-    """One campaign over a fleet of *vms* in *regions*; keys are left out at random, for the preset to fill in."""
+    """One campaign over a fleet of *vms* in *regions*; keys are left out at random, for the preset to fill in.
+
+    Of *features* it has those that are *sure*, and maybe others.
+    """
     keys = {"name": json.dumps(name, ensure_ascii=False), "kind": '"freeze"'}
     meant = Campaign(name, LENGTHS[DEFAULT_LENGTH](), cannot_freeze=CANNOT_FREEZE)
     if preset == "azure-2024":
@@ -469,7 +476,7 @@ def requests(
         meant = replace(meant, reboot_lengths=constant(1_500_000))
 
     def may_have(feature: str) -> bool:
-        return feature in features and draw(st.sampled_from([True, True, False]))
+        return feature in features and (feature in sure or draw(st.sampled_from([True, True, False])))
 
     scope = draw(st.sampled_from(scopes))
     geographies = [word for word, members in GEOGRAPHIES.items() if set(members) & set(regions)]
@@ -487,7 +494,7 @@ def requests(
         geography = draw(st.sampled_from(geographies))
         keys["regions"], meant = json.dumps([geography]), replace(meant, regions=GEOGRAPHIES[geography])
 
-    if may_have("no_impact") and draw(st.booleans()):
+    if "windows" not in sure and may_have("no_impact") and draw(st.booleans()):
         keys["kind"], meant = '"no_impact"', replace(meant, kind="no_impact")
     if may_have("where"):
         keys["where"], where = draw(_wheres(vms))
@@ -499,7 +506,7 @@ def requests(
     if not has_hosts and may_have("clusters"):
         in_step = draw(st.sampled_from([True, True, False]))
         keys["sets_in_step"], meant = json.dumps(in_step), replace(meant, sets_in_step=in_step)
-    if may_have("caps"):
+    if "windows" not in sure and may_have("caps"):
         scopes_ = draw(st.lists(st.sampled_from(["region", "zone", "cluster"]), min_size=1, max_size=2, unique=True))
         caps = [(scope, draw(st.sampled_from(list(CAPS)))) for scope in scopes_]
         has_hosts = "hosts" in features and all(vm.host is not None for vm in vms)
@@ -753,13 +760,18 @@ def scenes(
     preset = draw(st.sampled_from([None, "azure-2017"]))
     if "azure_2024" in features:
         preset = "azure-2024"
-    if "customers" in features:
-        campaign_count_max = 1
-    names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(range(1, campaign_count_max + 1)))]
+    is_beside = "beside" in features and campaign_count_max > 1
+    counts = range(2 if is_beside else 1, campaign_count_max + 1)
+    names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(counts))]
     asked = {"features": features, "preset": preset, "vms": vms}
+    if is_beside:
+        asked["scopes"] = ("unsaid", "all")
+    sure = [("windows", "customers") if is_beside and place == 0 else () for place in range(len(names))]
     scene = Scene(
         vms=tuple(vms),
-        requests=tuple(draw(requests(name, populated, **asked)) for name in names),
+        requests=tuple(
+            draw(requests(name, populated, **asked, sure=own)) for name, own in zip(names, sure, strict=True)
+        ),
         seed=draw(st.sampled_from(SEEDS)),
         start=draw(st.sampled_from(STARTS)),
         has_own_pairs=has_own_pairs,
@@ -771,10 +783,36 @@ def scenes(
     if "quorum" in features:
         min_up = json.loads(draw(st.sampled_from(QUORUMS)))
         scene = replace(scene, quorum=Quorum(draw(st.sampled_from(["set", "set", "application"])), min_up))
+    if "customers" in features and len(names) > 1:
+        scene = draw(_with_meetings(scene))
     if "lifetimes" in features:
         scene = draw(_with_lifetimes(scene))
     if "horizon" in features:
         scene = draw(_with_horizon(scene))
+    return scene
+
+
+@st.composite
+def _with_meetings(draw: st.DrawFn, scene: Scene) -> Scene:
+    """*scene* in which a campaign is at work, or its customers ask, just as those of another do."""
+    for place in draw(st.permutations(range(len(scene.requests))))[: draw(st.sampled_from([0, 1, 2, 3]))]:
+        request = scene.requests[place]
+        asked = [
+            event
+            for event in scene.log().events
+            if event.phase == "self_service" and event.campaign != request.meant.name
+        ]
+        if not asked:
+            continue
+        met, windows = draw(st.sampled_from(asked)), request.meant.windows
+        half_ms = met.start_ms + met.duration_ms // 2
+        at_ms = draw(st.sampled_from([met.start_ms, half_ms, half_ms, half_ms, met.end_ms]))
+        leads_ms = [0] if windows is None else [0, windows.lead_ms, windows.lead_ms - windows.gap_ms]
+        start_ms = at_ms + draw(st.sampled_from([0, 0, 1, -1])) - draw(st.sampled_from(leads_ms))
+        if 0 <= start_ms <= 3650 * DAYS_MS:
+            meant = replace(request.meant, start_ms=start_ms)
+            moved = Request(request.keys | {"start": f'"{start_ms}ms"'}, meant)
+            scene = replace(scene, requests=(*scene.requests[:place], moved, *scene.requests[place + 1 :]))
     return scene
 
 

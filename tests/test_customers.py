@@ -36,7 +36,7 @@ class Window(RuleBasedStateMachine):
         self.recycle_ms, self.failure, self.closes_ms = recycle_ms, failure, closes_ms
         self.retries, self.asks_again, self.names = retries, asks_again, names[: len(vms)]
         self.deleted_ms = [ALWAYS_MS] * len(vms)
-        self.now_ms, self.requests = 0, []
+        self.now_ms, self.requests, self.bars, self.known = 0, [], [], []
 
     @rule(place=st.integers(0, 5), later_ms=st.sampled_from([0, 0, 1, 10, DAY_MS - 1, DAY_MS, 3 * DAY_MS]))
     def ask(self, place, later_ms):
@@ -50,6 +50,17 @@ class Window(RuleBasedStateMachine):
     def delete(self, place, later_ms):
         row = place % len(self.pool)
         self.deleted_ms[row] = min(self.deleted_ms[row], self.now_ms + later_ms)
+
+    @rule(place=st.integers(0, 5), later_ms=st.sampled_from([0, 1, DAY_MS]), length_ms=st.sampled_from([1, DAY_MS]))
+    def bar(self, place, later_ms, length_ms):
+        """A stage takes the region, and is done with a VM a while later."""
+        from_ms = self.now_ms + later_ms
+        self.bars.append((from_ms, place % len(self.pool), from_ms + length_ms))
+
+    @rule(place=st.integers(0, 5), length_ms=st.sampled_from([1, DAY_MS]), is_first=st.booleans())
+    def move(self, place, length_ms, is_first):
+        """A customer of another campaign, before this one in the file or after it, moves a VM."""
+        self.known.append((self.now_ms, place % len(self.pool), self.now_ms + length_ms, is_first))
 
     @invariant()
     def keeps_the_rules(self):
@@ -72,40 +83,56 @@ class Window(RuleBasedStateMachine):
 
     def taken(self) -> list[tuple[int, int, int]]:
         """What the kernel makes of all requests: (instant, VM, result)."""
-        ordered = sorted(self.requests, key=lambda request: (request[0], self.names[request[1]]))
+        asks = [(at_ms, row, 1, 0) for at_ms, row in self.requests]
+        asks += [(at_ms, row, 0 if is_first else 2, until_ms) for at_ms, row, until_ms, is_first in self.known]
+        asks.sort(key=lambda ask: (ask[0], self.names[ask[1]], ask[2]))
+        at_ms, rows, places, until_ms = (np.array([ask[i] for ask in asks], np.int64) for i in range(4))
+        bars = [np.array(values, np.int64) for values in zip(*sorted(self.bars), strict=True)]
         count, slot_count, room = len(self.pool), sum(self.slots), 400
-        log = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int8)
+        log = *np.empty((3, room), np.int64), np.empty(room, np.int8)
         taken_count = self_service.take_requests(
-            self.closes_ms,
-            self.recycle_ms,
-            self.retries,
-            self.asks_again,
-            np.uint64(oracle.campaign_key(SEED, NAME)),
-            np.uint64(oracle.FAILURE << 26 | 1 << 18),
-            np.uint64(0),
-            np.uint64(int(float(self.failure) * 2**63)),
-            np.array([at_ms for at_ms, _ in ordered], np.int64),
-            np.array([row for _, row in ordered], np.int64),
+            np.array([1]),
+            np.array([self.closes_ms]),
+            np.array([self.recycle_ms]),
+            np.array([self.retries]),
+            np.array([self.asks_again]),
+            np.array([oracle.campaign_key(SEED, NAME)], np.uint64),
+            np.array([oracle.FAILURE << 26 | 1 << 18], np.uint64),
+            np.array([0], np.uint64),
+            np.array([int(float(self.failure) * 2**63)], np.uint64),
+            at_ms,
+            rows,
+            np.zeros(len(rows), np.int64),
+            places,
+            until_ms,
+            *(bars or np.empty((3, 0), np.int64)),
             np.array(self.names, np.int64),
             np.array(self.names, np.int64),
             np.full(count, -ALWAYS_MS),
             np.array(self.deleted_ms, np.int64),
-            np.array(self.lengths_ms, np.uint32),
+            np.array([self.lengths_ms], np.uint32),
             np.array(self.pool, np.int64),
             np.array(self.slots, np.int64),
             np.empty(slot_count + 1, np.int64),
             np.empty(slot_count + 1, np.int64),
             0,
-            np.zeros(count, np.bool_),
-            np.zeros(count, np.int64),
+            np.zeros((1, count), np.bool_),
+            *np.zeros((2, 1, count), np.int64),
             np.zeros(count, np.int64),
             *log,
-            np.empty(room, np.int64),
-            np.empty(room, np.int64),
+            *np.empty((3, room), np.int64),
         )
         assert taken_count >= 0
-        rows, instants_ms, results = (each[:taken_count].tolist() for each in log)
+        rows, instants_ms, results = (each[:taken_count].tolist() for each in log[1:])
         return list(zip(instants_ms, rows, results, strict=True))
+
+    def is_barred(self, row: int, now_ms: int) -> bool:
+        """Whether a stage is not done with a VM, or another campaign moves it."""
+        is_known = any(
+            of == row and from_ms <= now_ms - (not is_first) and now_ms < until_ms
+            for from_ms, of, until_ms, is_first in self.known
+        )
+        return is_known or any(of == row and from_ms <= now_ms < until_ms for from_ms, of, until_ms in self.bars)
 
     def expected(self) -> list[tuple[int, int, int]]:
         """The same, request by request."""
@@ -120,7 +147,7 @@ class Window(RuleBasedStateMachine):
             taken[:] = [until_ms for until_ms in taken if until_ms > now_ms]
             draw = oracle.draw64(SEED, NAME, name, oracle.FAILURE, failures[row])
             asks = False
-            if len(taken) >= self.slots[self.pool[row]]:
+            if len(taken) >= self.slots[self.pool[row]] or self.is_barred(row, now_ms):
                 log.append((now_ms, row, RETRY_LATER))
                 refusals[row] += 1
                 asks = refusals[row] <= oracle.REFUSALS_MAX

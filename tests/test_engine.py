@@ -74,6 +74,9 @@ HUNTS = {
     "tries and lifetimes": ("windows", "tries", "lifetimes", "families", "customers"),
     "tries and outages": ("windows", "tries", "quorum", "applications", "clusters", "waves"),
     "customers": ("windows", "customers"),
+    "customers beside": ("windows", "customers", "beside"),
+    "customers beside caps": ("windows", "customers", "beside", "caps", "horizon"),
+    "customers beside and lifetimes": ("windows", "customers", "beside", "lifetimes", "horizon"),
     "customers and lifetimes": ("windows", "customers", "lifetimes", "clusters", "horizon"),
     "hosts and lifetimes": ("hosts", "lifetimes", "horizon", "caps"),
     "windows and caps": ("windows", "caps", "customers", "lifetimes"),
@@ -526,7 +529,187 @@ CROWD = (
 """Ten, whose ids are in another order than their rows."""
 DAY_MS = 24 * HOUR_MS
 
+SECOND_MS = 1_000
+FOUR = (
+    Vm(0, "italynorth", "s", 0),
+    Vm(1, "italynorth", "s", 1),
+    Vm(2, "italynorth"),
+    Vm(3, "italynorth"),
+)
+
+
+def beside(*plan: tuple[int, int], name: str = "m", window_s: int = 1_000, scheduled_s: int = 1_000) -> Request:
+    """Customers who ask by a *plan*, VM and second, for moves of 30 s; all of it from the first millisecond on."""
+    request = served(window_s * SECOND_MS, "uniform", asked(name), scheduled_s * SECOND_MS, recycle_ms=0)
+    return planned(request, *((vm, second * SECOND_MS) for vm, second in plan))
+
+
+def frozen(name: str, start_s: int, **meant) -> Request:
+    """A freeze of 30 s whose domains go in sequence, 5 s apart; asked for at a second from the first millisecond on."""
+    told = {"update_domain_order": "sequential", "update_domain_gap_ms": 5_000, "start_ms": start_s * SECOND_MS + 1}
+    return asked(name, **told | meant)
+
+
+def short(name: str, start_s: int, **meant) -> Request:
+    """The same of 1 ms: what it takes, it waits."""
+    request = frozen(name, start_s, **meant)
+    return Request(request.keys | {"length": '"1ms"'}, replace(request.meant, lengths=constant(1)))
+
+
+def before_all(name: str, **meant) -> Request:
+    """A reboot in a window of 10 s that nobody fits into, its customers' moves of 30 s outlasting it."""
+    return planned(served(10_000, "uniform", asked(name, iterations_max=1, **meant), 10_000, recycle_ms=0), (2, 5_000))
+
+
+BESIDE = {
+    # At 20 s the freeze waits for two of four; nobody is moved from then on until it has done with them.
+    "moves that a freeze waits for": (
+        FOUR,
+        (
+            beside(*((0, 10), (2, 15), (3, 20), (3, 49), (3, 50), (1, 40), (1, 104), (1, 105))),
+            frozen("f", 20, spread_ms=1),
+        ),
+    ),
+    "moves that a freeze need not wait for": (FOUR, (beside((0, 10), (2, 40)), frozen("f", 40))),
+    "moves that end when a spread does": (FOUR, (beside((2, 10), (0, 12)), frozen("f", 20, spread_ms=60_000))),
+    "moves that deletions end": (
+        (
+            replace(FOUR[0], deleted_ms=30_001),
+            FOUR[1],
+            replace(FOUR[2], deleted_ms=35_001),
+            Vm(4, "italynorth", "t", 0, deleted_ms=40_001),
+            Vm(5, "italynorth", "t", 1),
+            Vm(6, "italynorth", "u", 0, deleted_ms=40_002),
+            Vm(7, "italynorth", "u", 1),
+        ),
+        (beside((0, 10), (2, 12), (4, 10), (6, 10)), frozen("f", 20)),
+    ),
+    "customers of two campaigns at once": (
+        FOUR,
+        (
+            beside((0, 10), (1, 39), (1, 40), (2, 9)),
+            beside((0, 10), (1, 10), (0, 40), (2, 39), (2, 40), name="n", window_s=3_000),
+        ),
+    ),
+    # What came of the first is known when the second's window opens, and bars the third's.
+    "customers of three campaigns, one after the other": (
+        FOUR,
+        (
+            beside((0, 980), (1, 10)),
+            beside((0, 1_009), (0, 1_010), (1, 2_985), name="n", window_s=3_000),
+            beside((1, 3_010), (1, 3_015), (0, 1_012), (0, 4_000), name="o", window_s=5_000),
+        ),
+    ),
+    "a reboot that waits for moves": (
+        FOUR,
+        (
+            beside(*((0, 90), (2, 95), (3, 99), (1, 151), (1, 152))),
+            rebooted("r", 60_000, 100_000, asked("r", start_ms=1, update_domain_order="sequential", iterations_max=1)),
+        ),
+    ),
+    "a reboot that opens with its notice": (
+        FOUR,
+        (
+            beside((0, 90), (2, 95), (3, 99), (1, 100)),
+            rebooted("r", 90_000, 0, asked("r", start_ms=100_001, update_domain_order="sequential")),
+        ),
+    ),
+    # The second domain is seen to be overdue when its turn comes, or when the window closes.
+    **{
+        f"an overdue VM is moved, {gap_ms} ms between domains": (
+            FOUR[:2],
+            (
+                beside(*((1, second) for second in (129, 130, 139, 140))),
+                rebooted(
+                    "r",
+                    40_000,
+                    100_000,
+                    asked("r", start_ms=start_ms, update_domain_order="sequential", update_domain_gap_ms=gap_ms),
+                ),
+            ),
+        )
+        for gap_ms, start_ms in ((0, 1), (1, 0), (0, 0), (10_000, 1))
+    },
+    # One single is too late for the window when its move is over, and may be moved again then; one is gone by then.
+    "singles that moves make overdue": (
+        (FOUR[2], replace(FOUR[3], deleted_ms=127_001)),
+        (
+            beside((2, 99), (3, 98)),
+            beside((2, 128), (2, 129), (2, 130), name="n", window_s=3_000),
+            rebooted("r", 55_000, 100_000, asked("r", start_ms=1, iterations_max=1)),
+        ),
+    ),
+    "a move that bars a window from a freeze": (
+        FOUR[2:],
+        (before_all("m"), frozen("f", 11), rebooted("r", 40_000, 64_999, asked("r", start_ms=0))),
+    ),
+    "a move that just lets a freeze in": (
+        FOUR[2:],
+        (before_all("m"), frozen("f", 11), rebooted("r", 40_000, 65_001, asked("r", start_ms=0))),
+    ),
+    "a window after a freeze that waits": (
+        FOUR[2:],
+        (before_all("m"), frozen("f", 11), rebooted("r", 40_000, 20_000, asked("r", start_ms=22_000))),
+    ),
+    "room under a cap for who does not wait": (
+        (*FOUR, Vm(4, "italynorth", "t", 1), Vm(5, "italynorth", "t", 0)),
+        (
+            beside((0, 5), (2, 5), (4, 9), (5, 9), (1, 7)),
+            frozen("f", 10, caps=(Cap("region", 1),)),
+        ),
+    ),
+    "a turn under a cap that waits for a move": (
+        (*FOUR, Vm(4, "italynorth", "t", 1), Vm(5, "italynorth", "t", 0)),
+        (beside((1, 9), (4, 8), (2, 9)), short("f", 10, caps=(Cap("region", 2),))),
+    ),
+    # Who waits for a move keeps what comes after it, and who has failed is not asked for again.
+    "a plan beside waves": (
+        (*FOUR, Vm(8, "polandcentral"), Vm(9, "polandcentral")),
+        (
+            beside((0, 10), (8, 40), (9, 45), (3, 20)),
+            frozen("f", 20, waves=(("italynorth",), ("polandcentral",)), bake_ms=1_000),
+        ),
+    ),
+    "customers who ask again while a freeze is at work": (
+        CROWD,
+        (
+            served(6 * DAY_MS, 1_000, asked("m"), spare="0.5"),
+            asked("f", start_ms=10_000, update_domain_gap_ms=10 * HOUR_MS, update_domain_order="sequential"),
+        ),
+    ),
+    # Two of four have a slot at once; a day later the others ask again, just as for one of them another does.
+    **{
+        f"customers who ask again {place} others": (
+            FOUR,
+            [
+                beside((3, 15), (2, 86_400), name="n", window_s=3 * 86_400),
+                served(2 * DAY_MS, 1, asked("m"), spare="0.5", recycle_ms=0),
+            ][::step],
+        )
+        for place, step in (("after", 1), ("before", -1))
+    },
+    "customers who come back beside a freeze": (
+        CROWD,
+        (
+            served(
+                HOUR_MS, 1, asked("m", reschedule_delay_ms=1), failure="0.5", scheduled_ms=HOUR_MS, recycle_ms=DAY_MS
+            ),
+            asked("f", start_ms=2 * HOUR_MS + 20_001, update_domain_gap_ms=1_000, update_domain_order="sequential"),
+        ),
+    ),
+}
+"""Campaigns that customers meet; the fleet and who asks for what."""
+
 CASES = {
+    **{case: scene_of(*scene) for case, scene in BESIDE.items()},
+    "a move under way at the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_001),
+    "a move under way at the horizon of a short freeze": scene_of(
+        FOUR[2:], (before_all("m"), short("f", 11, update_domain_gap_ms=0)), horizon_ms=35_002
+    ),
+    "a move beyond the horizon of a short freeze": scene_of(
+        FOUR[2:], (before_all("m"), short("f", 11, update_domain_gap_ms=0)), horizon_ms=35_001
+    ),
+    "a move beyond the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_000),
     # A slot comes back in the instant in which those who were refused ask again; two are refused to the end.
     "customers who ask at once for two slots": scene_of(
         CROWD, (served(6 * DAY_MS, 1_000, spare="0.2", recycle_ms=DAY_MS - 30_000),)
@@ -1280,6 +1463,15 @@ def test_reboots_in_several_blocks_of_a_region_equal_the_oracle_too():
         run = found(scene, threads=2)
 
     assert_equals_the_oracle(scene, run)
+
+
+@pytest.mark.parametrize("case", ["moves that a freeze waits for", "customers who ask again while a freeze is at work"])
+def test_parts_of_a_region_meet_its_customers_together(case: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "PART_ROWS", 1)
+        run = found(CASES[case], threads=2)
+
+    assert_equals_the_oracle(CASES[case], run)
 
 
 @fewer

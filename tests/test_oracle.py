@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -1083,6 +1084,123 @@ def test_a_vm_has_a_thousand_tries_at_most():
     log = simulate([ONE_DOMAIN], [tried("1.0", 7_200_000, 7_200_000, lengths=(1, 1))], (), seed=1)
 
     assert outcome_of(log, 3) == ("failed", 1_000, 1_000, oracle.MEMORY_LOST)
+
+
+# ---- Customers beside other campaigns ----
+
+
+def moved(*plan, name="m", length_ms=30, self_service_ms=1_000, scheduled_ms=1_000, **asked):
+    """A reboot whose customers ask by a *plan*, right before its scheduled window; there is room for all."""
+    windows = oracle.Windows(0, self_service_ms, 0, scheduled_ms)
+    customers = oracle.SelfService(spare="1.0", requests=plan, recycle_ms=0)
+    told = {"kind": "reboot", "windows": windows, "self_service": customers, "iterations_max": 1} | asked
+    return Campaign(name, [length_ms] * strategies.ENTRY_COUNT, update_domain_order="sequential", **told)
+
+
+def asked_for(log, name="m"):
+    """What came of each request of a campaign."""
+    return {(event.vm, event.start_ms): event.result for event in log.events if event.phase == "self_service"
+            and event.campaign == name}  # fmt: skip
+
+
+PAIR_OF_DOMAINS = [Vm(0, "italynorth", "s", 0), Vm(1, "italynorth", "s", 1), Vm(2, "italynorth"), Vm(3, "italynorth")]
+
+
+def test_units_wait_for_moves_under_other_campaigns_and_hit_their_vms_then():
+    plan = (0, 10), (2, 15), (3, 20), (3, 25), (3, 30), (1, 40), (1, 64), (1, 65)
+    freezes = freeze("f", 10, start_ms=20, update_domain_gap_ms=5, update_domain_order="sequential")
+    log = simulate(PAIR_OF_DOMAINS, [moved(*plan), freezes], (), seed=1)
+
+    # Of the set one domain waits till 40, so the other has its turn at 55; one of the singles waits till 45.
+    assert {vm: starts(log)["f", vm] for vm in range(4)} == {0: 40, 1: 55, 2: 45, 3: 20}
+    # Nobody gets a move from the instant the freeze takes the region on, until it is done with the VM.
+    assert asked_for(log) == {
+        (0, 10): "completed",
+        (2, 15): "completed",
+        (3, 20): "retry_later",
+        (3, 25): "retry_later",
+        (3, 30): "completed",
+        (1, 40): "retry_later",
+        (1, 64): "retry_later",
+        (1, 65): "completed",
+    }
+    assert spans(log)["f", "italynorth"] == (20, 65)
+    (walk,) = [walk for walk in log.walks if walk.campaign == "f" and len(walk.vms) == 2]
+    assert (walk.wait_ms, walk.held_ms, walk.gap_ms) == (20, 20, 5)
+
+
+@pytest.mark.parametrize(("deleted_ms", "second_ms"), [(30, 30), (40, 55), (41, 55)])
+def test_a_move_that_a_deletion_ends_lets_the_next_domain_start(deleted_ms, second_ms):
+    vms = [replace(PAIR_OF_DOMAINS[0], deleted_ms=deleted_ms), *PAIR_OF_DOMAINS[1:]]
+    freezes = freeze("f", 10, start_ms=20, update_domain_gap_ms=5, update_domain_order="sequential")
+    log = simulate(vms, [moved((0, 10)), freezes], (), seed=1)
+
+    # Gone in the instant in which its move would have ended, it is not hit; an instant later it has begun to be.
+    second_ms = 40 if deleted_ms == 40 else second_ms
+    assert starts(log)["f", 1] == second_ms
+    assert (("f", 0) in starts(log)) == (deleted_ms > 40)
+
+
+def test_of_two_customers_of_one_vm_the_first_in_the_file_is_first():
+    campaigns = [moved((0, 10), (1, 39), (1, 40)), moved((0, 10), (1, 10), name="n", self_service_ms=3_000)]
+    log = simulate(PAIR_OF_DOMAINS, campaigns, (), seed=1)
+
+    assert asked_for(log) == {(0, 10): "completed", (1, 39): "retry_later", (1, 40): "completed"}
+    assert asked_for(log, "n") == {(0, 10): "retry_later", (1, 10): "completed"}
+
+
+@pytest.mark.parametrize(("gap_ms", "refused_ms", "granted_ms"), [(0, 130, 131), (15, 139, 140)])
+def test_who_is_overdue_may_be_moved_as_soon_as_that_is_seen(gap_ms, refused_ms, granted_ms):
+    # In a window from 100 to 140 one domain of 30 ms finds room. That there is none for the other is seen when its
+    # turn has come, after the requests of that instant; or when the window closes, before them.
+    windows = oracle.Windows(100, 0, 0, 40)
+    reboot = freeze("r", 30, kind="reboot", windows=windows, update_domain_gap_ms=gap_ms, iterations_max=1)
+    reboot = replace(reboot, update_domain_order="sequential")
+    log = simulate(PAIR_OF_DOMAINS[:2], [reboot, moved((1, refused_ms), (1, granted_ms))], (), seed=1)
+
+    assert asked_for(log) == {(1, refused_ms): "retry_later", (1, granted_ms): "completed"}
+    ends = {outcome.vm: outcome.outcome for outcome in log.outcomes if outcome.campaign == "r"}
+    assert ends == {0: "updated_scheduled", 1: "overdue"}
+
+
+@pytest.mark.parametrize(("horizon_ms", "start_ms"), [(114, None), (115, 20)])
+def test_a_stage_is_tried_with_the_moves_that_are_under_way(horizon_ms, start_ms):
+    # Nobody is rebooted in a window from 10 to 20, but one is on the move from 5 to 105: till 115 for the freeze.
+    first = moved((2, 5), length_ms=100, self_service_ms=10, scheduled_ms=10)
+    log = simulate(PAIR_OF_DOMAINS[2:], [first, freeze("f", 10, start_ms=11)], (), seed=1, horizon_ms=horizon_ms)
+
+    (stage,) = [stage for stage in log.stages if stage.campaign == "f"]
+    assert (stage.start_ms, stage.free_ms) == (start_ms, None if start_ms is None else 115)
+
+
+@pytest.mark.parametrize(("opens_ms", "start_ms"), [(114, 124), (115, 20)])
+def test_a_stage_that_would_wait_for_moves_into_a_window_goes_after_it(opens_ms, start_ms):
+    first = moved((2, 5), length_ms=100, self_service_ms=10, scheduled_ms=10)
+    last = freeze("r", 1, kind="reboot", windows=oracle.Windows(opens_ms, 0, 0, 10), iterations_max=1)
+    log = simulate(PAIR_OF_DOMAINS[2:], [first, last, freeze("f", 10, start_ms=11)], (), seed=1)
+
+    assert spans(log)["f", "italynorth"][0] == start_ms
+
+
+@pytest.mark.parametrize("second_ms", [105, 104])
+def test_a_window_announced_keeps_clear_of_a_stage_that_waits_for_moves(second_ms):
+    # The freeze that began at 20 is known to be at work till 115: the window asked for at 30 opens then.
+    first = moved((2, 5), length_ms=100, self_service_ms=10, scheduled_ms=10)
+    windows = oracle.Windows(second_ms - 30, 0, 0, 10)
+    last = freeze("r", 1, kind="reboot", windows=windows, iterations_max=1, start_ms=30)
+    log = simulate(PAIR_OF_DOMAINS[2:], [first, freeze("f", 10, start_ms=11), last], (), seed=1)
+
+    (stage,) = [stage for stage in log.stages if stage.campaign == "r"]
+    assert stage.start_ms == 115
+
+
+def test_under_a_cap_the_room_is_for_who_does_not_wait_for_a_move():
+    vms = [Vm(0, "italynorth"), Vm(1, "italynorth"), Vm(2, "italynorth")]
+    log = simulate(vms, [moved((0, 5), (1, 5)), capped(Cap("region", 1), start_ms=10)], (), seed=1)
+
+    # The moves end at 35; whichever of the two is first then, the other is next.
+    assert starts(log)["c", 2] == 10
+    assert sorted(starts(log)["c", vm] for vm in (0, 1)) == [35, 45]
 
 
 # ---- What it comes to ----

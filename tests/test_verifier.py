@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,12 @@ from tests.plant import (
     CAMPAIGNS,
     DAY_MS,
     HOUR_MS,
+    MET_MS,
     MINUTE_MS,
     WINDOWS,
     Plant,
     Row,
+    beside,
     derive,
     hosted,
     later,
@@ -136,6 +139,20 @@ def test_sound_run_with_requests_is_kept_and_every_rule_of_customers_looks_at_ro
     assert (asked[7]["outcome"], asked[7]["event_count"]) == ("updated_self_service", 2)
     assert (asked[10]["outcome"], asked[10]["event_count"]) == ("updated_scheduled", 5)
     assert (asked[14]["outcome"], asked[14]["down_ms"]) == ("deleted", 1_000)
+
+
+def test_sound_run_of_customers_beside_a_freeze_is_kept_and_they_have_met(tmp_path: Path) -> None:
+    plant = beside()
+    verdict = verdict_of(tmp_path, plant)
+    told = Counter((row["campaign"], row["result"]) for row in plant.all_events() if row["start_at"] < MET_MS + HOUR_MS)
+
+    assert broken(verdict) == []
+    assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*REQUEST_RULES, "R40", "R48", "R77"} - {
+        "R17"
+    }
+    assert told == {("boot", "completed"): 4, ("boot", "retry_later"): 5, ("freeze", "completed"): 15}
+    assert [plant.event_of("freeze", vm)["start_at"] - MET_MS for vm in (7, 8, 12)] == [0, 61_000, 0]
+    assert plant.event_of("freeze", 13)["start_at"] > MET_MS
 
 
 def test_sound_run_of_which_some_come_back_is_kept_and_its_iterations_are_looked_at(tmp_path: Path) -> None:
@@ -1681,7 +1698,48 @@ TRY_FAULTS = {
         "R74", TRIED | {"vm": 1, "down_ms": 1}, to_tables=lambda plant: plant.outcome_of("move", 1).update(down_ms=1)
     ),
 }
+
+
+FROZEN = {"campaign": "freeze", "region": "east"}
+
+
+def frozen_at(vm: int, ms: int) -> Callable[[Plant], None]:
+    """The freeze of a VM starts so many *ms* after its stage."""
+    return lambda plant: plant.event_of("freeze", vm).update(start_at=MET_MS + ms)
+
+
+BESIDE_FAULTS = {
+    "moved while it waits for a freeze": Fault(
+        "R25",
+        REQUESTED | {"vm": "4", "is_move": True, "is_barred": True},
+        also="R5 R6 R7 R40 R74",
+        to_tables=request(4, result="completed", duration_ms=60_000, effects=15),
+    ),
+    "fails while it waits for a freeze": Fault(
+        "R25",
+        REQUESTED | {"vm": "8", "is_move": False, "is_barred": True},
+        also="R5 R7 R22",
+        to_tables=request(8, result="aborted"),
+    ),
+    "moved in the instant in which a freeze starts": Fault(
+        "R25",
+        REQUESTED | {"vm": "15", "is_move": True, "is_barred": True},
+        also="R6 R8 R22 R48 R74",
+        to_tables=request(15, result="completed", duration_ms=60_000, effects=13),
+    ),
+    "refused though the freeze is through with it": Fault(
+        "R25", REQUESTED | {"vm": "15", "is_move": False, "is_barred": False}, also="R8", to_tables=request(15, 1, ms=1)
+    ),
+    "frozen on the move": Fault("R48", {"campaign": "freeze", "vm": 13}, also="R74", to_tables=frozen_at(13, 0)),
+    "waits though nobody of its set moves": Fault(
+        "R40", FROZEN | {"set": 2}, also="R74 R77", to_tables=frozen_at(8, 62_000)
+    ),
+    "in no time though its set has waited": Fault(
+        "R77", FROZEN | {"set": 1}, also="R26 R28 R48 R74", to_tables=frozen_at(5, 63_000)
+    ),
+}
 WORLDS = (
+    (BESIDE_FAULTS, beside),
     (LATER_FAULTS, later),
     (HOSTED_FAULTS, hosted),
     (WINDOW_FAULTS, windowed),
@@ -1855,6 +1913,7 @@ FAULTS = {
     **RESCHEDULE_FAULTS,
     **PLAN_FAULTS,
     **TRY_FAULTS,
+    **BESIDE_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
 

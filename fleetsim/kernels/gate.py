@@ -436,14 +436,14 @@ def run_gate(
     work_ms, gap_ms, until_ms, set_count,
     order, rank_of, cell_units, opening, cell_openings, earliest_ms, first_row, waits_turn, walker_offsets, walker,
     zone_ranks, zone_of,
-    vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms, is_moving,
+    vm_offsets, vm_place, vm_group, duration_ms, created_ms, deleted_ms,
     deletions, cell_deletions, creations, cell_creations, unit_of_row,
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
     need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
     agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
     state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
-    woken, woken_ms, last_end_ms, last_unit, last_place, moving, zone_left,
+    woken, woken_ms, last_end_ms, last_unit, last_place, zone_left,
     unit_start_ms, unit_end_ms, unit_overdue_ms, waited_for, waited_unit,
 ):  # fmt: skip
     """Start every unit of a stage. Returns how many are not done in the end: none, or the argument above is wrong.
@@ -463,8 +463,6 @@ def run_gate(
              duration_ms    uint32[V]
              created_ms     int64[V]    -NEVER_MS where it is there from the start
              deleted_ms     int64[V]    NEVER_MS where it is not
-             is_moving      bool[V]     its customer has started a move, over when it is `deleted` from its unit:
-                                        until then that waits
              deletions      int64[]     rows that are deleted, by cell and instant; cell_deletions: offsets of cells
              creations      int64[]     the same of those that are created
              unit_of_row    int64[V]
@@ -483,8 +481,7 @@ def run_gate(
              used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
              last_end_ms, last_unit int64[R] = NONE, last_place int64[S] = NONE: who ended last there, the first of
              several, and what of the set that one had claimed
-             moving     int64[U] = 0  VMs of each that still move
-             zone_left  int64[Z]      units of each that are not done
+             zone_left int64[Z]  units of each that are not done
     Writes   unit_start_ms  int64[U]    NEVER_MS where nobody was left, or no room
              unit_end_ms    int64[U]    or when that was seen
     Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
@@ -502,8 +499,6 @@ def run_gate(
             state[unit] = _WAITING
             waits_at[unit], waits_entry[unit] = claim_place[claim], claim_entry[claim]
             bits.add(waiting, waiting_levels, claim_entry[claim])
-    for row in deletions:
-        moving[unit_of_row[row]] += np.int64(is_moving[row])
     for row in creations:
         _change(
             -1, row, unit_of_row[row], vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
@@ -612,7 +607,6 @@ def run_gate(
                 unit = unit_of_row[row]
                 if state[unit] >= _AT_WORK:
                     continue
-                moving[unit] -= np.int64(is_moving[row])
                 _change(
                     by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
                     claim_left, need_left, left,
@@ -663,9 +657,9 @@ def run_gate(
                     rank = bits.first_from(ready, ready_levels, rank + 1)
                     continue
                 place = waits_at[unit]
-                if moving[unit] or zone_of[unit] > zone:
-                    # Looked at again when a move is over, or its zone's turn comes. All it can have waited for is its
-                    # own turn: no other waits where it did.
+                if zone_of[unit] > zone:
+                    # Looked at again when its zone's turn comes. All it can have waited for is its own turn: no other
+                    # waits where it did.
                     if place != NONE:
                         _leave(unit, waits_at, waits_entry, waiting, waiting_levels)
                     rank = bits.first_from(ready, ready_levels, rank + 1)

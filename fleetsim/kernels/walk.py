@@ -139,7 +139,7 @@ def walk_living_sets(
     stage_start_ms, until_ms, work_ms, gap_ms,
     set_offsets, set_start_ms,
     unit_offsets, unit_priority, turn,
-    deleted_ms, busy_until_ms, duration_ms,
+    deleted_ms, busy_until_ms, is_moved, duration_ms,
     unit_start_ms, unit_overdue_ms,
     totals,
 ):  # fmt: skip
@@ -150,8 +150,8 @@ def walk_living_sets(
     start, nor does any after it in its set (semantics.md 33).
 
     Reads    deleted_ms     int64[V]  NEVER_MS where it is not
-             busy_until_ms  int64[V]  the end of what its customer has started: until then its unit waits, and it
-                                      is not hit; else 0
+             busy_until_ms  int64[V]  the end of what its customer has started: until then its unit waits; else 0
+             is_moved       bool[V]   whether it is updated by that, and so is not hit afterwards
              duration_ms    uint32[V] lengths as drawn
     Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left, or no room
     Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
@@ -175,7 +175,7 @@ def walk_living_sets(
             for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
                 begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))
             for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
-                if busy_until_ms[row] > 0:
+                if is_moved[row]:
                     last_deleted_ms = max(last_deleted_ms, busy_until_ms[row])
                     continue
                 if deleted_ms[row] > begin_ms:
