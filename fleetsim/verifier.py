@@ -455,6 +455,12 @@ def _inside_window(walks: Walks) -> pl.DataFrame:
     return walks.windowed_spans.filter(is_out).select("walk_row", "first_start_ms", "end_ms", **told)
 
 
+@_rule("R12", "hosts", over="windowed_spans", needs="events stages")
+def _hosts_inside_window(hosts: Hosts) -> pl.DataFrame:
+    """The same of hosts."""
+    return _inside_window(hosts)
+
+
 @_rule("R51", "run", over="window_meetings", needs="stages pairs")
 def _windows_apart(whole: Whole) -> pl.DataFrame:
     """Scheduled windows of a pair do not overlap, nor two in one region; self-service windows may."""

@@ -824,6 +824,60 @@ def windowed() -> Plant:
     return _told(oracle.simulate(vms, meant, edges, 7), vms, places, campaigns, {})
 
 
+# ---- A world of zones that take turns, and of hosts that have no room, as the oracle tells it
+
+ZONED = {  # (region, part, set): (update domain, zone, host) of each VM
+    ("east", 0, 1): [(domain, zone, None) for zone in "ba" for domain in (0, 0, 1)],
+    ("east", 1, 2): [(0, "b", None), (1, None, None)],
+    ("east", 1, None): [(None, "a", None), (None, "b", None), (None, "a", None)],
+    ("north", 0, 3): [(domain, None, 10 + domain) for domain in (0, 0, 1, 1)],
+    ("north", 0, None): [(None, None, 10), (None, None, 12)],
+}
+"""VMs are numbered as they come, from 1 on."""
+ZONED_CREATED_MS = {16: 11 * MINUTE_MS}  # on the host that has no room, before that is seen
+
+
+def zoned() -> Plant:
+    """A reboot zone by zone, with ample windows, and one over hosts of which one has no room after another."""
+    vms, places = [], {}
+    for (region, part, set_), of in ZONED.items():
+        for domain, zone, host in of:
+            vm = len(vms) + 1
+            places[vm] = region, part
+            more = {"zone": zone, "host": host, "created_ms": ZONED_CREATED_MS.get(vm)}
+            vms.append(oracle.Vm(vm, region, set_, domain, **more))
+    turns = PLAIN | {
+        "name": "turns",
+        "kind": "reboot",
+        "regions": ["east"],
+        "waves": [["east"]],
+        "update_domain_gap_ms": 2 * MINUTE_MS,
+        "update_domain_order": "largest_first",
+        "length": length(60_000, 90_000),
+        "notice_ms": HOUR_MS,
+        "self_service": NOBODY_ACTS | {"length_ms": 0},
+        "scheduled": {"gap_ms": 0, "length_ms": 2 * HOUR_MS},
+        "one_zone_at_a_time": True,
+        **ONCE,
+    }
+    racks = turns | {
+        "name": "racks",
+        "regions": ["north"],
+        "waves": [["north"]],
+        "update_domain_gap_ms": 10 * MINUTE_MS,
+        "update_domain_order": "random",
+        "length": length(60_000, 60_000),
+        "notice_ms": 0,
+        "scheduled": {"gap_ms": 0, "length_ms": 12 * MINUTE_MS - 1},
+        "one_zone_at_a_time": False,
+    }
+    meant = [
+        _meant(turns, uniform(60_000, 90_000), regions=("east",), one_zone_at_a_time=True, **_windows(turns)),
+        _meant(racks, constant(60_000), regions=("north",), **_windows(racks)),
+    ]
+    return _told(oracle.simulate(vms, meant, [], 7), vms, places, [turns, racks], {})
+
+
 # ---- A world whose customers act, as the oracle tells it
 
 DAY_MS = 24 * HOUR_MS
@@ -1017,6 +1071,7 @@ def _told(
                 "is_update_domain_assigned": vm.set == 5,
                 "is_fault_domain_assigned": vm.set == 5,
                 "cluster": vm.cluster,
+                "zone": vm.zone,
                 "host": vm.host,
                 "size": vm.size,
                 "application": vm.application,
@@ -1037,12 +1092,12 @@ def _told(
         row = {name: getattr(outcome, name) for name in OUTCOMES.names() if name != "vm_row"}
         row["vm_row"] = rows[outcome.vm]
         plant.outcomes.setdefault((place_of[outcome.campaign], *places[outcome.vm]), []).append(row)
-    capped = {campaign["name"] for campaign in campaigns if campaign["caps"]}
+    may_wait = {each["name"] for each in campaigns if each["caps"] or each.get("one_zone_at_a_time")}
     on_hosts = {vm.region for vm in vms if vm.host is not None}
     spans = {(span.campaign, span.region): span for span in log.stages}
     events = {(event.campaign, event.vm): event for event in log.events}
     for step in log.steps:
-        if step.campaign not in capped and step.region not in on_hosts:
+        if step.campaign not in may_wait and step.region not in on_hosts:
             continue
         hits = [events[step.campaign, vm.vm] for vm in step.vms if (step.campaign, vm.vm) in events]
         plant.units.append(
@@ -1065,7 +1120,7 @@ def _told(
         plant.summary += [
             stage | {"figure": figure, "bin_start_ms": bin_start_ms, "value": float(value)}
             for (figure, bin_start_ms), value in _told_figures(
-                log, span, rows, regions, may_wait=span.campaign in capped or span.region in on_hosts
+                log, span, rows, regions, may_wait=span.campaign in may_wait or span.region in on_hosts
             ).items()
         ]
     plant.summary += [

@@ -41,19 +41,20 @@ from tests.plant import (
     write,
     write_manifest,
     write_table,
+    zoned,
 )
 
 RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
         *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 21, 22, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
-        *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 54, 55, 57, 70, 74, 76, 77, 78),
+        *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 53, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
 HOST_RULES = ["R44", "R55", "R57"]
 WINDOW_RULES = ["R1", "R3", "R12", "R51"]
 REQUEST_RULES = ["R7", "R8", "R17", "R22", "R25"]
-WITHOUT_WINDOWS = {*WINDOW_RULES, *REQUEST_RULES, "R21"}
+WITHOUT_WINDOWS = {*WINDOW_RULES, *REQUEST_RULES, "R21", "R53"}
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -122,6 +123,16 @@ def test_sound_run_of_reboots_is_kept_and_every_rule_of_windows_looks_at_rows(tm
     assert broken(verdict) == []
     assert {rule.rule for rule in verdict.rules if rule.row_count > 0} >= {*WINDOW_RULES, "R2", "R49", "R50"}
     assert {(rule.status, rule.reason) for rule in verdict.rules} == {("kept", None)}
+
+
+def test_sound_run_of_zones_that_take_turns_is_kept(tmp_path: Path) -> None:
+    plant = zoned()
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert next(rule.row_count for rule in verdict.rules if rule.rule == "R53") == 3
+    late = {row["vm"] for row in plant.vms() if row["region"] == "north" and row["host"] == 10}
+    assert {plant.outcome_of("racks", vm)["outcome"] for vm in late} == {"overdue"}
 
 
 def test_sound_run_with_requests_is_kept_and_every_rule_of_customers_looks_at_rows(tmp_path: Path) -> None:
@@ -695,6 +706,21 @@ def update_again(plant: Plant) -> None:
 def freeze_all_the_same(plant: Plant) -> None:
     """VM 19, which could keep its memory, is frozen though its host is left alone."""
     later_event(19, "roll", (0, "east", 1), HOUR_MS)(plant)
+
+
+def last_zone_first(plant: Plant) -> None:
+    """What was done in each zone is told of another instant: the last of them comes before all others."""
+    of = {row["vm_row"]: row["zone"] or "" for row in plant.vms() if row["region"] == "east"}
+    events = [row for row in plant.all_events() if row["campaign"] == "turns"]
+    spans = {
+        zone: [row["start_at"] for row in events if of[row["vm_row"]] == zone]
+        + [row["start_at"] + row["duration_ms"] for row in events if of[row["vm_row"]] == zone]
+        for zone in ("", "a", "b")
+    }
+    took_ms = {zone: max(span) - min(span) for zone, span in spans.items()}
+    begin_ms = min(min(span) for span in spans.values())
+    for zone, since_ms in (("b", 0), ("", took_ms["b"] + HOUR_MS // 2), ("a", took_ms["b"] + took_ms[""] + HOUR_MS)):
+        shift([row for row in events if of[row["vm_row"]] == zone], begin_ms + since_ms - min(spans[zone]))
 
 
 def forget(campaign: str, vm: int) -> Callable[[Plant], None]:
@@ -1738,7 +1764,26 @@ BESIDE_FAULTS = {
         "R77", FROZEN | {"set": 1}, also="R26 R28 R48 R74", to_tables=frozen_at(5, 63_000)
     ),
 }
+TURNS = {"campaign": "turns", "iteration": 1, "region": "east"}
+RACKS = {"campaign": "racks", "iteration": 1, "region": "north"}
+ZONE_FAULTS = {
+    "zones at once": Fault("R53", TURNS | {"zone_place": 2}, also="R74", to_tables=move("turns", [10], -HOUR_MS // 60)),
+    "the last zone first": Fault("R53", TURNS, also="R4 R30 R74", to_tables=last_zone_first),
+    "domain of a zone left out": Fault(
+        "R29", TURNS | {"set": 2, "update_domain": 0}, also="R5 R30 R74", to_tables=leave_out("turns", 7)
+    ),
+    "who comes to a host without room told updated": Fault(
+        "R5",
+        RACKS | {"vm": 16, "outcome": "already_updated", "outcome_expected": "overdue"},
+        also="R74",
+        to_tables=lambda plant: plant.outcome_of("racks", 16).update(outcome="already_updated", reason="none"),
+    ),
+    "host beyond its window": Fault(
+        "R12", RACKS | {"host": 12}, also="R4 R74", to_tables=move_host("racks", 12, 12 * MINUTE_MS)
+    ),
+}
 WORLDS = (
+    (ZONE_FAULTS, zoned),
     (BESIDE_FAULTS, beside),
     (LATER_FAULTS, later),
     (HOSTED_FAULTS, hosted),
@@ -1913,6 +1958,7 @@ FAULTS = {
     **RESCHEDULE_FAULTS,
     **PLAN_FAULTS,
     **TRY_FAULTS,
+    **ZONE_FAULTS,
     **BESIDE_FAULTS,
     "shorter than a bound": Fault("R78", {"bound": "longest pair"}, "R4 R49 R74", to_tables=short_stages),
 }
