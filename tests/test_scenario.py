@@ -337,7 +337,7 @@ KNOWN_OF_CAMPAIGN = (
     "known here: name, kind, regions, waves, bake, where, start, length, work, update_domain_gap,"
     " update_domain_order, walk_by, sets_in_step, spread, pair_order, pair_lag, pair_exclusion,"
     " cannot_freeze, reboot_length, caps, host_order, notice, self_service, scheduled, iterations_max,"
-    " reschedule_delay"
+    " reschedule_delay, one_zone_at_a_time"
 )
 CAP_EXAMPLE = 'such as [{ per = "cluster", vms_ratio = 0.05 }]'
 CAP_RULE = "must have 'per' and one of 'vms_ratio', 'vms_count', 'hosts_ratio', 'hosts_count'"
@@ -386,6 +386,7 @@ BAD_CAMPAIGN_LINES = {
     # windows
     "iterations_max = 3": "iterations_max: goes with kinds that need a reboot, got it with kind 'freeze'",
     "reschedule_delay = '1d'": "reschedule_delay: goes with kinds that need a reboot, got it with kind 'freeze'",
+    "one_zone_at_a_time = true": "one_zone_at_a_time: goes with kinds that need a reboot, got it with kind 'freeze'",
     "notice = '1d'": "notice: goes with kinds that need a reboot, got it with kind 'freeze'",
     "self_service = {}": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
     "self_service = { length = '1d' }": "self_service: goes with kinds that need a reboot, got it with kind 'freeze'",
@@ -765,9 +766,29 @@ def test_customers_act_beside_other_campaigns():
 
 
 def test_what_reboots_do_not_know_yet_is_told():
-    assert problems(f"{REBOOT}caps = [{{ per = 'region', vms_count = 1 }}]") == [
-        "scenario:7: campaign.hypervisor.caps: must not be said with kind 'reboot' in this version"
+    def over_hosts(text):
+        with pytest.raises(InputError) as caught:
+            fleet = FleetFacts(VM_COUNTS, COLUMNS, SIZES, WORKLOADS, hosts={"westus": {}})
+            resolve(load_scenario(text), RELATION, fleet, nobody_asks)
+        return caught.value.problems
+
+    assert over_hosts(REBOOT.replace("'reboot'", "'redeploy'")) == [
+        "scenario:6: campaign.hypervisor.kind: must not be 'redeploy' over a fleet with hosts in this version"
     ]
+    assert over_hosts(f"{REBOOT}self_service = {{ uptake_ratio = 0.1 }}") == [
+        "scenario:7: campaign.hypervisor.self_service: nobody may act over a fleet with hosts in this version"
+    ]
+
+
+def test_zones_take_turns_where_there_are_some():
+    assert unresolvable(f"{REBOOT}one_zone_at_a_time = true") == [
+        "scenario:7: campaign.hypervisor.one_zone_at_a_time: needs a fleet with a column 'zone', got none"
+    ]
+    text = f"{REBOOT}one_zone_at_a_time = true"
+    assert resolved(text, columns={**COLUMNS, "zone": pa.string()}).scenario.campaigns[0].one_zone_at_a_time
+    # What a preset says of zones is for fleets that have some.
+    later = REBOOT.replace("[[campaign]]", "preset = 'azure-2024'\n[[campaign]]", 1)
+    assert resolved(later).scenario.campaigns[0].one_zone_at_a_time
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -1529,6 +1550,7 @@ NOT_IN_THE_SCHEMA = (  # what no schema can tell: keys and lengths that disagree
     "reboot_length = '0s'",
     "reboot_length = { min = '2s', max = '1s' }",
     "iterations_max = 3",
+    "one_zone_at_a_time = true",
     "reschedule_delay = '1d'",
     "self_service = {}",
     "self_service = { length = '1d' }",
