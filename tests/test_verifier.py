@@ -1729,9 +1729,14 @@ TRY_FAULTS = {
 FROZEN = {"campaign": "freeze", "region": "east"}
 
 
-def frozen_at(vm: int, ms: int) -> Callable[[Plant], None]:
-    """The freeze of a VM starts so many *ms* after its stage."""
-    return lambda plant: plant.event_of("freeze", vm).update(start_at=MET_MS + ms)
+def frozen_at(ms: int, *vms: int) -> Callable[[Plant], None]:
+    """The freeze of some VMs starts so many *ms* after its stage."""
+
+    def change(plant: Plant) -> None:
+        for vm in vms:
+            plant.event_of("freeze", vm)["start_at"] = MET_MS + ms
+
+    return change
 
 
 BESIDE_FAULTS = {
@@ -1756,12 +1761,12 @@ BESIDE_FAULTS = {
     "refused though the freeze is through with it": Fault(
         "R25", REQUESTED | {"vm": "15", "is_move": False, "is_barred": False}, also="R8", to_tables=request(15, 1, ms=1)
     ),
-    "frozen on the move": Fault("R48", {"campaign": "freeze", "vm": 13}, also="R74", to_tables=frozen_at(13, 0)),
+    "frozen on the move": Fault("R48", {"campaign": "freeze", "vm": 13}, also="R74", to_tables=frozen_at(0, 13)),
     "waits though nobody of its set moves": Fault(
-        "R40", FROZEN | {"set": 2}, also="R74 R77", to_tables=frozen_at(8, 62_000)
+        "R40", FROZEN | {"set": 2}, also="R74 R77", to_tables=frozen_at(62_000, 8)
     ),
     "in no time though its set has waited": Fault(
-        "R77", FROZEN | {"set": 1}, also="R26 R28 R48 R74", to_tables=frozen_at(5, 63_000)
+        "R77", FROZEN | {"set": 1}, also="R28 R74", to_tables=frozen_at(160_000, 5, 6)
     ),
 }
 TURNS = {"campaign": "turns", "iteration": 1, "region": "east"}
