@@ -1130,7 +1130,7 @@ def _lagging(meetings: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@_rule("R53", "run", over="zone_spans", needs="events stages")
+@_rule("R53", "run", over="zone_spans", needs="events")
 def _one_zone_at_work(whole: Whole) -> pl.DataFrame:
     """Where zones take turns, by name, work in one starts when all of the one before is through."""
     before_ms = pl.col("last_end_ms").cum_max().shift(1).over(STAGE)
