@@ -1549,8 +1549,9 @@ def test_vms_that_nobody_selects_change_nothing_for_others(scene: Scene, data):
     assert after.stages == before.stages
 
 
+# Room and caps are shares of all VMs whatever their dates, and any VM may be the one that has a zone.
 @fewer
-@given(scenes(), st.data())
+@given(scenes(without=("caps", "customers", "zones")), st.data())
 def test_a_vm_gone_before_all_starts_changes_nothing_for_others(scene: Scene, data):
     # Counts of VMs order the stages whatever their dates: so by name.
     by_name = [replace(request, keys=request.keys | {"pair_order": '"name"'}) for request in scene.requests]
