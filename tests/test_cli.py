@@ -391,7 +391,7 @@ BAD_SCENARIOS = {
             "10: campaign.hypervisor.colour: unknown key; known here: name, kind, regions, waves, bake, where,"
             " start, length, work, update_domain_gap, update_domain_order, walk_by, sets_in_step, spread, pair_order,"
             " pair_lag, pair_exclusion, cannot_freeze, reboot_length, caps, host_order, notice, self_service,"
-            " scheduled, iterations_max, reschedule_delay",
+            " scheduled, iterations_max, reschedule_delay, one_zone_at_a_time",
         ],
     ),
 }
