@@ -338,6 +338,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
             is_left &= settled.busy_until_ms[rows] == 0
         updated = Outcome.UPDATED if scope.campaign.windows is None else Outcome.UPDATED_SCHEDULED
         fates.outcome[rows] = np.where(is_left, updated, Outcome.DELETED)
+        is_failed = None if attempted is None else attempted.is_failed
         if attempted is not None:
             fates.outcome[rows[is_left & attempted.is_failed]] = Outcome.FAILED
             attempted = attempted.of(is_left)
@@ -348,7 +349,10 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
             fates.reason[rows[is_overdue]] = Reason.NO_ROOM_IN_WINDOW
         if walked.unit_judged_ms is not None:
             judged_ms = np.repeat(walked.unit_judged_ms, np.diff(block.unit_offsets))
-            fates.outcome[rows[lives.created_ms > judged_ms]] = Outcome.ALREADY_UPDATED
+            comes_late = lives.created_ms > judged_ms
+            fates.outcome[rows[comes_late]] = Outcome.ALREADY_UPDATED
+            if is_failed is not None:  # to a host that was not updated
+                fates.outcome[rows[comes_late & is_failed & (start_ms < NEVER_MS)]] = Outcome.FAILED
         rows, start_ms, duration_ms = rows[is_left], start_ms[is_left], duration_ms[is_left]
         deleted_ms = lives.deleted_ms[is_left]
         is_cut = deleted_ms < start_ms + duration_ms
@@ -663,8 +667,11 @@ def _gate(
 ) -> _Walked:
     """`_walk` where any unit may have to wait for any other."""
     gap_ms = campaign.update_domain_gap_ms
-    if moved_until_ms is not None:  # their units have them until their moves are over
-        lives = Lives(lives.created_ms, np.where(moved_until_ms > 0, moved_until_ms, lives.deleted_ms))
+    if moved_until_ms is not None:  # their units have them until their moves are over, and never hit them
+        is_moved = moved_until_ms > 0
+        lives = Lives(lives.created_ms, np.where(is_moved, moved_until_ms, lives.deleted_ms))
+        first_row = np.minimum.reduceat(np.where(is_moved, NEVER_MS, taken.rows), units.vm_offsets[:-1])
+        units = replace(units, first_row=first_row)
     spans = Spans(campaign.work_ms, gap_ms, course.until_ms)
     passed = pass_gate(units, taken, spans, duration_ms, lives)
     totals = np.zeros(walk.TOTAL_COUNT, np.int64)
@@ -679,8 +686,8 @@ def _gate(
         totals[walk.LONGEST_MS] = max(int(totals[walk.LONGEST_MS]), longest_ms)
     if hit_count.any():
         ended_last = np.flatnonzero(walk_end_ms == walk_end_ms.max())
-        first_unit = units.walker_offsets[ended_last]
-        last = int(ended_last[np.argmin(units.first_row[first_unit])])
+        first_row = np.minimum.reduceat(taken.rows, units.vm_offsets[units.walker_offsets[:-1]])
+        last = int(ended_last[np.argmin(first_row[ended_last])])
         of_last = range(*units.walker_offsets[last : last + 2].tolist())
         ended = max(of_last, key=lambda unit: passed.end_ms[unit] if passed.is_hit[unit] else -1)
         totals[walk.END_MS] = walk_end_ms[last]

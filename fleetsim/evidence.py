@@ -909,6 +909,14 @@ class Cell:
                 open_until_ms = self._open_until_ms(judged_ms)
                 came_late = created_ms > open_until_ms
                 outcome[came_late], reason[came_late] = Outcome.ALREADY_UPDATED, Reason.NONE
+                if self.part.host is not None and has_events:  # to a host that was tried in vain
+                    has_failed = np.zeros(len(self.part.vms), np.bool_)
+                    has_failed[self.place[self.is_failed]] = True
+                    comes = came_late & self.reachable
+                    outcome[comes & self.part.of_hosts(has_failed)] = Outcome.FAILED
+                    if self.campaign.windows is not None and self.campaign.windows.fails:
+                        has_failed[self.place[self.is_cut]] = True  # perhaps
+                        or_else[comes & self.part.of_hosts(has_failed)] |= np.uint16(1 << Outcome.FAILED)
                 if self.part.host is not None and self.hittable.any():
                     # A host that is left alone stays so; and who cannot be frozen is left alone wherever it comes.
                     beside = (created_ms > judged_ms) & ~self.can_freeze

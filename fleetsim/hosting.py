@@ -67,7 +67,8 @@ class Hosts(Walks):
         """The last instant at which a host that waits for no other may start."""
         assert self.stage is not None
         assert self.stage.start_ms is not None
-        return self.last_start_ms if self.campaign.caps else self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
+        may_wait = self.campaign.caps or self.zones_take_turns
+        return self.last_start_ms if may_wait else self.stage.start_ms + max(self.campaign.spread_ms, 1) - 1
 
     # What they claim
 

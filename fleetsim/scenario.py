@@ -786,6 +786,9 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
     hosts = {region: fleet.hosts.get(region) for region in regions}
     if campaign.kind == Kind.REDEPLOY and any(facts is not None for facts in hosts.values()):
         yield f"{places.word((*here, 'kind'))}: must not be 'redeploy' over a fleet with hosts in this version"
+    if campaign.tries is not None and campaign.family_lengths and any(facts is not None for facts in hosts.values()):
+        at = places.word((*here, "scheduled", "failure_ratio"))
+        yield f"{at}: must be 0 in this version where families on one host have lengths of their own"
     if campaign.self_service is not None and any(facts is not None for facts in hosts.values()):
         yield f"{places.word((*here, 'self_service'))}: nobody may act over a fleet with hosts in this version"
     if any(facts is not None for facts in hosts.values()):

@@ -808,7 +808,7 @@ class Testimony:
         return self.stage_times.filter(pl.col("end_ms").is_not_null()).join(told, on=STAGE, how="left")
 
     def steps(self, listing: "Listing") -> pl.DataFrame:
-        """Rows of `steps`: STAGE, unit_row, start_ms, end_ms, waited_for, waited_row, waited_ms."""
+        """Rows of `steps`: STAGE, unit_row, start_ms, end_ms, waited_for, waited_row, waited_ms, is_single."""
         names = [
             "campaign",
             "iteration",
@@ -818,6 +818,8 @@ class Testimony:
             "waited_for",
             "waited_row",
             "waited_ms",
+            "host_row",
+            "domain",
         ]
         frames = [pl.DataFrame(schema=_STEP_TYPES)]
         for file in listing.tables["steps"]:
@@ -832,6 +834,7 @@ class Testimony:
                     start_ms=start_ms,
                     end_ms=start_ms + rows["duration_ms"],
                     waited_for=rows["waited_for"].cast(pl.String),
+                    is_single=pl.all_horizontal(pl.col("host_row", "domain").is_null()),
                 ).select(frames[0].columns)
             )
         return pl.concat(frames)
@@ -865,6 +868,7 @@ _STEP_TYPES = {
     **dict.fromkeys(("unit_row", "start_ms", "end_ms"), pl.Int64),
     "waited_for": pl.String,
     **dict.fromkeys(("waited_row", "waited_ms"), pl.Int64),
+    "is_single": pl.Boolean,
 }
 FIGURE_TYPES = {**STAGE_TYPES, "figure": pl.String, "bin_start_ms": pl.Int64, "value": pl.Float64}
 

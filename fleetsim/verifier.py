@@ -528,7 +528,7 @@ def _starts_within_spread(walks: Walks) -> pl.DataFrame:
 
 @_rule("R4", "hosts", over="unclaimed", needs="events stages summary")
 def _hosts_within_spread(hosts: Hosts) -> pl.DataFrame:
-    """A host that carries no set waits for nothing but `spread`, and caps."""
+    """A host that carries no set waits for nothing but `spread`, caps, and zones that go before."""
     if hosts.stage is None or hosts.stage.start_ms is None:
         return hosts.unclaimed.head(0)
     late = hosts.unclaimed.filter(pl.col("first_start_ms") > hosts.last_free_start_ms)
@@ -1308,6 +1308,11 @@ def _steps_told(whole: Whole) -> pl.DataFrame:
     """Steps are the units that events show, and each that waited for another started when that let it."""
     after_ms = pl.when(pl.col("waited_for") == "gap").then("gap_ms").otherwise(0)
     is_known = pl.col("waited_for").is_in(["claim", "gap", "cap", "zone"]).fill_null(value=False)
+    # When `spread` let it start; in a window a single starts anywhere. Who waits for moves could do so when they ended.
+    earliest_ms = pl.col("start_ms") - pl.col("waited_ms") - pl.col("stage_start_ms")
+    starts_anywhere = pl.col("is_single") & pl.col("scheduled_ms").is_not_null()
+    last_ms = pl.when(starts_anywhere).then("scheduled_ms").otherwise(pl.max_horizontal("spread_ms", 1) - 1)
+    has_customers = any(campaign.self_service is not None for campaign in whole.testimony.campaigns)
     problems = {
         "no unit that events show": pl.col("seen_end_ms").is_null(),
         "is left out of steps": pl.col("end_ms").is_null(),
@@ -1317,11 +1322,16 @@ def _steps_told(whole: Whole) -> pl.DataFrame:
         | (pl.col("waited_for").is_not_null() & ~is_known)
         | (pl.col("waited_row").is_not_null() & pl.col("before_end_ms").is_null()),
         "did not start when what it waited for was over": pl.col("before_end_ms") + after_ms != pl.col("start_ms"),
+        "could not start when it is said to": ~earliest_ms.is_between(0, last_ms) & pl.lit(not has_customers),
     }
     problem = pl.coalesce(
         *(pl.when(is_wrong.fill_null(value=False)).then(pl.lit(word)) for word, is_wrong in problems.items())
     )
-    wrong = whole.testimony.of_campaign(whole.steps, "gap_ms").with_columns(problem=problem)
+    stages = whole.testimony.stage_times.select(*STAGE, stage_start_ms="start_ms")
+    steps = whole.testimony.of_campaign(whole.steps, "gap_ms", "spread_ms", "scheduled_ms").join(
+        stages, on=STAGE, how="left"
+    )
+    wrong = steps.with_columns(problem=problem)
     return wrong.filter(pl.col("problem").is_not_null()).select(*STAGE, "unit_row", "start_ms", "problem")
 
 

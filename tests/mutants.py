@@ -427,7 +427,7 @@ MUTANTS = (
     Mutant("the dead keep a host alone", BLOCKS, "~self.can_freeze & self.lives_at(instant_ms)", "~self.can_freeze"),
     Mutant("nobody comes", BLOCKS, "comes = vms.created_ms > start_ms", "comes = vms.created_ms > NEVER_MS"),
     Mutant("who comes after all went is frozen", ENGINE, "never_starts=not taken.is_hit.any()", "never_starts=False"),
-    Mutant("who comes too late is deleted", ENGINE, "fates.outcome[rows[lives.created_ms > judged_ms]] =", "_ ="),
+    Mutant("who comes too late is deleted", ENGINE, "fates.outcome[rows[comes_late]] =", "_ ="),
     Mutant("a cap of hosts counts VMs", BLOCKS, 'np.array([cap.of == "hosts" for cap', "np.array([False for cap"),
     Mutant("a cap of hosts is a share of VMs", BLOCKS, 'if cap.of == "hosts" and host is not None:', "if False:"),
     Mutant("a host claims one domain of several", GATE, "if is_first else place_offsets[set_]\n", "\n"),
@@ -781,7 +781,7 @@ MUTANTS = (
     Mutant(
         "who moves has a place in its unit",
         ENGINE,
-        "np.where(moved_until_ms > 0, moved_until_ms, lives.deleted_ms)",
+        "np.where(is_moved, moved_until_ms, lives.deleted_ms)",
         "lives.deleted_ms",
     ),
     Mutant("all zones at once", GATE, "if zone_of[unit] > zone:", "if zone_of[unit] > zone + 9:"),
@@ -811,6 +811,8 @@ MUTANTS = (
         "vms.zone[taken.rows[vm_offsets[:-1]]],\n    )",
         "vms.zone[taken.rows[vm_offsets[:-1]]] * 0,\n    )",
     ),
+    Mutant("units told by who moves", ENGINE, "np.where(is_moved, NEVER_MS, taken.rows)", "taken.rows"),
+    Mutant("who comes to a host that has failed is updated", ENGINE, "if is_failed is not None:  # ", "if False:  # "),
     Mutant("domains with zones in steps", ENGINE, "domain % UPDATE_DOMAIN_COUNT_MAX, -1)", "domain, -1)"),
     # Tries that fail.
     Mutant("time-out off by one", IMPACT, "and sum_ms <= timeout_ms:", "and sum_ms < timeout_ms:"),

@@ -832,7 +832,8 @@ class _Simulation:
                     if unit.start_ms is None and not unit.is_done:
                         unit.vms.append(vm)
                     else:
-                        self.give(stage, vm, "already_updated")
+                        has_failed = unit.start_ms is not None and self.ends_failed(vm, stage)
+                        self.give(stage, vm, "failed" if has_failed else "already_updated")
 
     def settle(self, now: int) -> None:
         """Units whose turn has come and that have nobody left to hit are done (semantics 10), then stages."""
@@ -1124,7 +1125,7 @@ class _Simulation:
                 stage.to_come.append(vm)
         stage.units = self.units_of(stage)
         for unit in stage.units:
-            unit.reach = (*unit.vms, *unit.to_come)
+            unit.reach = tuple(vm for vm in (*unit.vms, *unit.to_come) if not stage.moves(vm))
             unit.in_zones_before = [each for each in stage.units if each.zone < unit.zone]
             self.tick_at(unit.earliest_ms)
         self.end_if_done(stage, now)
@@ -1229,11 +1230,19 @@ class _Simulation:
 
     def tries_ms(self, vm: Vm, stage: Stage) -> int:
         """How long *vm* would be down, all its tries in: the platform knows (semantics 33)."""
+        return self.last_try(vm, stage)[1]
+
+    def ends_failed(self, vm: Vm, stage: Stage) -> bool:
+        """Whether the last try of *vm*, or of the host it comes to, is one that fails."""
+        return self.fails(vm, stage, self.last_try(vm, stage)[0])
+
+    def last_try(self, vm: Vm, stage: Stage) -> tuple[int, int]:
+        """The number of the last try of *vm*, and how long all of them take."""
         number, sum_ms = 0, self.length_ms(vm, stage)
         while self.fails(vm, stage, number) and self.may_try(stage, number + 1, sum_ms):
             number += 1
             sum_ms += self.length_ms(vm, stage, number)
-        return sum_ms
+        return number, sum_ms
 
     def held_ms(self, unit: Unit, stage: Stage) -> int:
         return max([stage.campaign.work_ms, *(self.tries_ms(vm, stage) for vm in unit.vms)])

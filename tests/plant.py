@@ -465,7 +465,10 @@ def _steps(plant: Plant) -> dict[tuple[int, str], list[Row]]:
     for (place, _, _), rows in plant.events.items():
         for row in rows:
             events[place, row["vm_row"]].append(row)
+    vm_of = {row["vm_row"]: row for row in plant.vms()}
     for unit in plant.units:
+        first = vm_of.get(min(unit.vm_rows), {})
+        on_host, in_set = first.get("host") is not None, first.get("set") is not None
         steps = found.setdefault((unit.place, unit.region), [])
         happened = [
             (row["vm_row"], row["start_at"], row["duration_ms"])
@@ -480,6 +483,8 @@ def _steps(plant: Plant) -> dict[tuple[int, str], list[Row]]:
                     "campaign": plant.campaigns[unit.place]["name"],
                     "iteration": 1,
                     "unit_row": min(unit.vm_rows),
+                    "host_row": 0 if on_host else None,
+                    "domain": first["update_domain"] if in_set and not on_host else None,
                     "state": "work",
                     "start_at": start_ms,
                     "duration_ms": unit.held_ms if as_it_went else max(unit.work_ms, longest_ms),

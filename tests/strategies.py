@@ -534,7 +534,11 @@ def requests(
     elif length := draw(st.sampled_from([None, *LENGTHS])):
         keys["length"], meant = length, replace(meant, lengths=LENGTHS[length]())
     if meant.kind == "freeze" and may_have("windows"):
-        also = {"has_customers": not has_hosts and may_have("customers"), "has_tries": may_have("tries")}
+        of_one_length = not (has_hosts and meant.family_lengths)
+        also = {
+            "has_customers": not has_hosts and may_have("customers"),
+            "has_tries": of_one_length and may_have("tries"),
+        }
         keys, meant = draw(_with_windows(keys, meant, **also, has_hosts=has_hosts, preset=preset))
         in_turn = draw(st.sampled_from([None, "true", "true", "false"])) if "zones" in features else None
         if in_turn:

@@ -974,6 +974,28 @@ CASES = {
     "moves that go on under a cap when the window closes": scene_of(
         CROWD, (capped(served(HOUR_MS, HOUR_MS - 5_000, scheduled_ms=55_000, uptake="0.5"), "region", 3),)
     ),
+    # The first VM of its unit is the one that moves: what is told of the unit is told of the next.
+    "the first of a domain moves as the window opens": scene_of(
+        tuple(Vm(i, "italynorth", "s", i // 2) for i in range(4)),
+        (capped(planned(served(HOUR_MS, scheduled_ms=4 * DAY_MS, spare="0.5"), (0, HOUR_MS - 10_000)), "region", 2),),
+    ),
+    # Who comes to a host that has been tried in vain comes back with the others there; one is tried again later.
+    "who comes to a host that has failed": scene_of(
+        (
+            *(Vm(i, "italynorth", "s", i % 3, host=f"h{i % 3}") for i in range(6)),
+            *(Vm(6 + i, "italynorth", host=f"h{i}", created_ms=10 * HOUR_MS) for i in range(3)),
+            *(Vm(9 + i, "italynorth", host=f"h{i}", created_ms=HOUR_MS, deleted_ms=11 * HOUR_MS) for i in range(3)),
+        ),
+        (
+            tried(
+                rebooted("a", 12 * HOUR_MS, request=asked("a", iterations_max=3, reschedule_delay_ms=HOUR_MS)), "0.7", 0
+            ),
+        ),
+    ),
+    # None of them is in a set: they start with their zone.
+    "singles on hosts, zone by zone": scene_of(
+        tuple(Vm(i, "italynorth", host=f"h{i}", zone=str(i)) for i in range(3)), (in_turn(rebooted("a", HOUR_MS)),)
+    ),
     # Zones by bytes, those without one first; sets in several; who is gone in between costs no time.
     "zones that take turns": scene_of(
         (

@@ -708,6 +708,15 @@ def freeze_all_the_same(plant: Plant) -> None:
     later_event(19, "roll", (0, "east", 1), HOUR_MS)(plant)
 
 
+def waits_less(plant: Plant) -> None:
+    """A unit is said to have waited from another instant than that of its stage's start."""
+
+    def edit(rows: list[Row]) -> None:
+        next(row for row in rows if row["waited_ms"] and row["domain"] is not None)["waited_ms"] -= 1
+
+    plant.edit_steps = edit
+
+
 def last_zone_first(plant: Plant) -> None:
     """What was done in each zone is told of another instant: the last of them comes before all others."""
     of = {row["vm_row"]: row["zone"] or "" for row in plant.vms() if row["region"] == "east"}
@@ -1783,6 +1792,7 @@ ZONE_FAULTS = {
         also="R74",
         to_tables=lambda plant: plant.outcome_of("racks", 16).update(outcome="already_updated", reason="none"),
     ),
+    "waits for nothing": Fault("R74", TURNS | {"problem": "could not start when it is said to"}, to_tables=waits_less),
     "host beyond its window": Fault(
         "R12", RACKS | {"host": 12}, also="R4 R74", to_tables=move_host("racks", 12, 12 * MINUTE_MS)
     ),

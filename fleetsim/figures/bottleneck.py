@@ -61,8 +61,6 @@ class Link:
         domains = f"{self.domain_count} domain{'s' if self.domain_count != 1 else ''}"
         walker = f"set {self.set}" if self.cluster is None else f"the sets of cluster {self.cluster}"
         what = f"single {self.vm}" if self.set is None else f"{walker} ({domains})"
-        if not self.domain_count:
-            what = "nobody"
         if self.units:
             kind = "hosts" if self.units[-1].host is not None else "units"
             last = self.units[-1].name
@@ -70,7 +68,8 @@ class Link:
         waiting_ms = self.free_ms - self.end_ms
         until = "its last unit, left without VMs, was done" if self.lead_ms is None else "its scheduled window was over"
         emptied = f", then {duration(waiting_ms)} until {until}" if waiting_ms else ""
-        return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {listed} in {what}{emptied}"
+        done = f"{listed} in {what}" if self.domain_count else "nobody was hit"
+        return f"{subject} from {duration(self.start_ms)}, {self._cause()}: {done}{emptied}"
 
     def _cause(self) -> str:
         if self.cause == "window":
@@ -300,6 +299,8 @@ def waits(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
 
 def _last_of(files: RunFiles, stage: dict[str, Any]) -> tuple[int | str | None, int | str | None, str | None]:
     """The user's `vm` and `set` at the stage's `last_vm_row`, and the cluster whose sets walk in step with it."""
+    if stage["last_vm_row"] is None:
+        return None, None, None
     of = next(each for each in files.campaigns if each["name"] == stage["campaign"])
     columns = ["vm", *(name for name in ("set", "cluster") if name in files.fleet_schema)]
     is_in_step = bool(of.get("sets_in_step")) and {"set", "cluster"} <= set(columns)
