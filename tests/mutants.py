@@ -1,7 +1,7 @@
 """Planted bugs: each is one edit of the engine, and some test must fail under it.
 
     python -m tests.mutants --all        every one of them
-    python -m tests.mutants --third 2    those whose place in the list is 2 modulo 3
+    python -m tests.mutants --ninth 2    those whose place in the list is 2 modulo 9
     python -m tests.mutants --bug gap    those with this in their name
 
 The edited package is a copy, run without compilation on the nets' tiny fleets. A bug that survives is a hole in the
@@ -895,14 +895,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true")
-    chosen.add_argument("--third", type=int, choices=range(3))
+    chosen.add_argument("--ninth", type=int, choices=range(9))
     chosen.add_argument("--bug", metavar="WORDS", help="those with these words in their name")
     arguments = parser.parse_args()
     sound = [
         Mutant("none at all", "schema.py", "FIRST_ITERATION = 1\n", "FIRST_ITERATION = 1\n"),
         Mutant("none at all in placing", PLACEMENT, "TRIES = 8\n", "TRIES = 8\n"),
     ]
-    mutants = MUTANTS[arguments.third or 0 :: 1 if arguments.third is None else 3]
+    mutants = MUTANTS[arguments.ninth or 0 :: 1 if arguments.ninth is None else 9]
     mutants = [mutant for mutant in mutants if (arguments.bug or "") in mutant.bug]
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
