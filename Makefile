@@ -13,7 +13,7 @@ demo: $(READY)  ## place a million VMs on hosts, run, verify and report into ./f
 	$(BIN)/fleetsim demo -o fleetsim-demo
 
 test: $(READY)  ## the nets that run at every commit
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)  ## style, types and import floors
 	$(BIN)/ruff check .
@@ -22,7 +22,7 @@ lint: $(READY)  ## style, types and import floors
 	$(BIN)/lint-imports
 
 deep: $(READY)  ## the long nets: every planted bug, thousands of drawn fleets
-	$(BIN)/python -m pytest -m "deep or not deep" --hypothesis-profile=deep
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "deep or not deep" --hypothesis-profile=deep
 	$(BIN)/python -m tests.mutants --all
 
 bench: $(READY)  ## kernel, stage, run and the peers, as one table

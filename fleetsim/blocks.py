@@ -24,6 +24,7 @@ from fleetsim.errors import InputError
 from fleetsim.fleet.order import keys_of
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kernels import hosts
+from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.kinds import KINDS
 from fleetsim.plans import Plan, first_of
 from fleetsim.profiles import Profile
@@ -56,6 +57,8 @@ _LOST_WITH_A_MOVE: dict[str, tuple[object, Effect]] = {
     "dynamic_ip": (False, Effect.ADDRESS_CHANGED),
 }
 """What a move costs a VM unless a fleet column denies that it had it: column -> the denial, and the effect."""
+TAKES = ("takes_vcpus", "takes_memory_gib")
+"""Columns of a prepared fleet that say what a VM takes of a host."""
 MOVE_COLUMNS = (*_CUSTOMER_COLUMNS, *_LOST_WITH_A_MOVE)
 """Fleet columns that are asked for where VMs are moved."""
 
@@ -175,6 +178,7 @@ class Scope:
         wanted += [cap.scope.name.lower() for cap in self.campaign.caps if cap.scope != CapScope.REGION]
         if self.campaign.self_service:
             wanted += ["vm", *(name for name in _CUSTOMER_COLUMNS if name in self.move_columns)]
+            wanted += TAKES if self.has_hosts else []
         if self.moves_vms:
             wanted += [name for name in _LOST_WITH_A_MOVE if name in self.move_columns]
         return list(dict.fromkeys(wanted))
@@ -215,6 +219,20 @@ class Customers:
     subscription: tuple[Bools, Int64s] | None  # [V] whether it has one, and the key that draws are addressed by
     planned: tuple[Int64s, Int64s] | None = None  # [R] rows of those who ask by a plan, and when
     taken: Int64s = field(default_factory=lambda: np.empty((2, 0), np.int64))  # as `Left` has them
+    hosts: "HostRoom | None" = None  # None: there are slots instead
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoom:
+    """Where VMs that are on hosts could go; V VMs, H hosts by id. vCPUs and memory in millionths."""
+
+    host_of: Int64s  # [V]
+    need: Int64s  # [V, 2]
+    room: Int64s  # [H, 2] of each when it is empty
+    is_spare: Bools  # [H]
+    pool_of: Int64s  # [H] of its cluster, or of the hosts in none
+    first_row: int  # of them in the table of hosts
+    moved: Int64s = field(default_factory=lambda: np.empty((4, 0), np.int64))  # as `Left` has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +241,7 @@ class Left:
 
     rows: Int64s  # VMs that it has not updated
     taken: Int64s | None  # [2, N] slots that customers took: when each comes back, since scenario.start; and its pool
+    moved: Int64s | None = None  # [4, N] moves to hosts so far: row, start and end since scenario.start, number of host
 
 
 @dataclass(frozen=True)
@@ -275,6 +294,8 @@ class Vms:
         customers = self.customers
         if customers is not None and left.taken is not None:
             customers = replace(customers, taken=left.taken)
+        if customers is not None and customers.hosts is not None and left.moved is not None:
+            customers = replace(customers, hosts=replace(customers.hosts, moved=left.moved))
         return replace(self, is_selected=is_selected, customers=customers)
 
     @cached_property
@@ -362,6 +383,7 @@ def resolve_over(
         sizes=prepared.sizes,
         workloads=prepared.workloads,
         hosts={region.region: region.hosts.without for region in prepared.regions if region.hosts is not None},
+        has_inventory=prepared.hosts_digest is not None,
     )
     return resolve(scenario, relation, facts, select)
 
@@ -419,7 +441,7 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
         limits=_limits(scope.campaign.caps, column, len(block.vm_key), None if host is None else host[0])
         if scope.campaign.caps
         else None,
-        customers=_customers(scope.campaign.self_service, column, block, start_ms_epoch)
+        customers=_customers(scope.campaign.self_service, column, block, start_ms_epoch, host and host[0], hosts_path)
         if scope.campaign.self_service
         else None,
         move_effects=_move_effects(column, len(block.vm_key)) if scope.moves_vms else None,
@@ -427,7 +449,12 @@ def load(parts: Sequence[PreparedPart], scope: Scope, start_ms_epoch: int) -> Vm
 
 
 def _customers(
-    asked: SelfService, column: Mapping[str, pa.ChunkedArray], block: Block, start_ms_epoch: int
+    asked: SelfService,
+    column: Mapping[str, pa.ChunkedArray],
+    block: Block,
+    start_ms_epoch: int,
+    host_of: Int64s | None,
+    hosts_path: Path | None,
 ) -> Customers:
     vm_count = len(block.vm_key)
     rank = np.array(block.vm_key)
@@ -443,7 +470,26 @@ def _customers(
         row = _places_of(asked.plan, column["vm"])
         is_here = row >= 0
         planned = row[is_here], asked.plan.at_ms_epoch[is_here] - start_ms_epoch
-    return Customers(rank, pool, np.bincount(pool), subscription, planned)
+    room = None
+    if host_of is not None and hosts_path is not None:
+        room = _host_room(host_of, np.stack([_millionths(column[name]) for name in TAKES], axis=1), hosts_path)
+        pool = room.pool_of[host_of]
+    return Customers(rank, pool, np.bincount(pool), subscription, planned, hosts=room)
+
+
+def _host_room(host_of: Int64s, need: Int64s, path: Path) -> HostRoom:
+    """What the hosts of a region offer, by its table at *path*, to VMs on *host_of* int64[V] that take *need*."""
+    hosts = pq.read_table(path, partitioning=None)
+    room = np.stack([_millionths(hosts[name], NO_LIMIT) for name in ("vcpus", "memory_gib")], axis=1)
+    is_spare: Bools = hosts["is_spare"].to_numpy()
+    pool = _coded(hosts["cluster"])[0] + 1 if "cluster" in hosts.column_names else np.zeros(len(hosts), np.int64)
+    return HostRoom(host_of, need, room, is_spare, pool, hosts["host_row"][0].as_py())
+
+
+def _millionths(column: pa.ChunkedArray, absent: int = 0) -> Int64s:
+    """Amounts in millionths, so that sums are exact: int64[N]; *absent* where there is none."""
+    given = np.rint(column.fill_null(0).to_numpy() * MILLION).astype(np.int64)
+    return np.where(column.is_valid().to_numpy(), given, absent)
 
 
 def _places_of(plan: Plan, vm: pa.ChunkedArray) -> Int64s:
@@ -674,6 +720,7 @@ class Settled:
     """What customers have settled of the VMs of a region before the scheduled window opens."""
 
     outcome: npt.NDArray[np.int8]  # [V] NOT_SELECTED where they have not
+    reason: npt.NDArray[np.int8]  # [V]
     is_over: Bools  # [V] settled by the opening
     busy_until_ms: Int64s  # [V] the end of a move that lasts longer, else 0
 
@@ -739,7 +786,10 @@ def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -
     is_hit = hittable(vms, scope, start_ms)
     if settled is not None:
         is_hit &= ~settled.is_over
-    rows = np.flatnonzero(is_hit | _coming(vms, is_hit, start_ms))
+    comes = _coming(vms, is_hit, start_ms)
+    if settled is not None:
+        comes &= ~settled.is_over
+    rows = np.flatnonzero(is_hit | comes)
     set_rows = rows[: np.searchsorted(rows, single_row)]
     domain = vms.domain
     if vms.host is not None:

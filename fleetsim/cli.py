@@ -394,17 +394,42 @@ def place(
 @fleet.command()
 @_fleet
 @_out
+@click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
+@click.option("--slots", is_flag=True, help="With --hosts: each VM takes one vCPU and no memory.")
+@click.option("--host-vcpus", type=float, help="With --hosts: of those that do not say; default: any number.")
+@click.option("--host-memory-gib", type=float, help="With --hosts: of those that do not say; default: any amount.")
 @_pairs
 @_json
-def prepare(fleet: Path, out: Path, pairs: Path | None, as_json: bool) -> None:
+def prepare(
+    fleet: Path,
+    out: Path,
+    hosts: Path | None,
+    slots: bool,
+    host_vcpus: float | None,
+    host_memory_gib: float | None,
+    pairs: Path | None,
+    as_json: bool,
+) -> None:
     """Check FLEET and sort it once, so that runs start at once.
 
     Preparing is a fact of the fleet and the pairs, not of a scenario: one prepared fleet serves any number of runs.
     """
     from fleetsim.fleet import prepare as call
 
+    given = {"--slots": slots, "--host-vcpus": host_vcpus, "--host-memory-gib": host_memory_gib}
+    if hosts is None and (alone := next((name for name, value in given.items() if value not in (None, False)), None)):
+        raise click.UsageError(f"{alone} goes with --hosts")
     with _watched() as progress:
-        made = call(fleet, out, pairs, progress=progress)
+        made = call(
+            fleet,
+            out,
+            pairs,
+            hosts=hosts,
+            slots=slots,
+            host_vcpus=host_vcpus,
+            host_memory_gib=host_memory_gib,
+            progress=progress,
+        )
     _print(made, as_json)
 
 
@@ -455,6 +480,7 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 @click.argument("scenario", type=_PATH)
 @click.option("-o", "--out", type=_PATH, required=True, help="Folder of the run; must be new.")
 @_pairs
+@click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
 @click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in OUT.")
@@ -465,6 +491,7 @@ def run(
     scenario: Path,
     out: Path,
     pairs: Path | None,
+    hosts: Path | None,
     threads: int | None,
     overrides: tuple[str, ...],
     resume: bool,
@@ -478,7 +505,15 @@ def run(
 
     with _interruptible("finished parts stay, --resume goes on"), _watched() as progress:
         finished = call(
-            fleet, scenario, out, pairs=pairs, threads=threads, overrides=overrides, resume=resume, progress=progress
+            fleet,
+            scenario,
+            out,
+            pairs=pairs,
+            hosts=hosts,
+            threads=threads,
+            overrides=overrides,
+            resume=resume,
+            progress=progress,
         )
     for warning in finished.warnings:
         _tell(f"fleetsim: warning: {warning}", err=True)

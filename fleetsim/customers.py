@@ -15,13 +15,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Bools, Int64s, Scope, Vms
+from fleetsim.blocks import Bools, HostRoom, Int64s, Scope, Vms
 from fleetsim.course import Course
 from fleetsim.kernels import rng, self_service, walk
+from fleetsim.kernels.fit import NONE
 from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.profiles import PROFILE_STEPS
 from fleetsim.scenario import SelfService
-from fleetsim.schema import NEVER_MS, Decider, Outcome, Result, Stream
+from fleetsim.schema import NEVER_MS, NO_ROW, Decider, Kind, Outcome, Result, Stream
 from fleetsim.shipped import dataset_path
 
 _DAY_MS = 24 * HOUR_MS
@@ -43,6 +44,7 @@ class Requests:
     duration_ms: npt.NDArray[np.uint32]  # [R] 0 but for moves
     effects: npt.NDArray[np.uint8]  # [R]
     is_cut: Bools  # [R] the VM was deleted during its move
+    hosts: npt.NDArray[np.uint32] | None = None  # [2, R] rows of its own, and of that a move goes to; NO_ROW: none
 
     @property
     def is_move(self) -> Bools:
@@ -72,6 +74,7 @@ class Requests:
             self.duration_ms[chosen],
             self.effects[chosen],
             self.is_cut[chosen],
+            None if self.hosts is None else self.hosts[:, chosen],
         )
 
     def within(self, start: int, stop: int) -> "Requests":
@@ -172,17 +175,17 @@ def take_all(asking: Sequence[Asking], until_ms: int, known: Known = Known()) ->
         if vms.created_ms is None or vms.deleted_ms is None
         else (np.array(vms.created_ms), np.array(vms.deleted_ms))
     )
-    free, taken = _slots(in_order)
-    heap = np.empty((2, int(free.sum()) + taken.shape[1] + 1), np.int64)
+    free, taken = _slots(in_order) if customers.hosts is None else (np.zeros(1, np.int64), np.empty((2, 0), np.int64))
+    heap = np.empty((2, (int(free.sum()) if customers.hosts is None else vm_count) + taken.shape[1] + 1), np.int64)
     heap[:, : taken.shape[1]] = taken
     draws = [each.course.draws(Stream.FAILURE) for each in in_order]
     room = len(asks[0]) + len(asks[0]) // 2 + 16
     while True:
-        log = *np.empty((3, room), np.int64), np.empty(room, np.int8)
+        log = *np.empty((4, room), np.int64), np.empty(room, np.int8)
         count = self_service.take_requests(
             np.array([each.scope.campaign.place for each in in_order], np.int64),
             np.array([min(each.closes_ms, until_ms) for each in in_order], np.int64),
-            np.array([each.recycle_ms for each in asked], np.int64),
+            np.array([_recycle_ms(each) for each in in_order], np.int64),
             np.array([each.retries for each in asked], np.bool_),
             np.array([each.plan is None for each in asked], np.bool_),
             *np.array(draws, np.uint64).T.copy(),
@@ -200,6 +203,7 @@ def take_all(asking: Sequence[Asking], until_ms: int, known: Known = Known()) ->
             free.copy(),
             *heap.copy(),
             taken.shape[1],
+            self_service.Housed.nowhere() if customers.hosts is None else _housed(customers.hosts, deleted_ms),
             np.zeros((len(asking), vm_count), np.bool_),
             *np.zeros((2, len(asking), vm_count), np.int64),
             np.zeros(vm_count, np.int64),
@@ -229,15 +233,20 @@ def _requests_of(asking: Sequence[Asking], known: Known) -> list[Int64s]:
             rows, at_ms = rows[is_open], at_ms[is_open]
         if selected is not None:
             rows, at_ms = (column[selected[rows]] for column in (rows, at_ms))
-        found.append([at_ms, rows, *(np.full(len(rows), value) for value in (i, each.scope.campaign.place, 0))])
+        found.append([at_ms, rows, *(np.full(len(rows), value) for value in (i, each.scope.campaign.place, 0, NONE))])
     for moves in known.moves:
-        of, place = (np.full(len(moves.rows), value) for value in (0, moves.place))
-        found.append([moves.at_ms, moves.rows, of, place, moves.until_ms])
-    at_ms, rows, of, place, known_until_ms = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        of, place, nowhere = (np.full(len(moves.rows), value) for value in (0, moves.place, NONE))
+        found.append([moves.at_ms, moves.rows, of, place, moves.until_ms, nowhere])
     customers = asking[0].vms.customers
     assert customers is not None
+    if customers.hosts is not None:  # of iterations before, whose hosts are taken
+        moved_rows, moved_ms, until_ms, host = customers.hosts.moved
+        of, place = (np.full(len(moved_rows), value) for value in (0, asking[0].scope.campaign.place))
+        found.append([moved_ms, moved_rows, of, place, until_ms, host])
+    columns = [np.concatenate(columns) for columns in zip(*found, strict=True)]
+    at_ms, rows, _, place, *_ = columns
     order = np.lexsort((place, customers.rank[rows], at_ms))
-    return [at_ms[order], rows[order], of[order], place[order], known_until_ms[order]]
+    return [column[order] for column in columns]
 
 
 def _slots(asking: Sequence[Asking]) -> tuple[Int64s, Int64s]:
@@ -257,10 +266,52 @@ def _slots(asking: Sequence[Asking]) -> tuple[Int64s, Int64s]:
     return np.concatenate(free), by_instant
 
 
+def _recycle_ms(asking: Asking) -> int:
+    """How long after its last move what a VM has left is room again: hosts that are given up never are."""
+    asked = asking.scope.campaign.self_service
+    assert asked is not None
+    is_given_up = asking.scope.campaign.kind == Kind.REDEPLOY and asking.vms.host is not None
+    return NEVER_MS // 2 if is_given_up else asked.recycle_ms
+
+
+def _housed(hosts: HostRoom, deleted_ms: Int64s) -> self_service.Housed:
+    """What the kernel asks about *hosts*, as all VMs are where the fleet puts them; *deleted_ms* int64[V]."""
+    host_count = len(hosts.pool_of)
+    by_pool = np.argsort(hosts.pool_of, kind="stable")
+    pool_sizes = np.bincount(hosts.pool_of)
+    starts = np.concatenate([[0], np.cumsum(pool_sizes)])
+    place_of = np.empty(host_count, np.int64)
+    place_of[by_pool] = np.arange(host_count) - np.repeat(starts[:-1], pool_sizes)
+    leaf_counts = [1 << max(0, size - 1).bit_length() for size in pool_sizes.tolist()]
+    trees = np.concatenate([[0], np.cumsum(2 * np.array(leaf_counts))])
+    deleted = np.flatnonzero(deleted_ms < NEVER_MS)
+    housed = self_service.Housed(
+        deletion_row=deleted[np.argsort(deleted_ms[deleted], kind="stable")],
+        need=hosts.need,
+        room=hosts.room,
+        host_of=np.array(hosts.host_of),
+        pool_of=np.array(hosts.pool_of),
+        place_of=place_of,
+        hosts=by_pool,
+        starts=starts,
+        trees=trees,
+        most=np.empty((trees[-1], 2), np.int64),
+        target=np.full(len(hosts.host_of), NONE),
+        vms_left=np.bincount(hosts.host_of, minlength=host_count),
+        is_moved_from=np.zeros(host_count, np.bool_),
+        emptied=np.empty(host_count, np.int64),
+        emptied_ms=np.empty(host_count, np.int64),
+        cursors=np.zeros(self_service.CURSOR_COUNT, np.int64),
+    )
+    self_service.open_spare(housed, np.array(hosts.is_spare))
+    return housed
+
+
 def _requests(log: Sequence[Int64s], asking: Asking, deleted_ms: Int64s) -> Requests:
     """The rows of a *log* of the kernel, instants and results, as they are told."""
-    log_row, log_ms, log_result = log
+    log_row, log_ms, log_target, log_result = log
     assert asking.vms.move_effects is not None
+    assert asking.vms.customers is not None
     by_row = np.lexsort((log_ms, log_row))
     rows, at_ms, result = log_row[by_row], log_ms[by_row], log_result[by_row].astype(np.int8)
     is_move = result == Result.COMPLETED
@@ -268,7 +319,12 @@ def _requests(log: Sequence[Int64s], asking: Asking, deleted_ms: Int64s) -> Requ
     is_cut = is_move & (at_ms + took_ms > deleted_ms[rows])
     took_ms[is_cut] = (deleted_ms[rows] - at_ms)[is_cut]
     effects = np.where(is_move & ~is_cut, asking.vms.move_effects[rows], 0).astype(np.uint8)
-    return Requests(rows, at_ms, result, took_ms.astype(np.uint32), effects, is_cut)
+    told = None
+    if (hosts := asking.vms.customers.hosts) is not None:
+        target = log_target[by_row]
+        goes_to = np.where(target == NONE, NO_ROW, hosts.first_row + target)
+        told = np.stack([hosts.first_row + hosts.host_of[rows], goes_to]).astype(np.uint32)
+    return Requests(rows, at_ms, result, took_ms.astype(np.uint32), effects, is_cut, told)
 
 
 def _joined(arrays: Sequence[Int64s]) -> Int64s:
@@ -289,6 +345,15 @@ def slots_taken(requests: Requests, vms: Vms, scope: Scope, duration_ms: npt.NDA
     taken = np.concatenate([vms.customers.taken, [back_ms, vms.customers.pool[rows]]], axis=1)
     by_instant: Int64s = taken[:, np.argsort(taken[0])]
     return by_instant
+
+
+def moved_to_hosts(requests: Requests, hosts: HostRoom, duration_ms: npt.NDArray[np.uint32]) -> Int64s:
+    """int64[4, N]: the moves so far, as `Left` has them; arguments as of `slots_taken`."""
+    moves = requests.of(requests.is_move)
+    until_ms = moves.at_ms + duration_ms[moves.rows]
+    assert moves.hosts is not None
+    target = moves.hosts[1].astype(np.int64) - hosts.first_row
+    return np.concatenate([hosts.moved, [moves.rows, moves.at_ms, until_ms, target]], axis=1)
 
 
 def _first_requests(

@@ -31,7 +31,7 @@ from fleetsim.blocks import (
     profiles_of,
 )
 from fleetsim.course import Course
-from fleetsim.customers import Asking, Bar, Known, Requests, slots_taken, take_all, take_requests
+from fleetsim.customers import Asking, Bar, Known, Requests, moved_to_hosts, slots_taken, take_all, take_requests
 from fleetsim.gating import Lives, Passed, Spans, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
 from fleetsim.kernels import gate, impact, outage, rng, walk
@@ -293,6 +293,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
         assert requests is not None
         retries = scope.campaign.self_service.retries
         settled = _settled(requests, len(vms.block.vm_key), course.start_ms, retries=retries)
+        if vms.host is not None:
+            settled = _with_hosts_left_out(vms, settled, course.start_ms)
     taken = cut(vms, scope, course.start_ms, settled)
     block, fates = taken.block, judge(vms, scope, course.start_ms, never_starts=not taken.is_hit.any())
     sums = Sums()
@@ -305,7 +307,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
         waits_ms = waits_ms[taken.rows]
     moved_until_ms = None if settled is None else settled.busy_until_ms[taken.rows]
     if vms.host is not None:
-        units = units_of_hosts(vms, taken, scope.campaign, course)
+        units = units_of_hosts(vms, taken, scope.campaign, course, moved_until_ms)
         walked = _gate(vms, taken, units, scope.campaign, course, duration_ms, lives, moved_until_ms)
     elif scope.campaign.caps or vms.zone is not None:
         waits = [each for each in (moved_until_ms, waits_ms) if each is not None]
@@ -360,7 +362,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
         duration_ms[is_cut] = (deleted_ms - start_ms)[is_cut]
     if settled is not None:
         is_settled = settled.outcome != NOT_SELECTED
-        fates.outcome[is_settled], fates.reason[is_settled] = settled.outcome[is_settled], Reason.NONE
+        fates.outcome[is_settled], fates.reason[is_settled] = settled.outcome[is_settled], settled.reason[is_settled]
     if not np.all(rows[1:] > rows[:-1]):  # in the order they are walked
         place = np.full(len(fates.outcome), -1)
         place[rows] = np.arange(len(rows))  # no sort: each row is there once
@@ -408,7 +410,12 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
     windows, left = scope.campaign.windows, None
     if windows is not None and course.iteration < windows.iterations_max:
         left_rows = np.flatnonzero(np.isin(fates.outcome, COME_BACK))
-        left = Left(left_rows, None if requests is None else slots_taken(requests, vms, scope, move_ms))
+        slots = moved = None
+        if requests is not None and vms.customers is not None and vms.customers.hosts is not None:
+            moved = moved_to_hosts(requests, vms.customers.hosts, move_ms)
+        elif requests is not None:
+            slots = slots_taken(requests, vms, scope, move_ms)
+        left = Left(left_rows, slots, moved)
     return Impacts(
         start_ms + course.origin_ms,
         duration_ms,
@@ -479,7 +486,30 @@ def _settled(requests: Requests, vm_count: int, opens_ms: int, *, retries: bool)
     until_ms = np.zeros(vm_count, np.int64)
     until_ms[ends.rows] = ends.at_ms + ends.duration_ms
     is_busy = until_ms > opens_ms
-    return Settled(outcome, (outcome != NOT_SELECTED) & ~is_busy, np.where(is_busy, until_ms, 0))
+    reason = np.full(vm_count, Reason.NONE, np.int8)
+    return Settled(outcome, reason, (outcome != NOT_SELECTED) & ~is_busy, np.where(is_busy, until_ms, 0))
+
+
+def _with_hosts_left_out(vms: Vms, settled: Settled, opens_ms: int) -> Settled:
+    """*settled*, and the VMs that share a host with a skipped one, who is not updated: nor are they (semantics.md 34).
+
+    Whoever is created there later is in the same case (semantics.md 7); whoever moves, goes on moving.
+    """
+    assert vms.host is not None
+    host, keys = vms.host
+    is_left_out = np.zeros(len(keys), np.bool_)
+    is_left_out[host[settled.outcome == Outcome.SKIPPED]] = True
+    shares = is_left_out[host] & (settled.outcome == NOT_SELECTED)
+    if vms.deleted_ms is not None:
+        shares &= vms.deleted_ms > opens_ms
+    if vms.is_selected is not None:
+        shares &= vms.is_selected
+    return replace(
+        settled,
+        outcome=np.where(shares, Outcome.SKIPPED, settled.outcome).astype(np.int8),
+        reason=np.where(shares, Reason.HOST_LEFT_OUT, settled.reason).astype(np.int8),
+        is_over=settled.is_over | shares,
+    )
 
 
 def _merged(

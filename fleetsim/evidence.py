@@ -51,6 +51,7 @@ from fleetsim.testimony import (
     lazily,
     small_types,
 )
+from fleetsim.vacancies import JUDGED, Tenants, Vacancies, amounts, judge
 
 _HOUR_MS = 3_600_000
 NO_DOMAIN = 255
@@ -105,6 +106,7 @@ class Part:
         self.vms = usable.with_columns(set_row=pl.Series(self.set_row, dtype=pl.Int64))
         self._spans: dict[tuple[int, int], tuple[int, int]] = {}  # of cells: first start and last end of an impact
         self._weak: list[pl.DataFrame] = []
+        self._asked: dict[int, list[pl.DataFrame]] = {}  # by campaign: requests for VMs on hosts
         self._has_repeats = False
         self._event_count = 0
 
@@ -286,9 +288,42 @@ class Part:
             if other.campaign is not cell.campaign and other.stage is not None:
                 yield other
 
+    @lazily
+    def judged_requests(self) -> pl.DataFrame:
+        """What is wrong with where customers' moves go, by the room there was: see `vacancies.judge`."""
+        found = [pl.DataFrame(schema=JUDGED)]
+        hosts = self.listing.hosts_of(self.testimony.region_names.word(self.region))
+        if not self._asked or self.host is None or hosts is None:
+            return found[0]
+        vacancies, host_row = Vacancies.of(hosts), self.column("host_row")
+        takes = [self.column(f"takes_{name}") for name in ("vcpus", "memory_gib")]
+        if host_row is None or takes[0] is None or takes[1] is None:
+            return found[0]
+        tenants = Tenants(
+            vm_row=self.vms["vm_row"].to_numpy().astype(np.int64),
+            rank=self.vms["vm"].rank("dense").to_numpy().astype(np.int64),
+            host=host_row.to_numpy().astype(np.int64) - vacancies.first_row,
+            takes=np.stack([amounts(takes[0]), amounts(takes[1])], axis=1),
+            deleted_ms=np.full(len(self.vms), NEVER_MS) if self.lifetimes is None else self.lifetimes[1],
+        )
+        for place, requests in self._asked.items():
+            campaign = self.testimony.campaigns[place]
+            assert campaign.self_service is not None
+            are_kept = campaign.kind != Kind.REDEPLOY.name.lower()
+            recycle_ms = campaign.self_service.recycle_ms
+            found.append(judge(vacancies, tenants, place, pl.concat(requests), recycle_ms, are_kept=are_kept))
+        return pl.concat(found)
+
+    @property
+    def asked_on_hosts(self) -> range:
+        """As long as there are requests for VMs on hosts."""
+        return range(sum(len(each) for requests in self._asked.values() for each in requests))
+
     def note(self, cell: "Cell") -> None:
         """Keep of *cell* what rules about the part ask for."""
         self._weak.append(cell.weak_sets)
+        if "events" in self.listing.readable and cell.campaign.self_service is not None and self.host is not None:
+            self._asked.setdefault(cell.campaign.place, []).append(cell.hosted_requests)
         if "events" in self.listing.readable and len(cell.felt.place):
             felt = cell.felt
             self._spans[cell.key[:2]] = int(felt.start_ms.min()), int(felt.end_ms.max())
@@ -555,10 +590,26 @@ class Cell:
         if not self.stage.is_told and self.part.lifetimes is not None:
             # Who was created before the first impact may have been so after the stage started: an event tells.
             mask &= (self.part.lifetimes[0] <= self.stage.asked_ms) | (self.event_count > 0)
-        if self.campaign.self_service is not None:
-            outcome, _ = self.settled
-            mask &= (outcome < 0) | self.is_moving
-        return mask
+        return mask & ~self._is_out
+
+    @lazily
+    def _is_out(self) -> Bools:
+        """VMs that are out of the iteration when the scheduled window opens, as customers have settled it."""
+        if self.campaign.self_service is None:
+            return np.zeros(len(self.part.vms), np.bool_)
+        outcome, _ = self.settled
+        out: Bools = (outcome >= 0) & ~self.is_moving
+        return out | self.left_out
+
+    @lazily
+    def left_out(self) -> Bools:
+        """VMs beside a skipped one on its host, or that come there later: they are skipped too (semantics.md 34)."""
+        asked, stage = self.campaign.self_service, self.stage
+        if asked is None or asked.retries or self.part.host is None or stage is None or stage.start_ms is None:
+            return np.zeros(len(self.part.vms), np.bool_)
+        outcome, _ = self.settled
+        left_out: Bools = self.part.of_hosts(outcome == Outcome.SKIPPED) & (outcome < 0) & self.selected
+        return left_out if self.part.lifetimes is None else left_out & (self.part.lifetimes[1] > stage.start_ms)
 
     @lazily
     def reachable(self) -> Bools:
@@ -566,7 +617,9 @@ class Cell:
         if self.part.host is None or self.part.lifetimes is None or self.stage is None or self.stage.start_ms is None:
             return self.hittable
         stays: Bools = self.part.lifetimes[1] > self.stage.start_ms
-        return stays & self.selected & self.can_freeze if self.campaign.kind in IMPACTS else self.hittable
+        if self.campaign.kind not in IMPACTS:
+            return self.hittable
+        return stays & self.selected & self.can_freeze & ~self._is_out
 
     @lazily
     def lengths_ms(self) -> tuple[Ints, Ints]:
@@ -608,6 +661,40 @@ class Cell:
     def requests(self) -> pl.DataFrame:
         """Rows of what customers asked for."""
         return self._rows.filter(pl.col("phase") == _SELF_SERVICE) if self._has_requests else self._rows.head(0)
+
+    @lazily
+    def hosted_requests(self) -> pl.DataFrame:
+        """`requests` for VMs on hosts: place, iteration, start_ms, end_ms, result, effects, host_from, host_to."""
+        wanted = ["iteration", pl.col("result").cast(pl.String), "effects", "place", "start_ms", "end_ms"]
+        hosts = self._hosts_told.filter(pl.col("phase") == _SELF_SERVICE).select("host_from", "host_to")
+        return self.requests.select(wanted).with_columns(hosts).filter(pl.col("place") >= 0)
+
+    @lazily
+    def _hosts_told(self) -> pl.DataFrame:
+        """Of the rows of `events`, in their order, the hosts: phase, host_from, host_to."""
+        told = self._happened("events", ["vm_row", "phase", "iteration", "host_from", "host_to"])
+        return told.select("phase", pl.col("host_from", "host_to").cast(pl.UInt32))
+
+    @property
+    def events_on_hosts(self) -> pl.DataFrame:
+        """`events` of VMs that are on hosts."""
+        return self.events if self.part.host is not None else self.events.head(0)
+
+    @lazily
+    def strayed(self) -> pl.DataFrame:
+        """Rows of what the platform did that tell of another host than it leaves their VM on."""
+        told, host_row = self._hosts_told.filter(pl.col("phase") != _SELF_SERVICE), self.part.column("host_row")
+        events = self.events.with_columns(told["host_from"], told["host_to"])
+        if host_row is None or told["host_from"].null_count() == len(told):  # nothing tells of hosts
+            return events.head(0)
+        place = self.events["place"].to_numpy()
+        own = host_row.gather(place.clip(0)).cast(pl.UInt32)
+        leaves = Effect.HOST_CHANGED in self.campaign.effects
+        stays = (self.events["result"].cast(pl.String) == "aborted") | (not leaves)
+        is_wrong = told.select(
+            pl.col("host_from").ne_missing(own) | pl.col("host_to").ne_missing(pl.when(stays).then(own))
+        ).to_series()
+        return events.filter(is_wrong & pl.Series(place >= 0))
 
     @lazily
     def _has_requests(self) -> bool:
@@ -672,6 +759,7 @@ class Cell:
                 told = self.outcomes.filter(pl.col("place") >= 0)
                 code = told["outcome_code"].to_numpy()
                 is_theirs = np.isin(code, [Outcome.UPDATED_SELF_SERVICE, Outcome.SKIPPED])
+                is_theirs &= told["reason_code"].to_numpy() != Reason.HOST_LEFT_OUT
                 place = told["place"].to_numpy()[is_theirs]
                 outcome[place], at_ms[place] = code[is_theirs], self.campaign.asked_ms
             return outcome, at_ms
@@ -963,6 +1051,8 @@ class Cell:
                     or_else |= np.uint16(1 << Outcome.SKIPPED)
                 if self.part.lifetimes is not None:
                     or_else[self.part.lifetimes[1] < NEVER_MS] |= np.uint16(1 << Outcome.DELETED)
+            outcome[self.left_out], reason[self.left_out] = Outcome.SKIPPED, Reason.HOST_LEFT_OUT
+            or_else[self.left_out] = 0
         return outcome, reason, or_else
 
     def _open_until_ms(self, judged_ms: int) -> Ints:
@@ -2203,7 +2293,9 @@ class CellFacts:
             reach=cell.reach if stage is not None and stage.start_ms is None and stage.overdue_count else None,
             clusters=cell.clusters if has_events and stage is not None and cell.campaign.is_in_step else None,
             loads=cell.loads if has_events and stage is not None and cell.campaign.caps else None,
-            room=_Room.of(cell) if has_events and stage is not None and cell.campaign.self_service else None,
+            room=_Room.of(cell)
+            if has_events and stage is not None and cell.campaign.self_service and cell.part.host is None
+            else None,
         )
 
 

@@ -23,7 +23,7 @@ class Hosts(Walks):
     def met(cell: Cell) -> "Hosts":
         """The hosts of *cell*, whose region has some."""
         assert cell.part.host is not None
-        places = np.flatnonzero(cell.reachable)
+        places = np.flatnonzero(cell.reachable & ~cell.is_moving)
         hosts = Hosts.of(cell, places, cell.part.host[places])
         hosts.cell = cell
         return hosts

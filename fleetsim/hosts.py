@@ -13,13 +13,18 @@ from fleetsim.scenario import Campaign
 from fleetsim.schema import UPDATE_DOMAIN_COUNT_MAX, HostOrder, Stream
 
 
-def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course) -> Units:
-    """The hosts of *taken* as units, each with its VMs by set and domain."""
+def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, busy_ms: Int64s | None = None) -> Units:
+    """The hosts of *taken* as units, each with its VMs by set and domain.
+
+    busy_ms  int64[V] when what customers have started with a VM is over, else 0: no unit starts before
+    """
     key, vm_offsets = taken.block.set_key, taken.block.unit_offsets
     host_count, set_count = len(key), len(vms.block.set_key)
     earliest_ms, draw = np.empty(host_count, np.int64), np.empty(host_count, np.uint64)
     walk.draw_starts(course.start_ms, campaign.spread_ms, *course.draws(Stream.HOST_SPREAD), key, earliest_ms)
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), key, draw)
+    if busy_ms is not None and host_count:
+        earliest_ms = np.maximum(earliest_ms, np.maximum.reduceat(busy_ms, vm_offsets[:-1]))
     unit_of_row = np.repeat(np.arange(host_count), np.diff(vm_offsets))
     set_row = taken.set_row
     in_set = np.flatnonzero(set_row >= 0)

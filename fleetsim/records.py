@@ -23,6 +23,7 @@ from fleetsim.scenario import Campaign
 from fleetsim.schema import (
     EVENTS,
     NO_GUARANTEE,
+    NO_ROW,
     OUTCOMES,
     STAGES,
     STEPS,
@@ -54,11 +55,11 @@ def vm_rows(start: int, count: int) -> pa.Array:
     return pa.array(np.arange(start, start + count, dtype=np.uint32))
 
 
-def events_schema(provenance: Provenance, *, has_hosts: bool, are_hosts_everywhere: bool) -> pa.Schema:
-    """The columns of `events`: hosts of VMs where some region has them, which are never null where all have."""
+def events_schema(provenance: Provenance, *, has_hosts: bool, are_hosts_known: bool) -> pa.Schema:
+    """The columns of `events`: hosts of VMs where some region has them, which are never null where all are known."""
     hosts = ["host_from", "host_to"] if has_hosts else []
     schema = arrow_schema(EVENTS, provenance, optional=hosts)
-    for name in hosts if are_hosts_everywhere else []:
+    for name in hosts if are_hosts_known else []:
         place = schema.get_field_index(name)
         schema = schema.set(place, schema.field(place).with_nullable(False))
     return schema
@@ -81,9 +82,10 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
         "duration_ms": pa.array(impacts.duration_ms),
         "effects": _effects(impacts, kind),
     }
-    # In place: whoever is frozen stays where it is.
     host_row = pa.nulls(count, pa.uint32()) if impacts.host_row is None else pa.array(impacts.host_row)
-    columns |= {"host_from": host_row, "host_to": host_row}
+    # Whoever is redeployed goes to hardware that comes instead, of which no inventory tells; all others stay.
+    leaves = campaign.kind == Kind.REDEPLOY
+    columns |= {"host_from": host_row, "host_to": pa.nulls(count, pa.uint32()) if leaves else host_row}
     if impacts.tries is not None:
         columns = _by_try(columns, impacts, impacts.tries)
     by_platform = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -99,8 +101,10 @@ def events(impacts: Impacts, campaign: Campaign, iteration: int, vm_row: pa.Arra
 def _by_try(columns: Mapping[str, pa.Array], impacts: Impacts, tries: Tries) -> dict[str, pa.Array]:
     """*columns* of `events`, a row an impact, as a row a try: who was tried in vain was down, and has not moved."""
     of_impact = pa.array(np.repeat(np.arange(len(tries.counts)), tries.counts))
-    effects = columns["effects"].take(of_impact).to_numpy(zero_copy_only=False)
-    return {name: column.take(of_impact) for name, column in columns.items()} | {
+    by_try = {name: column.take(of_impact) for name, column in columns.items()}
+    effects = by_try["effects"].to_numpy(zero_copy_only=False)
+    return by_try | {
+        "host_to": pc.if_else(pa.array(tries.is_aborted), by_try["host_from"], by_try["host_to"]),
         "result": coded(EVENTS["result"], np.where(tries.is_aborted, Result.ABORTED, Result.COMPLETED).astype(np.int8)),
         "start_at": instants(tries.starts_ms(impacts.start_at_ms)),
         "duration_ms": pa.array(tries.duration_ms),
@@ -121,10 +125,18 @@ def _requests(requests: Requests, campaign: Campaign, iteration: int, vm_row: pa
         "start_at": instants(requests.at_ms),
         "duration_ms": pa.array(requests.duration_ms),
         "effects": pa.array(requests.effects),
-        "host_from": pa.nulls(count, pa.uint32()),
-        "host_to": pa.nulls(count, pa.uint32()),
+        **_hosts_of(requests),
     }
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _hosts_of(requests: Requests) -> dict[str, pa.Array]:
+    """Where VMs were when customers asked, and where they were then: elsewhere only if they moved."""
+    if requests.hosts is None:
+        nowhere = pa.nulls(len(requests.rows), pa.uint32())
+        return {"host_from": nowhere, "host_to": nowhere}
+    host_from, host_to = requests.hosts
+    return {"host_from": pa.array(host_from), "host_to": pa.array(np.where(host_to < NO_ROW, host_to, host_from))}
 
 
 def steps(

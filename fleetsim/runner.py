@@ -68,6 +68,7 @@ def run(
     out: str | Path,
     *,
     pairs: str | Path | None = None,
+    hosts: Any = None,
     threads: int | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
@@ -78,6 +79,7 @@ def run(
     fleet      a prepared fleet, Parquet (file or folder), CSV, or any object with the Arrow PyCapsule interface
     scenario   TOML file or text, or the same as a mapping
     pairs      CSV with the relation of regions, instead of the built-in one
+    hosts      an inventory of the hosts the fleet is on, as for `fleet.prepare`; a prepared fleet has its own
     threads    blocks computed and written at once; default: one a core
     overrides  `KEY=VALUE` each, as `--override` takes them
     resume     go on with an unfinished run of the same scenario, fleet and pairs
@@ -92,7 +94,7 @@ def run(
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
-    with _prepared(fleet, out, relation, pairs, progress, resume=resume) as prepared:
+    with _prepared(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
         resolved = resolve_over(prepared, loaded, relation, threads)
         check_plans(prepared, loaded)
         provenance = {
@@ -101,6 +103,7 @@ def run(
             "scenario_digest": resolved.scenario_digest,
             "fleet_digest": prepared.fleet_digest,
             "pairs_digest": relation.digest,
+            **({} if prepared.hosts_digest is None else {"hosts_digest": prepared.hosts_digest}),
         }
         resolved_text = resolved.to_toml(provenance)
         if resume and (out / RESOLVED).exists():
@@ -143,10 +146,19 @@ def _finished(out: Path) -> dict[str, Any]:
 
 @contextmanager
 def _prepared(
-    fleet: Any, out: Path, relation: Relation, pairs: str | Path | None, progress: Progress | None, *, resume: bool
+    fleet: Any,
+    out: Path,
+    relation: Relation,
+    pairs: str | Path | None,
+    hosts: Any,
+    progress: Progress | None,
+    *,
+    resume: bool,
 ) -> Iterator[PreparedFleet]:
     """The prepared fleet to run over: *fleet* itself, or one made beside *out* for the time of the run."""
     if (given := as_prepared(fleet, relation)) is not None:
+        if hosts is not None:
+            raise InputError(f"hosts: must not be given with a prepared fleet, got one: prepare it with them: {fleet}")
         yield given
         return
     # Nothing may be written for unusable input, not even folders.
@@ -155,7 +167,7 @@ def _prepared(
         for stray in parent.glob(f".{glob.escape(out.name)}.preparing-*"):
             shutil.rmtree(stray)  # of the run that was killed, perhaps while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
-        yield prepare(fleet, Path(folder) / "prepared", pairs, progress=progress)
+        yield prepare(fleet, Path(folder) / "prepared", pairs, hosts=hosts, progress=progress)
 
 
 Parts = tuple[PreparedPart, ...]
@@ -239,7 +251,8 @@ class _Writing:
         self.events_schema = records.events_schema(
             self.provenance,
             has_hosts=prepared.host_count > 0,
-            are_hosts_everywhere=all(region.hosts is not None for region in prepared.regions),
+            are_hosts_known=all(region.hosts is not None for region in prepared.regions)
+            and all(campaign.kind != Kind.REDEPLOY for campaign in self.scenario.campaigns),
         )
         self.regions = {region.region: region for region in prepared.regions}
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]

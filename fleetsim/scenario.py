@@ -177,6 +177,7 @@ _SPAN_RULE = "must be a number and a unit (ms, s, min, h, d)"
 _OTHER_INPUTS = {
     "fleet_digest": "fleet: another one (digest was '{was:.8}...', is '{now:.8}...')",
     "pairs_digest": "pairs: another list (digest was '{was:.8}...', is '{now:.8}...')",
+    "hosts_digest": "hosts: another inventory (digest was '{was:.8}...', is '{now:.8}...')",
     "fleetsim_version": "fleetsim: another version (was '{was}', is '{now}')",
     "schema_version": "schema: another version (was '{was}', is '{now}')",
 }
@@ -352,6 +353,8 @@ class FleetFacts:
     workloads: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Regions with hosts, and by `zone` and `cluster`, where some of them have none, how many and the first."""
+    has_inventory: bool = False
+    """Whether it is known what room hosts have."""
 
 
 @dataclass(frozen=True)
@@ -644,6 +647,7 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
     problems += _beyond_the_horizon(scenario, regions)
     for campaign, scope in zip(scenario.campaigns, scopes, strict=True):
         problems += _unlike_hosts(scenario._places, campaign, scope.regions, fleet)
+    problems += _beside_moves(scenario, regions, fleet)
     if problems:
         raise InputError(problems)
 
@@ -784,13 +788,18 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
     """What *campaign* says that goes with hosts only, or with sets only, and does not with those of *regions*."""
     here = ("campaign", campaign.place)
     hosts = {region: fleet.hosts.get(region) for region in regions}
-    if campaign.kind == Kind.REDEPLOY and any(facts is not None for facts in hosts.values()):
-        yield f"{places.word((*here, 'kind'))}: must not be 'redeploy' over a fleet with hosts in this version"
     if campaign.tries is not None and campaign.family_lengths and any(facts is not None for facts in hosts.values()):
         at = places.word((*here, "scheduled", "failure_ratio"))
         yield f"{at}: must be 0 in this version where families on one host have lengths of their own"
-    if campaign.self_service is not None and any(facts is not None for facts in hosts.values()):
-        yield f"{places.word((*here, 'self_service'))}: nobody may act over a fleet with hosts in this version"
+    if (
+        campaign.self_service is not None
+        and not fleet.has_inventory
+        and any(facts is not None for facts in hosts.values())
+    ):
+        yield (
+            f"{places.word((*here, 'self_service'))}: needs to know what room the hosts of the fleet have, got no"
+            " inventory of them; give one with --hosts (`fleetsim schema hosts`)"
+        )
     if any(facts is not None for facts in hosts.values()):
         for key, how in _NOT_WITH_HOSTS.items():
             if places.says((*here, key)):
@@ -805,6 +814,21 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
                 yield (
                     f"{where}: needs a {column} for each host, got {without['host_count']:,} hosts without in region"
                     f" '{region}', the first of them '{without['first']}'"
+                )
+
+
+def _beside_moves(scenario: Scenario, regions: Sequence[Sequence[str]], fleet: FleetFacts) -> Iterator[str]:
+    """Campaigns that share regions with one that moves VMs from host to host: they would meet them elsewhere."""
+    for campaign in scenario.campaigns:
+        key = "kind" if campaign.kind == Kind.REDEPLOY else "self_service"
+        if key == "self_service" and campaign.self_service is None:
+            continue
+        own = {region for region in regions[campaign.place] if fleet.hosts.get(region) is not None}
+        for other in scenario.campaigns:
+            if other.place != campaign.place and (shared := own & set(regions[other.place])):
+                yield (
+                    f"{scenario._places.word(('campaign', campaign.place, key))}: moves VMs to other hosts, so in this"
+                    f" version no other campaign may be in its regions, got '{other.name}' in {min(shared)}"
                 )
 
 

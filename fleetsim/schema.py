@@ -88,6 +88,7 @@ class Reason(IntEnum):
     NO_IMPACT = 2  # unaffected: the kind of the campaign has none
     CANNOT_FREEZE = 3  # unaffected: its size cannot keep its memory through an update
     NO_ROOM_IN_WINDOW = 4  # overdue: its unit, or one before it in its set, would have ended after the window
+    HOST_LEFT_OUT = 5  # skipped: its customer's neighbour on the host failed, and the host is left out
 
 
 class NoGuarantee(IntEnum):
@@ -306,7 +307,8 @@ FLEET = Table(
 
 HOSTS = Table(
     "hosts",
-    "One row a host, for `fleet place`. `host` and `region` are needed; columns fleetsim does not know are ignored.",
+    "One row a host, for `fleet place` and `fleet prepare`. `host` and `region` are needed; columns fleetsim does not"
+    " know are ignored.",
     (
         Column("host", "identity", "the server, unique"),
         Column("region", "text", "the region it is in"),
@@ -326,6 +328,10 @@ PREPARED = Table(
         Column("vm_row", "u32", "position in the prepared fleet; events and outcomes join by it"),
         Column("vm_key", "i64", "what draws are addressed by, where `vm` is a string", is_required=False),
         Column("host_row", "u32", "row of its host in hosts; null without", is_nullable=True, is_required=False),
+        Column(
+            "takes_vcpus", "f64", "what it takes of a host, where an inventory says what hosts have", is_required=False
+        ),
+        Column("takes_memory_gib", "f64", "likewise, of its memory in GiB", is_required=False),
         Column("is_update_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
         Column("is_fault_domain_assigned", "bool", "the fleet left it open: round robin by id", is_required=False),
     ),
@@ -333,7 +339,8 @@ PREPARED = Table(
 
 PREPARED_HOSTS = Table(
     "prepared_hosts",
-    "One row a host of a prepared fleet, of regions that have some; `host_row` counts them, as in steps and events.",
+    "One row a host of a prepared fleet that has VMs or, by an inventory, is spare, of regions with hosts; `host_row`"
+    " counts them, as in steps and events.",
     (
         Column("host_row", "u32", "from 0, by pair group, region and host"),
         Column("host", "identity", "the host, unique in the fleet"),
@@ -343,6 +350,9 @@ PREPARED_HOSTS = Table(
         Column("cluster", "text", "hosts managed together", is_nullable=True, is_required=False),
         Column("rack", "text", "hosts that share a switch", is_nullable=True, is_required=False),
         Column("vm_count", "u32", "VMs on it, whatever their dates"),
+        Column("vcpus", "f64", "of an inventory: what it has room for; null: any", is_nullable=True, is_required=False),
+        Column("memory_gib", "f64", "likewise, in GiB", is_nullable=True, is_required=False),
+        Column("is_spare", "bool", "of an inventory: updated before all others, and empty", is_required=False),
     ),
 )
 

@@ -295,6 +295,14 @@ class Listing:
             self._zones[region] = sorted(zones, key=str.encode)
         return self._zones[region]
 
+    def hosts_of(self, region: str) -> pl.DataFrame | None:
+        """The hosts of *region* by `host_row`, with what an inventory says of them; None where none does."""
+        files = [file for file in self.tables["hosts"] if file.folder_region == region and "is_spare" in file.columns]
+        if not files:
+            return None
+        columns = ["host_row", "cluster", "vcpus", "memory_gib", "is_spare"]
+        return pl.concat([self.read(file, columns) for file in files]).sort("host_row")
+
     def campaigns_in(self, low: int, high: int) -> set[str]:
         """The campaigns that events or outcomes with `vm_row` in [low, high] may be of."""
         near = [

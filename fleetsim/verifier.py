@@ -725,6 +725,28 @@ def _room_kept(whole: Whole) -> pl.DataFrame:
     return whole.room.filter("is_wrong").drop("is_wrong")
 
 
+def _wrong_moves(part: Part, rule: str) -> pl.DataFrame:
+    return part.judged_requests.filter(pl.col("rule") == rule).drop("rule")
+
+
+@_rule("R15", "part", over="asked_on_hosts", needs="events stages")
+def _moved_to_updated_hosts(part: Part) -> pl.DataFrame:
+    """Who moves goes to another host of the cluster, spare or emptied and updated before; nobody else leaves."""
+    return _wrong_moves(part, "R15")
+
+
+@_rule("R24", "part", over="asked_on_hosts", needs="events stages")
+def _no_host_overfull(part: Part) -> pl.DataFrame:
+    """No host takes more VMs than it has room for, those on their way to it included."""
+    return _wrong_moves(part, "R24")
+
+
+@_rule("R25", "part", over="asked_on_hosts", needs="events stages")
+def _first_host_with_room(part: Part) -> pl.DataFrame:
+    """With hosts: who asks goes to the first that has room, and nobody is refused where one has."""
+    return _wrong_moves(part, "R25")
+
+
 @_rule("R5", "cell", over="outcomes", needs="outcomes")
 def _one_outcome(cell: Cell) -> pl.DataFrame:
     """Every VM selected ends an iteration in exactly one outcome: the one its dates, its size and its event tell."""
@@ -1027,6 +1049,19 @@ def _keeps_state(cell: Cell) -> pl.DataFrame:
         others = pl.when(pl.col("result").cast(pl.String) == "aborted").then(in_vain).otherwise(others)
     lost = cell.events.filter(pl.col("effects") & others != 0)
     return lost.select("vm_row", "start_ms", "effects")
+
+
+@_rule("R41", "cell", over="events_on_hosts", needs="events effects")
+def _keeps_host(cell: Cell) -> pl.DataFrame:
+    """On hosts, its own: of whom the platform updates in place that is told, and where a redeploy leads is not."""
+    return cell.strayed.select("vm_row", "start_ms", "host_from", "host_to")
+
+
+@_rule("R44", "cell", over="events_on_hosts", needs="events")
+def _left_out(cell: Cell) -> pl.DataFrame:
+    """And none where one was skipped: its host is left out."""
+    rows = np.flatnonzero(cell.left_out[cell.place])
+    return cell.part.vms[cell.place[rows]].select("vm_row", start_ms=pl.Series(cell.start_ms[rows]))
 
 
 @_rule("R42", "cell", over="events", needs="events")

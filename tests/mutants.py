@@ -38,6 +38,7 @@ WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng
 GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
+FIT = "kernels/fit.py"
 ENGINE, BLOCKS, STAGES, RUNNER = "engine.py", "blocks.py", "stages.py", "runner.py"
 SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
 TRIES, RECORDS = "tries.py", "records.py"
@@ -472,13 +473,13 @@ MUTANTS = (
     Mutant("a horizon that caps fit", ENGINE, "return NEVER_MS // 2", "return 0"),
     Mutant("a level is not told", BITS, "if before:\n            return", "if True:\n            return"),
     # Placing.
-    Mutant("a host takes one vCPU more", PLACEMENT, "most[node, 0] >= vcpus and", "most[node, 0] >= vcpus - 1e6 and"),
+    Mutant("a host takes one vCPU more", FIT, "most[node, 0] >= vcpus and", "most[node, 0] >= vcpus - 1e6 and"),
     Mutant("memory is not looked at", PLACEMENT, "most[drawn, 1] >= need[vm, 1]", "True"),
     Mutant(
         "the first with room for the next",
         PLACEMENT,
-        "_next_with_room(most, leaf_count, drawn, ",
-        "_next_with_room(most, leaf_count, np.int64(1), ",
+        "next_with_room(most, leaf_count, drawn, ",
+        "next_with_room(most, leaf_count, np.int64(1), ",
     ),
     Mutant("every VM draws like the first", PLACEMENT, "np.uint64(vm_key[vm])", "np.uint64(vm_key[vms[0]])"),
     Mutant("one try", PLACEMENT, "range(1, TRIES + 1)", "range(1, 2)"),
@@ -690,7 +691,7 @@ MUTANTS = (
         "place[again_of[again_turn]] < request",
         "place[again_of[again_turn]] > request",
     ),
-    Mutant("slots of all campaigns", SELF_SERVICE, "slots = of * pool_count + pool[row]", "slots = pool[row]"),
+    Mutant("slots of all campaigns", SELF_SERVICE, "of * pool_count + pool[row], np", "pool[row], np"),
     Mutant("the future is known", CUSTOMERS, "min(each.closes_ms, until_ms) for", "each.closes_ms for"),
     Mutant(
         "moves are forgotten", CUSTOMERS, "moves = (each.after(instant_ms) for each in self.moves)", "moves = iter(())"
@@ -853,6 +854,62 @@ MUTANTS = (
     Mutant("failures without effect", RECORDS, "Effect.MEMORY_LOST, 0)).astype", "0, 0)).astype"),
     Mutant("a failed move is one", RECORDS, "np.where(impacts.tries.ends_aborted, 0, effects)", "effects"),
     Mutant("one event a VM", RECORDS, "1 if impacts.tries is None else impacts.tries.counts", "1"),
+    # Room on hosts.
+    Mutant(
+        "moves take no room", SELF_SERVICE, "_change(housed, host, -housed.need[row, 0], -housed.need[row, 1])", "pass"
+    ),
+    Mutant("moves take no memory", SELF_SERVICE, "-housed.need[row, 1])", "0)"),
+    Mutant("memory of hosts is not looked at", FIT, "and most[node, 1] >= memory", ""),
+    Mutant("deletions empty hosts", SELF_SERVICE, " and housed.is_moved_from[host]:", ":"),
+    Mutant("emptied is updated", SELF_SERVICE, "_UPDATED]] + recycle_ms <= now_ms", "_UPDATED]] <= now_ms"),
+    Mutant("updated an instant late", SELF_SERVICE, "_UPDATED]] + recycle_ms <= now", "_UPDATED]] + recycle_ms < now"),
+    Mutant("emptied when all but one have left", SELF_SERVICE, "vms_left[host] == 0 and", "vms_left[host] == 1 and"),
+    Mutant("no host is spare", SELF_SERVICE, "        if is_spare[host]:", "        if False:"),
+    Mutant("every host is spare", SELF_SERVICE, "        if is_spare[host]:", "        if True:"),
+    Mutant(
+        "the place of who is deleted stays taken",
+        SELF_SERVICE,
+        "_change(housed, housed.target[row], housed.need[row, 0], housed.need[row, 1])",
+        "pass",
+    ),
+    Mutant("a move cut short has emptied a host", SELF_SERVICE, "|= moved_ms[row] <= deleted_ms[row]", "|= True"),
+    Mutant(
+        "a move that ends with its VM is cut short", SELF_SERVICE, "moved_ms[row] <= deleted", "moved_ms[row] < deleted"
+    ),
+    Mutant("who moves has left", SELF_SERVICE, "min(busy_until_ms[row], deleted_ms[row]), row", "now_ms, row"),
+    Mutant(
+        "who is deleted on the move leaves later",
+        SELF_SERVICE,
+        "min(busy_until_ms[row], deleted_ms[row]), row",
+        "busy_until_ms[row], row",
+    ),
+    Mutant(
+        "moves of iterations before are forgotten",
+        CUSTOMERS,
+        "if customers.hosts is not None:  # of",
+        "if False:  # of",
+    ),
+    Mutant("hosts of all clusters", BLOCKS, 'if "cluster" in hosts.column_names else', "if False else"),
+    Mutant("VMs take nothing", BLOCKS, "[_millionths(column[name]) for", "[0 * _millionths(column[name]) for"),
+    Mutant("hosts given up are gone to", CUSTOMERS, "is_given_up = asking", "is_given_up = False and asking"),
+    Mutant(
+        "no host is left out",
+        ENGINE,
+        "        if vms.host is not None:\n            settled",
+        "        if False:\n            settled",
+    ),
+    Mutant("who was gone is left out", ENGINE, "shares &= vms.deleted_ms > opens_ms", "pass"),
+    Mutant(
+        "who is gone as the window opens is left out", ENGINE, "vms.deleted_ms > opens_ms", "vms.deleted_ms >= opens_ms"
+    ),
+    Mutant("who comes to a host left out is updated", BLOCKS, "comes &= ~settled.is_over", "pass"),
+    Mutant("a host waits for nobody who moves", "hosts.py", "if busy_ms is not None and host_count:", "if False:"),
+    Mutant("a move is to the next host", CUSTOMERS, "hosts.first_row + target)", "hosts.first_row + target + 1)"),
+    Mutant("who is refused has moved", RECORDS, "np.where(host_to < NO_ROW, host_to, host_from)", "host_to"),
+    Mutant(
+        "tries in vain lead away", RECORDS, "pa.array(tries.is_aborted), by_try", "pa.array(~tries.is_aborted), by_try"
+    ),
+    Mutant("a redeploy stays", RECORDS, "leaves = campaign.kind == Kind.REDEPLOY", "leaves = False"),
 )
 
 
@@ -878,7 +935,7 @@ def survives(mutant: Mutant) -> bool:
 
 def nets_of(mutant: Mutant) -> tuple[str, ...]:
     """The nets that *mutant* must be caught in."""
-    if mutant.file in (PLACEMENT, PLACING):
+    if mutant.file in (FIT, PLACEMENT, PLACING):
         return PLACING_NETS
     return NETS
 

@@ -61,6 +61,8 @@ class Vm:
     subscription: str | None = None
     temp_disk_gib: float | None = None
     dynamic_ip: bool | None = None
+    vcpus: float | None = None
+    memory_gib: float | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
     set_cluster: str | None = None  # the cluster that all VMs of its set are in, if there is one: `as_prepared` says
 
@@ -70,6 +72,25 @@ class Vm:
 
     def column(self, name: str) -> object:
         return self.attributes.get(name, getattr(self, name, None))
+
+
+@dataclass(frozen=True)
+class Host:
+    """One row of an inventory: what a host has room for, None for any amount; `is_spare`: updated, and without VMs."""
+
+    host: Identity
+    region: str
+    cluster: str | None = None
+    vcpus: float | None = None
+    memory_gib: float | None = None
+    is_spare: bool = False
+
+    def has_room(self, vms: Iterable[Vm]) -> bool:
+        """Whether *vms* fit on it; who does not say takes one vCPU and no memory."""
+        vcpus = sum(Fraction(1 if vm.vcpus is None else str(vm.vcpus)) for vm in vms)
+        memory_gib = sum(Fraction(0 if vm.memory_gib is None else str(vm.memory_gib)) for vm in vms)
+        fits = self.vcpus is None or vcpus <= Fraction(str(self.vcpus))
+        return fits and (self.memory_gib is None or memory_gib <= Fraction(str(self.memory_gib)))
 
 
 class Domain(NamedTuple):
@@ -301,6 +322,7 @@ class Event:
     result: str = "completed"
     iteration: int = FIRST_ITERATION
     effects: int = CLOCK_SYNCHRONISED
+    host_to: Identity | None = None  # of a move to another host
 
     @property
     def end_ms(self) -> int:
@@ -575,6 +597,7 @@ class Running:
     start_ms: int
     end_ms: int
     is_move: bool = False  # that its customer started
+    host_to: Identity | None = None  # where it has its place from the start on
     try_number: int = 0
     first_ms: int | None = None  # when the first of the tries started, with its unit
 
@@ -645,9 +668,10 @@ def simulate(
     *,
     horizon_ms: int | None = None,
     quorum: Quorum | None = None,
+    hosts: Iterable[Host] = (),
 ) -> Log:
     """Run *campaigns*, in file order, over *vms*; *edges* pairs regions, whichever side lists the pair."""
-    return _Simulation(as_prepared(vms), campaigns, edges, seed, horizon_ms, quorum).run()
+    return _Simulation(as_prepared(vms), campaigns, edges, seed, horizon_ms, quorum, hosts=hosts).run()
 
 
 class _Simulation:
@@ -660,8 +684,13 @@ class _Simulation:
         horizon_ms: int | None = None,
         quorum: Quorum | None = None,
         under_way: Sequence[Running] = (),
+        hosts: Iterable[Host] = (),
     ):
         self.vms = vms
+        self.hosts = {host.host: host for host in hosts}
+        self.guests: dict[Identity, list[Vm]] = defaultdict(list)  # who has moved to a host, and is there
+        self.left_ms: dict[Identity, int] = {}  # when a VM left the host that the fleet puts it on
+        self.moved_from: set[Identity] = set()  # hosts that a customer has moved a VM away from
         self.seed = seed
         self.horizon_ms = horizon_ms
         self.quorum = quorum
@@ -731,6 +760,8 @@ class _Simulation:
         for stage in self.stages:
             for impact in stage.running[:]:
                 if impact.end_ms == now and impact.is_move:
+                    self.left_ms[impact.vm.vm] = now
+                    self.moved_from.add(impact.vm.host)
                     self.end_impact(stage, impact, now, "updated_self_service", effects_of_a_move(impact.vm))
                     for unit in stage.units:
                         if impact.vm in unit.vms:
@@ -760,7 +791,7 @@ class _Simulation:
         if impact.is_move:
             kind, phase = "redeploy", "self_service"
         if length_ms:  # else the VM is gone when it would have been tried again
-            self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects)
+            self.note(stage, vm, impact.start_ms, length_ms, phase, kind, "completed", effects, impact.host_to)
         self.give(stage, impact.vm, outcome)
 
     def try_failed(self, stage: Stage, impact: Running, now: int) -> None:
@@ -790,8 +821,9 @@ class _Simulation:
         kind: str,
         result: str,
         effects: int,
+        host_to: Identity | None = None,
     ) -> None:
-        name, what = stage.campaign.name, (phase, kind, result, stage.iteration, effects)
+        name, what = stage.campaign.name, (phase, kind, result, stage.iteration, effects, host_to)
         stage.events.append(Event(name, vm, start_ms, length_ms, *what))
 
     def give(self, stage: Stage, vm: Vm, outcome: str, **more) -> None:
@@ -809,6 +841,10 @@ class _Simulation:
         for gone in (vm for vm in self.vms if vm.deleted_ms == now):
             self.living.remove(gone.vm)
             self.gone.add(gone.vm)
+            self.left_ms.setdefault(gone.vm, now)
+            for guests in self.guests.values():
+                if gone in guests:
+                    guests.remove(gone)
             for impact in [impact for impact in self.under_way if impact.vm is gone]:
                 self.under_way.remove(impact)
                 self.lets_start(impact, now)
@@ -993,10 +1029,13 @@ class _Simulation:
         campaign, vm = stage.campaign, request.vm
         asked = campaign.self_service
         asks_again = replace(request, at_ms=now + DAY_MS)
-        where = (vm.region, vm.cluster)
-        base = sum((each.region, each.cluster) == where for each in self.vms)
-        taken = self.slots[campaign.name, where]
-        has_room = sum(until_ms > now for until_ms in taken) < math.floor(Fraction(asked.spare) * base)
+        taken = self.slots[campaign.name, vm.region, vm.cluster]
+        if vm.host is None:
+            base = sum((each.region, each.cluster) == (vm.region, vm.cluster) for each in self.vms)
+            has_room = sum(until_ms > now for until_ms in taken) < math.floor(Fraction(asked.spare) * base)
+        else:
+            host_to = self.host_with_room(vm, campaign, now)
+            has_room = host_to is not None
         if self.is_barred(vm, now) or not has_room:
             self.note(stage, vm.vm, now, 0, "self_service", "redeploy", "retry_later", 0)
             asks_again.refusal_count += 1
@@ -1010,10 +1049,29 @@ class _Simulation:
             elif asked.requests is None:
                 self.expect(stage, asks_again)
         else:
-            end_ms = now + self.length_ms(vm, stage)
-            stage.running.append(Running(vm, now, end_ms, is_move=True))
+            end_ms = now + length_at(campaign.quantiles_of(vm), self.drawn(stage, vm.vm, LENGTH))
             self.tick_at(end_ms)
             taken.append(end_ms + asked.recycle_ms)
+            if vm.host is not None:
+                self.guests[host_to].append(vm)
+            stage.running.append(Running(vm, now, end_ms, True, None if vm.host is None else host_to))
+
+    def host_with_room(self, vm: Vm, campaign: Campaign, now: int) -> Identity | None:
+        """The first host of its cluster by key that is updated already, and fits one VM more (semantics 31)."""
+        own = self.hosts[vm.host]
+        near = [host for host in self.hosts.values() if (host.region, host.cluster) == (own.region, own.cluster)]
+        for host in sorted(near, key=lambda host: rank(host.host)):
+            is_open = host.is_spare or self.is_updated(host.host, campaign, now)
+            if is_open and host.has_room([*self.guests[host.host], vm]):
+                return host.host
+        return None
+
+    def is_updated(self, host: Identity, campaign: Campaign, now: int) -> bool:
+        """Whether customers' moves have emptied *host*, and it was updated since; one given up for good never is."""
+        left_ms = [self.left_ms.get(vm.vm) for vm in self.vms if vm.host == host]
+        if host not in self.moved_from or None in left_ms or campaign.kind == "redeploy":
+            return False
+        return max(left_ms) + campaign.self_service.recycle_ms <= now
 
     def is_barred(self, vm: Vm, now: int) -> bool:
         """Whether *vm* has an impact, or waits for a stage at work."""
@@ -1111,6 +1169,7 @@ class _Simulation:
 
     def start_stage(self, stage: Stage, now: int) -> None:
         stage.start_ms = now
+        self.leave_hosts_out(stage)
         stage.in_reach = self.within_reach(stage)
         for vm in stage.scope:
             if vm.vm in stage.outcomes:
@@ -1129,6 +1188,18 @@ class _Simulation:
             unit.in_zones_before = [each for each in stage.units if each.zone < unit.zone]
             self.tick_at(unit.earliest_ms)
         self.end_if_done(stage, now)
+
+    def leave_hosts_out(self, stage: Stage) -> None:
+        """Hosts of those whose customers failed are not updated, and whoever is on them neither (semantics 34)."""
+        skipped = {
+            vm.host
+            for vm in stage.scope
+            if vm.host is not None and vm.vm in stage.outcomes and stage.outcomes[vm.vm].outcome == "skipped"
+        }
+        for vm in stage.scope:
+            is_settled = vm.vm in stage.outcomes or vm.vm in self.gone or stage.moves(vm)
+            if vm.host in skipped and not is_settled:
+                self.give(stage, vm, "skipped", reason="host_left_out")
 
     def may_start(self, stage: Stage, now: int) -> bool:
         """Nobody is at work here or next door, and next door has been quiet for the lag (semantics 23)."""
@@ -1156,7 +1227,7 @@ class _Simulation:
         What customers have started by now, in other campaigns, goes on in that world; nothing begins that it waits for.
         """
         alone = replace(stage.campaign, start_ms=now, regions=(stage.region,), waves=None)
-        trial = _Simulation(self.vms, [alone], (), self.seed, under_way=stage.under_way)
+        trial = _Simulation(self.vms, [alone], (), self.seed, under_way=stage.under_way, hosts=self.hosts.values())
         trial.run()
         return trial.stages[0].over_ms
 

@@ -30,6 +30,7 @@ from fleetsim.schema import (
     NO_GUARANTEE,
     OUTCOMES,
     PREPARED,
+    PREPARED_HOSTS,
     SCHEMA_VERSION,
     STAGES,
     STEPS,
@@ -150,6 +151,7 @@ class Plant:
     outputs: Row = field(default_factory=lambda: {"events": True, "outcomes": True})
     plans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # of customers, by campaign: VM and instant
     units: list["Unit"] = field(default_factory=list)  # of stages that have steps
+    hosts: dict[str, list[Row]] = field(default_factory=dict)  # of an inventory, by region
     edit_steps: Callable[[list[Row]], object] = lambda rows: None  # all of them, by campaign, region and unit_row
 
     def vms(self) -> list[Row]:
@@ -421,11 +423,15 @@ def write(plant: Plant, folder: Path) -> Path:
     for (region, part), rows in plant.fleet.items():
         columns = tuple(column for column in (*FLEET.columns, *PREPARED.columns) if column.name in rows[0])
         tables[f"fleet/region={region}/part-{part:05}.parquet"] = (columns, rows)
+    for region, rows in plant.hosts.items():
+        columns = tuple(column for column in PREPARED_HOSTS.columns if column.name in rows[0])
+        tables[f"hosts/region={region}/part-00000.parquet"] = (columns, rows)
     for name in plant.outputs:
         declared, files = (EVENTS, plant.events) if name == "events" else (OUTCOMES, plant.outcomes)
         for (place, region, part), rows in files.items() if plant.outputs[name] else ():
             path = f"{name}/region={region}/part-c{place:03}-i001-{part:05}.parquet"
-            tables[path] = (declared.columns, sorted(rows, key=lambda row: int(row["vm_row"])))
+            columns = tuple(column for column in declared.columns if column.is_required or column.name in rows[0])
+            tables[path] = (columns, sorted(rows, key=lambda row: int(row["vm_row"])))
     for (place, region), rows in _steps(plant).items():
         tables[f"steps/region={region}/part-c{place:03}-i001-00000.parquet"] = (STEPS.columns, rows)
     is_text = isinstance(plant.vms()[0]["vm"], str)
@@ -464,7 +470,8 @@ def _steps(plant: Plant) -> dict[tuple[int, str], list[Row]]:
     events: dict[tuple[int, int], list[Row]] = defaultdict(list)
     for (place, _, _), rows in plant.events.items():
         for row in rows:
-            events[place, row["vm_row"]].append(row)
+            if row["phase"] != "self_service":
+                events[place, row["vm_row"]].append(row)
     vm_of = {row["vm_row"]: row for row in plant.vms()}
     for unit in plant.units:
         first = vm_of.get(min(unit.vm_rows), {})
@@ -1037,6 +1044,87 @@ def tried(seed: int = TRIED_SEED) -> Plant:
     return _told(oracle.simulate(vms, meant, [], seed), vms, places, [move], {})
 
 
+# ---- A world whose customers act over hosts, as the oracle tells it
+
+LODGED = {  # host: the VMs on it, of which the first four are a set
+    10: (1, 2),
+    11: (3, 4),
+    12: (5, 6),
+    13: (7, 8),
+    15: (9,),
+}
+LODGED_SPARE = {9: 0.5, 14: 2.0, 16: 1.0}  # vCPUs; a VM takes one
+LODGED_CLUSTERS = {15: "c2", 16: "c2"}  # all others are of c1
+LODGED_DELETED_MS = {6: 50 * HOUR_MS + 10_000}  # while it moves
+LODGED_PLAN = (
+    (1, 2 * HOUR_MS),  # to 14
+    (2, 10 * HOUR_MS),  # likewise: that is full, and 10 is emptied
+    (3, 11 * HOUR_MS),  # refused: 10 is not updated yet
+    (5, 20 * HOUR_MS),  # to 10
+    (7, 30 * HOUR_MS),  # fails, and with it 8 is left out
+    (6, 50 * HOUR_MS),  # to 10
+)
+LODGED_SEED = 0
+
+
+def lodged() -> Plant:
+    """A reboot over hosts that customers start by a plan: on spare hosts, and on one that they have emptied."""
+    on_host = {vm: host for host, vms in LODGED.items() for vm in vms}
+    vms, places = [], {}
+    for vm, host in on_host.items():
+        places[vm] = "east", 0
+        more = {"cluster": LODGED_CLUSTERS.get(host, "c1"), "deleted_ms": LODGED_DELETED_MS.get(vm)}
+        vms.append(oracle.Vm(vm, "east", 1 if vm <= 4 else None, vm % 2 if vm <= 4 else None, host=host, **more))
+    boot = PLAIN | {
+        "name": "boot",
+        "kind": "reboot",
+        "regions": ["east"],
+        "waves": [["east"]],
+        "start_ms": HOUR_MS,
+        "update_domain_gap_ms": MINUTE_MS,
+        "length": length(60_000, 90_000),
+        "notice_ms": 0,
+        "self_service": NOBODY_ACTS | {"length_ms": 6 * DAY_MS, "failure_ratio": 0.2, "recycle_ms": 3 * HOUR_MS},
+        "scheduled": {"gap_ms": 2 * HOUR_MS, "length_ms": DAY_MS},
+        **ONCE,
+    }
+    hosts = [oracle.Host(host, "east", LODGED_CLUSTERS.get(host, "c1"), float(len(LODGED[host]))) for host in LODGED]
+    hosts += [
+        oracle.Host(host, "east", LODGED_CLUSTERS.get(host, "c1"), vcpus, is_spare=True)
+        for host, vcpus in LODGED_SPARE.items()
+    ]
+    customers = oracle.SelfService(failure="0.2", recycle_ms=3 * HOUR_MS, start=START, requests=LODGED_PLAN)
+    meant = [_meant(boot, uniform(60_000, 90_000), regions=("east",), **_windows(boot), self_service=customers)]
+    log = oracle.simulate(vms, meant, [], LODGED_SEED, hosts=hosts)
+    plant = _told(log, vms, places, [boot], {})
+    plant.plans = {0: list(LODGED_PLAN)}
+    hosts.sort(key=lambda host: host.host)
+    row_of = {host.host: row for row, host in enumerate(hosts)}
+    plant.hosts["east"] = [
+        {
+            "host_row": row_of[host.host],
+            "host": host.host,
+            "host_key": host.host,
+            "region": "east",
+            "cluster": host.cluster,
+            "vm_count": len(LODGED.get(host.host, ())),
+            "vcpus": host.vcpus,
+            "memory_gib": None,
+            "is_spare": host.is_spare,
+        }
+        for host in hosts
+    ]
+    for row in plant.vms():
+        row |= {"takes_vcpus": 1.0, "takes_memory_gib": 0.0, "host_row": row_of[row["host"]]}
+    went = {(event.vm, event.start_ms): event.host_to for event in log.events}
+    for event in plant.all_events():
+        vm = next(row["vm"] for row in plant.vms() if row["vm_row"] == event["vm_row"])
+        host_to = went[vm, event["start_at"]]
+        event["host_from"] = row_of[on_host[vm]]
+        event["host_to"] = event["host_from"] if host_to is None else row_of[host_to]
+    return plant
+
+
 def _windows(campaign: Row) -> dict[str, Any]:
     """What *campaign* says of windows and iterations, for the oracle."""
     scheduled = campaign["scheduled"]
@@ -1100,7 +1188,7 @@ def _told(
     may_wait = {each["name"] for each in campaigns if each["caps"] or each.get("one_zone_at_a_time")}
     on_hosts = {vm.region for vm in vms if vm.host is not None}
     spans = {(span.campaign, span.region): span for span in log.stages}
-    events = {(event.campaign, event.vm): event for event in log.events}
+    events = {(event.campaign, event.vm): event for event in log.events if event.phase != "self_service"}
     for step in log.steps:
         if step.campaign not in may_wait and step.region not in on_hosts:
             continue

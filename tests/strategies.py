@@ -27,7 +27,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.oracle import Campaign, Cap, Identity, Quorum, SelfService, Vm, Windows
+from tests.oracle import Campaign, Cap, Host, Identity, Quorum, SelfService, Vm, Windows
 
 SHIPPED_PAIRS = (
     ("eastus", "westus"),
@@ -167,6 +167,7 @@ CANNOT_FREEZE = frozenset({"Standard_M64s", "Standard_L8s_v2"})
 TYPES = {"tier": pa.string(), "weight": pa.int64(), "is_spot": pa.bool_(), "load": pa.float64()}
 """Columns fleetsim does not know: what `where` may ask for beside its own."""
 KNOWN_TYPES = {"fault_domain": pa.int64(), "temp_disk_gib": pa.float64(), "dynamic_ip": pa.bool_()}
+KNOWN_TYPES |= {"vcpus": pa.float64(), "memory_gib": pa.float64()}
 VALUES = {
     "tier": ("web", "db", "é", None),
     "weight": (-1, 0, 2**53 + 1, None),
@@ -176,10 +177,11 @@ VALUES = {
 FEATURES = (
     "lifetimes", "where", "sizes", "families", "no_impact", "waves", "horizon", "fault_domains", "clusters",
     "applications", "quorum", "azure_2024", "reboots", "windows", "tries", "customers", "beside", "caps", "zones",
-    "hosts", "scale_set", "cannot_freeze",
+    "hosts", "room", "scale_set", "cannot_freeze",
 )  # fmt: skip
 """What a scene may have beyond a plain freeze of everybody at once.
 
+With "room" there is an inventory of the hosts, and a single campaign, whose customers may go to them.
 With "beside" the first of several campaigns has windows and customers, if there are such, and all meet in its regions.
 """
 with (Path(__file__).parent.parent / "datasets/region_pairs_real.csv").open(encoding="utf-8") as file:
@@ -240,11 +242,17 @@ class Scene:
     quorum: Quorum | None = None
     columns: tuple[str, ...] = ()
     """Columns of `Vm` and of its attributes that the fleet has beyond those above."""
+    hosts: tuple[Host, ...] = ()
+    """An inventory of the hosts it is on; none: nobody knows what room they have."""
+    says_clusters: bool = True
+    """Whether the inventory tells the clusters of hosts that have VMs, which the fleet tells as well."""
 
     def _repr_pretty_(self, printer, cycle: bool) -> None:
         """A failing example as a reader wants it: the rows, then the scenario."""
         pairs = "own pairs" if self.has_own_pairs else "shipped pairs"
-        printer.text("\n".join([f"{len(self.vms)} VMs, {pairs}", *map(str, self.vms), self.toml()]))
+        printer.text(
+            "\n".join([f"{len(self.vms)} VMs, {pairs}", *map(str, self.vms), *map(str, self.hosts), self.toml()])
+        )
 
     def table(self) -> pa.Table:
         """The fleet as a user would hand it over."""
@@ -263,6 +271,21 @@ class Scene:
             elif name != "host":
                 dtype = KNOWN_TYPES.get(name) or TYPES.get(name, pa.string())
                 columns[name] = pa.array([vm.column(name) for vm in self.vms], dtype)
+        return pa.table(columns)
+
+    def inventory(self) -> pa.Table | None:
+        """The hosts as a user would hand them over."""
+        if not self.hosts:
+            return None
+        told = [host.cluster if host.is_spare or self.says_clusters else None for host in self.hosts]
+        columns = {
+            "host": _identities([host.host for host in self.hosts]),
+            "region": pa.array([host.region for host in self.hosts]),
+            "cluster": pa.array(told, pa.string()),
+            "is_spare": pa.array([host.is_spare for host in self.hosts]),
+            "vcpus": pa.array([host.vcpus for host in self.hosts], pa.float64()),
+            "memory_gib": pa.array([host.memory_gib for host in self.hosts], pa.float64()),
+        }
         return pa.table(columns)
 
     def _instants(self, values_ms: Sequence[int | None]) -> pa.Array:
@@ -316,7 +339,7 @@ class Scene:
             replace(request.meant, self_service=replace(request.meant.self_service, **clock))
             for request in self.requests
         ]
-        beyond = {"horizon_ms": self.horizon_ms, "quorum": self.quorum}
+        beyond = {"horizon_ms": self.horizon_ms, "quorum": self.quorum, "hosts": self.hosts}
         return oracle.simulate(self.vms, campaigns, self.edges(), self.seed, **beyond)
 
 
@@ -394,6 +417,12 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
         vms = [replace(vm, **{name: draw(st.sampled_from(of)) for name, of in places.items()}) for vm in vms]
     if "hosts" in features:
         vms = draw(_on_hosts(vms, has_hosts_everywhere="caps" in features))
+    if "room" in features:
+        takes = draw(st.sampled_from([(1.0,), (None,), (0.1, 0.2, 1.0), (1.0, 2.0, None)]))
+        vms = [
+            replace(vm, vcpus=draw(st.sampled_from(takes)), memory_gib=draw(st.sampled_from([0.5, 1.0, None])))
+            for vm in vms
+        ]
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
@@ -434,6 +463,38 @@ def _on_hosts(draw: st.DrawFn, vms: Sequence[Vm], *, has_hosts_everywhere: bool)
     return [vm if vm.host is None else replace(vm, **stands[vm.host]) for vm in placed]
 
 
+@st.composite
+def _inventories(draw: st.DrawFn, vms: Sequence[Vm]) -> tuple[Host, ...]:
+    """The hosts of *vms*, which fit on them, and spare ones among these by their ids: with room for one VM, or more."""
+    on_host: dict[Identity, list[Vm]] = {}
+    for vm in vms:
+        if vm.host is not None:
+            on_host.setdefault(vm.host, []).append(vm)
+    if not on_host:
+        return ()
+    has_clusters = any(vm.cluster is not None for vm in vms)
+    own_clusters = draw(st.sampled_from([(None,), ("a",), ("a", "b", None)]))
+    hosts = []
+    for host, members in on_host.items():
+        cluster = members[0].cluster if has_clusters else draw(st.sampled_from(own_clusters))
+        room = {
+            "vcpus": float(sum(Fraction(1 if vm.vcpus is None else str(vm.vcpus)) for vm in members)),
+            "memory_gib": float(sum(Fraction(0 if vm.memory_gib is None else str(vm.memory_gib)) for vm in members)),
+        }
+        more = draw(st.sampled_from([0.0, 0.0, 1.0, None]))
+        room = {name: None if more is None or not amount + more else amount + more for name, amount in room.items()}
+        hosts.append(Host(host, members[0].region, cluster, **room))
+    regions, clusters = sorted({vm.region for vm in vms}), [host.cluster for host in hosts]
+    for _ in range(draw(st.sampled_from([0, 1, 2, 4, 4]))):
+        region = draw(st.sampled_from([draw(st.sampled_from(hosts)).region, *regions]))
+        number = 1000 * regions.index(region) + draw(st.sampled_from(range(500)))
+        spare = number if isinstance(hosts[0].host, int) else f"host-{number}"
+        if spare not in {host.host for host in hosts}:
+            room = {name: draw(st.sampled_from([0.1, 1.0, 2.0, None])) for name in ("vcpus", "memory_gib")}
+            hosts.append(Host(spare, region, draw(st.sampled_from(clusters)), **room, is_spare=True))
+    return tuple(draw(st.permutations(hosts)))
+
+
 def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
     columns = {
         "scale_set": ("set_kind",),
@@ -449,6 +510,7 @@ def _columns_of(features: Sequence[str]) -> tuple[str, ...]:
         "where": tuple(TYPES),
         "lifetimes": ("created", "deleted"),
         "customers": ("subscription", "temp_disk_gib", "dynamic_ip"),
+        "room": ("vcpus", "memory_gib"),
     }
     return tuple(dict.fromkeys(name for feature in features for name in columns.get(feature, ())))
 
@@ -536,10 +598,11 @@ def requests(
     if meant.kind == "freeze" and may_have("windows"):
         of_one_length = not (has_hosts and meant.family_lengths)
         also = {
-            "has_customers": not has_hosts and may_have("customers"),
+            "has_customers": (not has_hosts or "room" in features) and may_have("customers"),
             "has_tries": of_one_length and may_have("tries"),
         }
-        keys, meant = draw(_with_windows(keys, meant, **also, has_hosts=has_hosts, preset=preset))
+        may_move = not has_hosts or "room" in features
+        keys, meant = draw(_with_windows(keys, meant, **also, may_move=may_move, preset=preset))
         in_turn = draw(st.sampled_from([None, "true", "true", "false"])) if "zones" in features else None
         if in_turn:
             keys["one_zone_at_a_time"] = in_turn
@@ -596,7 +659,7 @@ def _with_windows(
     *,
     has_customers: bool,
     has_tries: bool,
-    has_hosts: bool,
+    may_move: bool,
     preset: str | None,
 ) -> tuple[dict[str, str], Campaign]:
     """The same campaign as a reboot, with windows, and customers who act in theirs."""
@@ -629,7 +692,7 @@ def _with_windows(
         tables["iterations_max"], meant = str(iterations_max), replace(meant, iterations_max=iterations_max)
     if delay := draw(st.sampled_from([None, *DELAYS])):
         tables["reschedule_delay"], meant = json.dumps(delay), replace(meant, reschedule_delay_ms=DELAYS[delay])
-    kind = draw(st.sampled_from(["reboot", "reboot", "reboot" if has_hosts else "redeploy"]))
+    kind = draw(st.sampled_from(["reboot", "reboot", "redeploy" if may_move else "reboot"]))
     keys = keys | {"kind": json.dumps(kind)} | {key: spelt for key, spelt in tables.items() if spelt}
     walked = {} if "walk_by" in keys else {"walk_by": "update_domain"}  # whatever freezes walk by default
     return keys, replace(meant, kind=kind, windows=windows, lengths=lengths, update_domain_gap_ms=1_800_000, **walked)
@@ -764,13 +827,18 @@ def scenes(
     preset = draw(st.sampled_from([None, "azure-2017"]))
     if "azure_2024" in features:
         preset = "azure-2024"
+    hosts = draw(_inventories(vms)) if "room" in features else ()
+    if hosts:
+        campaign_count_max = 1
+    elif "room" in features:
+        features = [feature for feature in features if feature != "room"]
     is_beside = "beside" in features and campaign_count_max > 1
     counts = range(2 if is_beside else 1, campaign_count_max + 1)
     names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(counts))]
     asked = {"features": features, "preset": preset, "vms": vms}
     if is_beside:
         asked["scopes"] = ("unsaid", "all")
-    sure = [("windows", "customers") if is_beside and place == 0 else () for place in range(len(names))]
+    sure = [("windows", "customers") if (is_beside or hosts) and place == 0 else () for place in range(len(names))]
     scene = Scene(
         vms=tuple(vms),
         requests=tuple(
@@ -783,6 +851,8 @@ def scenes(
         has_set_column=any(vm.set is not None for vm in vms) or draw(st.booleans()),
         has_update_domain_column=any(vm.update_domain is not None for vm in vms) or draw(st.booleans()),
         columns=_columns_of(features),
+        hosts=hosts,
+        says_clusters=any(vm.cluster is None for vm in vms) or draw(st.booleans()),
     )
     if "quorum" in features:
         min_up = json.loads(draw(st.sampled_from(QUORUMS)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fleetsim.kernels import self_service
+from fleetsim.kernels.fit import NONE
 from tests import oracle
 
 DAY_MS = 86_400_000
@@ -87,9 +88,10 @@ class Window(RuleBasedStateMachine):
         asks += [(at_ms, row, 0 if is_first else 2, until_ms) for at_ms, row, until_ms, is_first in self.known]
         asks.sort(key=lambda ask: (ask[0], self.names[ask[1]], ask[2]))
         at_ms, rows, places, until_ms = (np.array([ask[i] for ask in asks], np.int64) for i in range(4))
+        nowhere = np.full(len(rows), NONE)
         bars = [np.array(values, np.int64) for values in zip(*sorted(self.bars), strict=True)]
         count, slot_count, room = len(self.pool), sum(self.slots), 400
-        log = *np.empty((3, room), np.int64), np.empty(room, np.int8)
+        log = *np.empty((4, room), np.int64), np.empty(room, np.int8)
         taken_count = self_service.take_requests(
             np.array([1]),
             np.array([self.closes_ms]),
@@ -105,6 +107,7 @@ class Window(RuleBasedStateMachine):
             np.zeros(len(rows), np.int64),
             places,
             until_ms,
+            nowhere,
             *(bars or np.empty((3, 0), np.int64)),
             np.array(self.names, np.int64),
             np.array(self.names, np.int64),
@@ -116,6 +119,7 @@ class Window(RuleBasedStateMachine):
             np.empty(slot_count + 1, np.int64),
             np.empty(slot_count + 1, np.int64),
             0,
+            self_service.Housed.nowhere(),
             np.zeros((1, count), np.bool_),
             *np.zeros((2, 1, count), np.int64),
             np.zeros(count, np.int64),
@@ -123,7 +127,7 @@ class Window(RuleBasedStateMachine):
             *np.empty((3, room), np.int64),
         )
         assert taken_count >= 0
-        rows, instants_ms, results = (each[:taken_count].tolist() for each in log[1:])
+        rows, instants_ms, _, results = (each[:taken_count].tolist() for each in log[1:])
         return list(zip(instants_ms, rows, results, strict=True))
 
     def is_barred(self, row: int, now_ms: int) -> bool:

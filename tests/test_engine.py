@@ -22,7 +22,7 @@ import fleetsim
 from fleetsim.fleet import order
 from fleetsim.runner import Run
 from tests import oracle
-from tests.oracle import Campaign, Cap, Event, Outcome, Quorum, SelfService, StageSpan, Vm, Windows
+from tests.oracle import Campaign, Cap, Event, Host, Outcome, Quorum, SelfService, StageSpan, Vm, Windows
 from tests.strategies import (
     BAKES,
     FEATURES,
@@ -82,6 +82,9 @@ HUNTS = {
     "windows and caps": ("windows", "caps", "customers", "lifetimes"),
     "windows and hosts": ("windows", "hosts", "caps", "lifetimes", "horizon"),
     "zones": ("windows", "zones", "azure_2024", "customers", "lifetimes", "clusters"),
+    "room": ("windows", "hosts", "customers", "room"),
+    "room and lifetimes": ("windows", "hosts", "customers", "room", "lifetimes", "clusters"),
+    "room and caps": ("windows", "hosts", "customers", "room", "caps", "tries", "zones", "azure_2024"),
     "zones and hosts": ("windows", "zones", "hosts", "caps", "lifetimes"),
     "everything": tuple(feature for feature in FEATURES if feature not in ("scale_set", "hosts")),
     "everything on hosts": tuple(feature for feature in FEATURES if feature != "scale_set"),
@@ -90,7 +93,7 @@ HUNTS = {
 
 WINDOW_COLUMNS = ("notice_at", "self_service_start_at", "self_service_end_at", "scheduled_start_at", "scheduled_end_at")
 VM_COLUMNS = ("set_kind", "cluster", "zone", "rack", "host", "size", "application")
-VM_COLUMNS += ("subscription", "temp_disk_gib", "dynamic_ip")
+VM_COLUMNS += ("subscription", "temp_disk_gib", "dynamic_ip", "vcpus", "memory_gib")
 HOUR_MS = 3_600_000
 SPAN_MS_MAX = 3650 * 86_400_000
 
@@ -130,7 +133,7 @@ def run_of(scene: Scene, toml: str | None = None, **asked) -> Iterator[Run]:
             scene.table(),
             toml or scene.toml(),
             Path(folder) / "run",
-            **{"pairs": scene.write_pairs(Path(folder)), "threads": 1} | asked,
+            **{"pairs": scene.write_pairs(Path(folder)), "threads": 1, "hosts": scene.inventory()} | asked,
         )
         verdict = fleetsim.verify(run.path)
         assert verdict.ok, [rule for rule in verdict.to_dict()["rules"] if rule["status"] == "broken"]
@@ -147,6 +150,7 @@ def read(run: Run, scene: Scene) -> Findings:
     fleet = parts_of(run.path / "fleet").sort("vm_row")
     assert fleet["vm_row"].to_list() == list(range(len(scene.vms)))
     vms = [vm_of(scene, row) for row in fleet.iter_rows(named=True)]
+    hosts = {row["host_row"]: row["host"] for row in parts_of(run.path / "hosts").iter_rows(named=True)}
     events = [
         Event(
             campaign=row["campaign"],
@@ -158,6 +162,7 @@ def read(run: Run, scene: Scene) -> Findings:
             result=row["result"],
             iteration=row["iteration"],
             effects=row["effects"],
+            host_to=hosts[row["host_to"]] if row["phase"] == "self_service" and is_elsewhere(row) else None,
         )
         for row in parts_of(run.path / "events").iter_rows(named=True)
     ]
@@ -177,6 +182,10 @@ def read(run: Run, scene: Scene) -> Findings:
         bins=bins_of(run),
         steps=steps_of(run, scene),
     )
+
+
+def is_elsewhere(row: dict[str, object]) -> bool:
+    return row.get("host_to") != row.get("host_from")
 
 
 def steps_of(run: Run, scene: Scene) -> list[tuple]:
@@ -510,7 +519,7 @@ def scene_of(vms: tuple[Vm, ...], requests: tuple[Request, ...], **more) -> Scen
     columns = [fate for fate in ("created", "deleted") if any(getattr(vm, f"{fate}_ms") is not None for vm in vms)]
     columns += [
         name
-        for name in ("application", "size", "cluster", "zone", "host", "subscription")
+        for name in ("application", "size", "cluster", "zone", "host", "subscription", "vcpus", "memory_gib")
         if any(getattr(vm, name) is not None for vm in vms)
     ]
     return Scene(vms, requests, seed=0, start=STARTS[0], columns=tuple(columns), **more)
@@ -700,7 +709,173 @@ BESIDE = {
 }
 """Campaigns that customers meet; the fleet and who asks for what."""
 
+
+def lodged(*plan: tuple[int, int], window_s: int = 1_000, recycle_s: int = 0, **served_as) -> Request:
+    """A reboot with customers who ask by a *plan*, VM and second, for moves of 30 s to other hosts."""
+    keys = {"scheduled_ms": 1_000 * SECOND_MS, "recycle_ms": recycle_s * SECOND_MS} | served_as
+    request = served(window_s * SECOND_MS, "uniform", **{"request": asked("m")} | keys)
+    return planned(request, *((vm, second * SECOND_MS) for vm, second in plan))
+
+
+def on_host(host: str, *ids: int, set_id: str | None = None, **more) -> tuple[Vm, ...]:
+    """VMs of one vCPU on a host, those of a set in domains by their ids."""
+    domain = {} if set_id is None else {"set": set_id}
+    return tuple(
+        Vm(vm, "italynorth", host=host, **domain, **({"update_domain": vm % 5} if set_id else {}), **more) for vm in ids
+    )
+
+
+def holding(host: str, vcpus: float | None, *, is_spare: bool = False, **more) -> Host:
+    return Host(host, "italynorth", vcpus=vcpus, is_spare=is_spare, **more)
+
+
+def spare(host: str, vcpus: float | None = 1, **more) -> Host:
+    return holding(host, vcpus, is_spare=True, **more)
+
+
+# From 1 ms on customers may ask, for 1,000 s; then come 1,000 s for the platform. A move takes 30 s.
+LODGED = {
+    "the first spare host by its id that has room": (
+        on_host("m", 1, 2, 3, 4),
+        (lodged((1, 10), (2, 20), (3, 30), (4, 40)),),
+        (holding("m", 4), spare("z"), spare("b", 2), spare("é", 0.5), spare("a", 0.5)),
+    ),
+    "who asks at one instant goes by its id": (
+        on_host("m", 9, 10, 2),
+        (lodged((9, 10), (10, 10), (2, 10)),),
+        (holding("m", 3), spare("a"), spare("b")),
+    ),
+    "memory is full, and vCPUs are not": (
+        on_host("m", 1, 2, memory_gib=0.6),
+        (lodged((1, 10), (2, 20)),),
+        (holding("m", 2, memory_gib=2), spare("a", 2, memory_gib=1), spare("b", 2, memory_gib=1.2)),
+    ),
+    "tenths of a vCPU that just fit": (
+        tuple(replace(vm, vcpus=0.1) for vm in on_host("m", *range(4))),
+        (lodged(*((vm, 10 + vm) for vm in range(4))),),
+        (holding("m", 4), spare("a", 0.3)),
+    ),
+    # VM 1 leaves its host at 40 s; updated that is at 100 s, when 2 may come, and not yet 3. So is 2's at 200 s.
+    "a host is emptied, updated and gone to": (
+        (*on_host("x", 1), *on_host("y", 2), *on_host("z", 3)),
+        (lodged((1, 10), (2, 100), (3, 99), (3, 190), (3, 189), recycle_s=60),),
+        (holding("x", 1), holding("y", 1), holding("z", 1), spare("a")),
+    ),
+    "a host that is emptied in two steps": (
+        (*on_host("x", 1, 2), *on_host("y", 3)),
+        (lodged((1, 10), (2, 50), (3, 79), (3, 80)),),
+        (holding("x", 2), holding("y", 1), spare("a", 2)),
+    ),
+    "a host that a deletion empties after a move": (
+        (*on_host("x", 1), *on_host("x", 2, deleted_ms=60_001), *on_host("y", 3)),
+        (lodged((1, 10), (3, 59), (3, 60)),),
+        (holding("x", 2), holding("y", 1), spare("a", 1)),
+    ),
+    "a host that deletions alone empty": (
+        (*on_host("x", 1, 2, deleted_ms=10_001), *on_host("y", 3)),
+        (lodged((3, 60)),),
+        (holding("x", 2), holding("y", 1)),
+    ),
+    "a host to which somebody is still to come": (
+        (*on_host("x", 1), *on_host("x", 2, created_ms=500_000, deleted_ms=600_000), *on_host("y", 3)),
+        (lodged((1, 10), (3, 60), (3, 599), (3, 600)),),
+        (holding("x", 2), holding("y", 1), spare("a", 1)),
+    ),
+    # At 20 s both its places are given back: that of its host, which it has not emptied by a move, and the spare one.
+    "who is deleted during a move gives back two places": (
+        (*on_host("x", 1, deleted_ms=20_001), *on_host("y", 2, 3)),
+        (lodged((1, 10), (2, 19), (2, 20), (3, 100)),),
+        (holding("x", 1), holding("y", 2), spare("a", 1)),
+    ),
+    "who is deleted as its move ends has emptied its host": (
+        (*on_host("x", 1, deleted_ms=40_001), *on_host("y", 2, 3)),
+        (lodged((1, 10), (2, 39), (2, 40), (3, 40)),),
+        (holding("x", 1), holding("y", 2), spare("a", 1)),
+    ),
+    "who is deleted later leaves the host it went to": (
+        (*on_host("x", 1, deleted_ms=300_001), *on_host("x", 4), *on_host("y", 2, 3)),
+        (lodged((1, 10), (2, 299), (2, 300)),),
+        (holding("x", 2), holding("y", 2), spare("a", 1)),
+    ),
+    "hosts of other clusters stand in for nobody": (
+        (*on_host("x", 1, cluster="b"), *on_host("y", 2, cluster="a"), *on_host("z", 3)),
+        (lodged((1, 10), (2, 10), (3, 10)),),
+        (
+            holding("x", 1, cluster="b"),
+            holding("y", 1, cluster="a"),
+            holding("z", 1),
+            spare("s", 3, cluster="a"),
+            spare("t", 3),
+        ),
+    ),
+    "hosts that are given up are not gone to": (
+        (*on_host("x", 1), *on_host("y", 2)),
+        (redeployed(lodged((1, 10), (2, 100))),),
+        (holding("x", 1), holding("y", 1), spare("a")),
+    ),
+    # The host of 1, who was moved in vain, is left out, whoever comes there; that of 4 is not.
+    "a skipped VM has its host left out": (
+        (
+            *on_host("x", 1, 2, set_id="s"),
+            *on_host("x", 3, created_ms=1_200_000),
+            *on_host("x", 6, deleted_ms=900_000),
+            *on_host("x", 7, deleted_ms=1_500_000),
+            *on_host("x", 8, deleted_ms=1_000_001),  # as the window opens
+            *on_host("y", 4, 5, set_id="s"),
+        ),
+        (lodged((1, 10), failure="1.0"),),
+        (holding("x", 6), holding("y", 2), spare("a")),
+    ),
+    "who comes to a host left out before it would have been updated": (
+        (*on_host("x", 1), *on_host("x", 2, created_ms=1_000_002), *on_host("y", 3)),
+        (lodged((1, 10), failure="1.0", request=asked("m", spread_ms=500_000)),),
+        (holding("x", 2), holding("y", 1), spare("a")),
+    ),
+    # Its move would end at 80 s; at 60 s it has gone, as the last from its host.
+    "a host that is emptied by who is deleted during its move": (
+        (*on_host("x", 1), *on_host("x", 2, deleted_ms=60_001), *on_host("y", 3)),
+        (lodged((1, 10), (2, 50), (3, 60)),),
+        (holding("x", 2), holding("y", 1), spare("z", 2)),
+    ),
+    "a redeploy that is tried in vain": (
+        (*on_host("x", 1, 2), *on_host("y", 3)),
+        (tried(redeployed(lodged((1, 10))), "0.5", 60_000),),
+        (holding("x", 2), holding("y", 1), spare("a")),
+    ),
+    # And neither is it where failures may be tried again.
+    "nobody is skipped who may try again": (
+        on_host("x", 1, 2),
+        (lodged((1, 10), failure="1.0", retries=True),),
+        (holding("x", 2), spare("a")),
+    ),
+    # Who still moves when the window opens is waited for by its host, on which it is not hit.
+    "a host waits for who still moves from it": (
+        (*on_host("x", 1, 2, set_id="s"), *on_host("y", 3, 4, set_id="s"), *on_host("z", 5)),
+        (lodged((1, 999), (5, 985)),),
+        (holding("x", 2), holding("y", 2), holding("z", 1), spare("a", 2)),
+    ),
+    # Moved beside who fails, it goes on moving; nobody is left out with it.
+    "who moves from a host that is left out": (
+        (*on_host("x", *range(8), 9), *on_host("y", 8)),
+        (lodged(*((vm, 990) for vm in range(8)), failure="0.5"),),
+        (holding("x", 9), holding("y", 1), spare("a", 8)),
+    ),
+    # Two are overdue; in the second iteration the spare place is taken, and the emptied host is there, for one.
+    "a second iteration finds places taken, and hosts emptied": (
+        (*on_host("x", 1), *on_host("y", 2), *on_host("z", 3)),
+        (
+            lodged(
+                (1, 10), (2, 20), (3, 2_010), (2, 2_020), (2, 2_040),
+                scheduled_ms=1_000, request=asked("m", reschedule_delay_ms=999_000),
+            ),
+        ),
+        (holding("x", 1), holding("y", 1), holding("z", 1), spare("a", 1)),
+    ),
+}  # fmt: skip
+
+
 CASES = {
+    **{case: scene_of(vms, requests, hosts=hosts) for case, (vms, requests, hosts) in LODGED.items()},
     **{case: scene_of(*scene) for case, scene in BESIDE.items()},
     "a move under way at the horizon": scene_of(FOUR[2:], (before_all("m"), frozen("f", 11)), horizon_ms=65_001),
     "a move under way at the horizon of a short freeze": scene_of(

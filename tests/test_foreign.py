@@ -37,7 +37,7 @@ pair_lag = "1h"
 """
 ONE_CAMPAIGN = SCENARIO.partition('\n\n[[campaign]]\nname = "agent"')[0]
 KEPT = "fleet R2 R4 R6 R26 R27 R28 R29 R30 R31 R32 R33 R34 R35 R36 R39 R40 R42 R44 R45 R48 R49 R53 R54 R55 R57 R70 R77"
-NOT_TOLD = "files R1 R3 R5 R7 R8 R12 R13 R17 R21 R22 R25 R38 R41 R43 R50 R51 R74 R76 R78"
+NOT_TOLD = "files R1 R3 R5 R7 R8 R12 R13 R15 R17 R21 R22 R24 R25 R38 R41 R43 R50 R51 R74 R76 R78"
 
 
 def fleet(ids: type = str) -> pl.DataFrame:

@@ -766,17 +766,29 @@ def test_customers_act_beside_other_campaigns():
 
 
 def test_what_reboots_do_not_know_yet_is_told():
-    def over_hosts(text):
-        with pytest.raises(InputError) as caught:
-            fleet = FleetFacts(VM_COUNTS, COLUMNS, SIZES, WORKLOADS, hosts={"westus": {}})
+    def over_hosts(text, *, has_inventory=False):
+        fleet = FleetFacts(VM_COUNTS, COLUMNS, SIZES, WORKLOADS, hosts={"westus": {}}, has_inventory=has_inventory)
+        try:
             resolve(load_scenario(text), RELATION, fleet, nobody_asks)
-        return caught.value.problems
+        except InputError as error:
+            return error.problems
+        return []
 
-    assert over_hosts(REBOOT.replace("'reboot'", "'redeploy'")) == [
-        "scenario:6: campaign.hypervisor.kind: must not be 'redeploy' over a fleet with hosts in this version"
+    asks = f"{REBOOT}self_service = {{ uptake_ratio = 0.1 }}"
+    other = "\n[[campaign]]\nname = 'other'\nkind = 'freeze'\n"
+    assert over_hosts(REBOOT.replace("'reboot'", "'redeploy'")) == []
+    assert over_hosts(asks) == [
+        "scenario:7: campaign.hypervisor.self_service: needs to know what room the hosts of the fleet have, got no"
+        " inventory of them; give one with --hosts (`fleetsim schema hosts`)"
     ]
-    assert over_hosts(f"{REBOOT}self_service = {{ uptake_ratio = 0.1 }}") == [
-        "scenario:7: campaign.hypervisor.self_service: nobody may act over a fleet with hosts in this version"
+    assert over_hosts(asks, has_inventory=True) == []
+    assert over_hosts(f"{asks}{other}", has_inventory=True) == [
+        "scenario:7: campaign.hypervisor.self_service: moves VMs to other hosts, so in this version no other campaign"
+        " may be in its regions, got 'other' in westus"
+    ]
+    assert over_hosts(REBOOT.replace("'reboot'", "'redeploy'") + other) == [
+        "scenario:6: campaign.hypervisor.kind: moves VMs to other hosts, so in this version no other campaign may be in"
+        " its regions, got 'other' in westus"
     ]
 
 

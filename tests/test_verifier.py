@@ -32,6 +32,7 @@ from tests.plant import (
     hosted,
     later,
     length,
+    lodged,
     planned,
     requested,
     rescheduled,
@@ -47,14 +48,15 @@ from tests.plant import (
 RULES = ["files", "fleet"] + [
     f"R{number}"
     for number in (
-        *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 21, 22, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
+        *(1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 15, 17, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 39),
         *(40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 53, 54, 55, 57, 70, 74, 76, 77, 78),
     )
 ]
 HOST_RULES = ["R44", "R55", "R57"]
 WINDOW_RULES = ["R1", "R3", "R12", "R51"]
 REQUEST_RULES = ["R7", "R8", "R17", "R22", "R25"]
-WITHOUT_WINDOWS = {*WINDOW_RULES, *REQUEST_RULES, "R21", "R53"}
+MOVE_RULES = ["R15", "R24"]  # of those that customers start over hosts
+WITHOUT_WINDOWS = {*WINDOW_RULES, *REQUEST_RULES, *MOVE_RULES, "R21", "R53"}
 
 
 def verdict_of(folder: Path, plant: Plant) -> Verdict:
@@ -240,6 +242,21 @@ def test_sound_run_by_a_plan_of_customers_is_kept(tmp_path: Path) -> None:
     assert results[1] == ["completed"]
     assert results[2] == ["retry_later", "completed"]
     assert results[9][:6] == ["retry_later"] * 6
+
+
+def test_sound_run_over_hosts_is_kept_and_its_rules_look_at_every_request(tmp_path: Path) -> None:
+    plant = lodged()
+    went = [
+        (row["result"], row["host_from"] != row["host_to"]) for row in plant.all_events() if row["kind"] == "redeploy"
+    ]
+    verdict = verdict_of(tmp_path, plant)
+
+    assert broken(verdict) == []
+    assert {rule.rule: rule.row_count for rule in verdict.rules if rule.rule in MOVE_RULES} == dict.fromkeys(
+        MOVE_RULES, 6
+    )
+    assert sorted(went) == [("aborted", False), *[("completed", True)] * 4, ("retry_later", False)]
+    assert plant.outcome_of("boot", 8)["reason"] == "host_left_out"
 
 
 def test_a_plan_is_the_one_that_the_scenario_was_asked_with(tmp_path: Path) -> None:
@@ -1797,7 +1814,107 @@ ZONE_FAULTS = {
         "R12", RACKS | {"host": 12}, also="R4 R74", to_tables=move_host("racks", 12, 12 * MINUTE_MS)
     ),
 }
+
+
+def offers(host: int, **changes: Any) -> Callable[[Plant], None]:
+    """The inventory said something else of a host."""
+    return lambda plant: next(row for row in plant.hosts["east"] if row["host"] == host).update(changes)
+
+
+def goes_to(vm: int, host: int, number: int = -1, ms: int = 0) -> Callable[[Plant], None]:
+    """A request of a VM leads to another host, so many *ms* later."""
+
+    def change(plant: Plant) -> None:
+        row = requests_of(plant, vm)[number]
+        there = next(each["host_row"] for each in plant.hosts["east"] if each["host"] == host)
+        row.update(host_to=there, start_at=row["start_at"] + ms)
+
+    return change
+
+
+def hit_on_host_left_out(plant: Plant) -> None:
+    """VM 8 is rebooted like any other, though the one beside it was skipped."""
+    row = plant.event_of("boot", 9) | {"vm_row": plant.vm_row(8), "host_from": 4, "host_to": 4}
+    plant.events[0, "east", 0].append(row)
+    outcome = plant.outcome_of("boot", 8)
+    outcome.update(event_count=1, effects=1, down_ms=row["duration_ms"])
+    plant.counts["events"] += 1
+
+
+LODGED_FAULTS = {
+    "move from a host that it is not on": Fault(
+        "R15",
+        REQUESTED | {"vm": 1, "problem": "comes from another host than its VM is on"},
+        also="R25",
+        to_tables=request(1, host_from=6),
+    ),
+    "move to no host": Fault(
+        "R15",
+        REQUESTED | {"vm": 1, "problem": "goes to no host of the region"},
+        also="R25",
+        to_tables=request(1, host_to=99),
+    ),
+    "refused, and on another host": Fault(
+        "R15", REQUESTED | {"vm": 3, "problem": "is no move, but to another host"}, to_tables=goes_to(3, 14, 0)
+    ),
+    "move to the same host": Fault(
+        "R15", REQUESTED | {"vm": 1, "problem": "stays on its host"}, also="R25", to_tables=goes_to(1, 10)
+    ),
+    "move to another cluster": Fault(
+        "R15", REQUESTED | {"vm": 1, "problem": "goes to another cluster"}, also="R25", to_tables=goes_to(1, 16)
+    ),
+    "move to a host that was not updated": Fault(
+        "R15", REQUESTED | {"vm": 5, "problem": "goes to a host that was not updated yet"}, to_tables=goes_to(5, 11)
+    ),
+    "move to a host before it is updated": Fault(
+        "R15",
+        REQUESTED | {"vm": 5, "problem": "goes to a host that was not updated yet"},
+        also="R8 R74",
+        to_tables=goes_to(5, 10, ms=-8 * HOUR_MS),
+    ),
+    "move to a host that is full": Fault(
+        "R24", REQUESTED | {"vm": 5, "problem": "goes to a host that had no room"}, to_tables=goes_to(5, 14)
+    ),
+    "move to a host that has less": Fault(
+        "R24", REQUESTED | {"vm": 2, "problem": "finds room, though no host had any"}, to_tables=offers(14, vcpus=1.0)
+    ),
+    "move where memory is full": Fault(
+        "R24",
+        REQUESTED | {"vm": 6, "problem": "finds room, though no host had any"},
+        also="R25",
+        to_tables=lambda plant: (
+            [row.update(takes_memory_gib=1.0) for row in plant.vms()]
+            + [offers(host, memory_gib=1.0 if host == 10 else 2.0)(plant) for host in (9, 10, 14, 16)]
+        ),
+    ),
+    "move past a host with room": Fault(
+        "R25", REQUESTED | {"vm": 1, "problem": "passes a host that had room"}, to_tables=offers(9, vcpus=1.0)
+    ),
+    "refusal though a host has room": Fault(
+        "R25", REQUESTED | {"vm": 3, "problem": "is refused, though a host had room"}, to_tables=offers(14, vcpus=3.0)
+    ),
+    "failure though no host had room": Fault(
+        "R25",
+        REQUESTED | {"vm": 7, "problem": "finds room, though no host had any"},
+        to_tables=offers(10, vcpus=1.0),
+        also="R24",
+    ),
+    "reboot on another host": Fault(
+        "R41",
+        REQUESTED | {"vm": 9, "host_from": 6, "host_to": 7},
+        to_tables=lambda plant: plant.event_of("boot", 9).update(host_to=7),
+    ),
+    "reboot from another host": Fault(
+        "R41",
+        REQUESTED | {"vm": 9, "host_from": 7},
+        to_tables=lambda plant: plant.event_of("boot", 9).update(host_from=7),
+    ),
+    "host of a skipped VM is updated": Fault("R44", REQUESTED | {"vm": 8}, also="R74", to_tables=hit_on_host_left_out),
+    "left out, and nobody says why": Fault("R5", REQUESTED | {"vm": 8}, to_tables=ends("boot", 8, "skipped")),
+    "left out with nobody": Fault("R5", REQUESTED | {"vm": 9}, to_tables=ends("boot", 9, "skipped", "host_left_out")),
+}
 WORLDS = (
+    (LODGED_FAULTS, lodged),
     (ZONE_FAULTS, zoned),
     (BESIDE_FAULTS, beside),
     (LATER_FAULTS, later),
@@ -1970,6 +2087,7 @@ FAULTS = {
     **HOSTED_FAULTS,
     **WINDOW_FAULTS,
     **REQUEST_FAULTS,
+    **LODGED_FAULTS,
     **RESCHEDULE_FAULTS,
     **PLAN_FAULTS,
     **TRY_FAULTS,
@@ -2138,7 +2256,7 @@ def test_files_unlike_the_manifest_are_found(tmp_path: Path, plant: Plant, name:
 @pytest.mark.parametrize(
     ("path", "unchecked", "in_part"),
     [
-        ("stages.parquet", "R1 R3 R7 R8 R12 R13 R21 R22 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
+        ("stages.parquet", "R1 R3 R7 R8 R12 R13 R15 R21 R22 R24 R25 R50 R51 R74 R76 R78", "R2 R4 R49 R54"),
         ("summary.parquet", "R21 R38 R50 R74 R76 R78", "R2 R4 R13 R49 R54"),
         ("pairs.csv", "R49 R50 R51 R54 R78", ""),
         ("no_guarantee.parquet", "R38", ""),
@@ -2363,5 +2481,5 @@ def test_verifier_is_a_stranger() -> None:
     script = "import sys, fleetsim.verifier; print(*sorted(m for m in sys.modules if m.startswith('fleetsim')))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    modules = ["errors", "evidence", "hosting", "schema", "testimony", "verifier"]
+    modules = ["errors", "evidence", "hosting", "schema", "testimony", "vacancies", "verifier"]
     assert found.stdout.split() == ["fleetsim", *(f"fleetsim.{name}" for name in modules)]

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetsim.errors import InputError, nearest
-from fleetsim.fleet.hosting import MILLION, RESOURCES, Inventory, find_unusable, needs_of, read_inventory
+from fleetsim.fleet.hosting import RESOURCES, Inventory, find_unusable, needs_of, read_inventory
 from fleetsim.fleet.order import Ints
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import Findings, open_fleet
+from fleetsim.kernels.fit import MILLION
 from fleetsim.progress import Progress
 from fleetsim.regions import load_relation
 from fleetsim.schema import NO_ROW

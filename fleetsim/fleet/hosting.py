@@ -27,6 +27,7 @@ from fleetsim.fleet.order import sorted_rows
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import INVENTED_KEY, Findings, FleetSource, open_fleet
 from fleetsim.fleet.realistic import measured
+from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.schema import HOSTS, Stream
@@ -43,13 +44,10 @@ MEASURED = "measured"
 VCPUS_DEFAULT, MEMORY_GIB_DEFAULT = 64.0, 512.0
 FILL_DEFAULT = 0.8
 HOSTS_PER_CLUSTER_DEFAULT, HOSTS_PER_RACK_DEFAULT = 500, 20
-NO_LIMIT = 1 << 62
-"""Room of a host that says nothing of a resource."""
 PLACES = ("zone", "cluster")
 """Columns in which a VM and its host must agree, where both say something."""
 RESOURCES = ("vcpus", "memory_gib")
 """What a VM takes of a host; in this order on the last axis of arrays."""
-MILLION = 1_000_000
 AMOUNT_MAX = 1e9
 """vCPUs or GiB of one VM or host, at most: 10^15 millionths are far below NO_LIMIT."""
 
@@ -83,6 +81,16 @@ class Inventory:
     def place(self, column: str) -> npt.NDArray[np.int32]:
         """Codes of *column*, all none where it says nothing."""
         return self.places.get(column, np.full(len(self.host), -1, np.int32))
+
+    def offers(self, rows: Ints, has_vms: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+        """What the hosts at *rows* int64[N] offer, as a prepared fleet has it; only those without VMs can be spare."""
+        room = self.room[rows]
+        is_limited = room < NO_LIMIT
+        amounts = {
+            name: pa.array(room[:, resource] / MILLION, mask=~is_limited[:, resource])
+            for resource, name in enumerate(RESOURCES)
+        }
+        return {**amounts, "is_spare": pa.array(self.is_spare[rows] & ~has_vms)}
 
     def spelt(self, column: str) -> npt.NDArray[Any]:
         """The words of *column*, one of `places`, None for none."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from fleetsim.kernels.gate import NONE, find_components
 from fleetsim.schema import PREPARED_HOSTS
 from fleetsim.tables import arrow_field, constant_text
 
+if TYPE_CHECKING:
+    from fleetsim.fleet.hosting import Inventory
+
 WHERE = ("zone", "cluster", "rack")
 """Columns in which the VMs of a host must agree: where it stands."""
 
@@ -25,12 +28,14 @@ class Housing:
 
     number  int64[V]  the host of each VM, from 0 in the order of ids
     ids     [H] int64 or string
-    where   [H] each of the columns of WHERE that the fleet has: text, null where nothing is said
+    where   [H] each of the columns of WHERE that the fleet or the inventory has: text, null where nothing is said
+    offers  [H] columns of an inventory: what each has room for, and whether it is spare
     """
 
     number: Ints
     ids: pa.Array
     where: Mapping[str, pa.Array]
+    offers: Mapping[str, pa.Array]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,6 +50,7 @@ class Housing:
             "region": constant_text(region, np.zeros(count, np.int32)),
             "vm_count": pa.array(np.bincount(self.number, minlength=count).astype(np.uint32)),
             **{name: column.dictionary_encode() for name, column in self.where.items()},
+            **self.offers,
         }
         fields = [
             arrow_field(column, columns["host"].type) for column in PREPARED_HOSTS.columns if column.name in columns
@@ -52,13 +58,14 @@ class Housing:
         return pa.Table.from_arrays([columns[field.name] for field in fields], schema=pa.schema(fields))
 
     def without(self) -> dict[str, dict[str, Any]]:
-        """Of each column of WHERE in which some host has nothing: how many, and the first of them."""
+        """Of each column of WHERE in which some host with VMs has nothing: how many, and the first of them."""
         counts: dict[str, dict[str, Any]] = {}
+        has_vms = np.bincount(self.number, minlength=len(self)) > 0
         for name in WHERE:
             column = self.where.get(name, pa.nulls(len(self)))
-            if column.null_count:
-                first = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-                counts[name] = {"host_count": column.null_count, "first": self.ids[first].as_py()}
+            lacking = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False) & has_vms)
+            if len(lacking):
+                counts[name] = {"host_count": len(lacking), "first": self.ids[int(lacking[0])].as_py()}
         return counts
 
     def components(self, rows: Ints, set_of_row: Ints, set_count: int) -> Ints:
@@ -69,12 +76,19 @@ class Housing:
 
 
 def house(
-    source: str, region: str, vm: pa.Array, host: pa.Array, where: Mapping[str, pa.Array], findings: Findings
+    source: str,
+    region: str,
+    vm: pa.Array,
+    host: pa.Array,
+    where: Mapping[str, pa.Array],
+    findings: Findings,
+    inventory: "Inventory | None" = None,
 ) -> Housing | None:
     """The hosts of the VMs of *region*; None where it has none, or where some VMs only have one, which is found.
 
-    vm, host  int64 or string, a row a VM
-    where     text columns, a row a VM: those of WHERE that the fleet has
+    vm, host   int64 or string, a row a VM
+    where      text columns, a row a VM: those of WHERE that the fleet has
+    inventory  that the VMs fit on: its spare hosts of the region are among them
     """
     if host.null_count == len(host):
         return None
@@ -89,16 +103,20 @@ def house(
         )
         return None
     ids = pc.unique(host)
+    if inventory is not None:
+        is_spare_here = inventory.is_spare & (inventory.region == region)
+        ids = pc.unique(pa.concat_arrays([ids, inventory.host.filter(pa.array(is_spare_here)).cast(ids.type)]))
     ids = ids.take(pc.sort_indices(ids))  # strings by their bytes
     number = pc.index_in(host, ids).to_numpy().astype(np.int64)
     first = np.full(len(ids), len(number))
     np.minimum.at(first, number, np.arange(len(number)))
+    has_vms = first < len(number)
     stands: dict[str, pa.Array] = {}
     for name, column in where.items():
         words = column.cast(pa.string()).dictionary_encode()
-        codes: npt.NDArray[Any] = words.indices.fill_null(-1).to_numpy()
+        codes: npt.NDArray[Any] = np.append(words.indices.fill_null(-1).to_numpy(), -1)
         stands[name] = words.dictionary.take(pa.array(codes[first], mask=codes[first] < 0))
-        for row in np.flatnonzero(codes != codes[first][number]):
+        for row in np.flatnonzero(codes[:-1] != codes[first][number]):
             of_host = int(number[row])
             met, other = (_shown(column[int(place)].as_py()) for place in (first[of_host], row))
             findings.add(
@@ -107,7 +125,13 @@ def house(
                 f"{source}: column '{name}' must be the same for all VMs of a host, got {met} and {other} for host"
                 f" '{ids[of_host]}' in region '{region}' (VMs '{vm[int(first[of_host])]}' and '{vm[int(row)]}')",
             )
-    return Housing(number, ids, stands)
+    if inventory is None:
+        return Housing(number, ids, stands, {})
+    row = pc.index_in(ids.cast(inventory.host.type), inventory.host).to_numpy().astype(np.int64)
+    for name in inventory.places:
+        told = pa.array(inventory.spelt(name)[row], pa.string())
+        stands[name] = pc.coalesce(stands[name], told) if name in stands else told
+    return Housing(number, ids, stands, inventory.offers(row, has_vms))
 
 
 def _shown(word: str | None) -> str:

@@ -24,8 +24,6 @@ from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.generating import ASKED_KEY, part_writer
 from fleetsim.fleet.hosting import (
     AMOUNT_MAX,
-    MILLION,
-    NO_LIMIT,
     PLACES,
     RESOURCES,
     Inventory,
@@ -37,6 +35,7 @@ from fleetsim.fleet.order import DOMAIN_COUNTS, Domains, keys_of, order_region, 
 from fleetsim.fleet.preparing import Spill, one_chunk
 from fleetsim.fleet.read import INVENTED_KEY, TOLD_MAX, Findings, FleetSource, open_fleet
 from fleetsim.kernels import placement
+from fleetsim.kernels.fit import MILLION, NO_LIMIT, NONE
 from fleetsim.progress import Progress
 from fleetsim.regions import load_relation
 from fleetsim.schema import FLEET, NO_ROW, Stream
@@ -297,10 +296,10 @@ class _Placing:
         hosts = hosts[~self.inventory.is_spare[hosts]]
         room = self.room[hosts]
         rooms = _Rooms(room, self._racks(hosts), self.keeps_racks)
-        host_of = np.full(len(vms.row), placement.NONE)
+        host_of = np.full(len(vms.row), NONE)
         yield from self._place_groups(region, vms, hosts, rooms, host_of)
         self.room[hosts] = room
-        if (host_of != placement.NONE).all():
+        if (host_of != NONE).all():
             self.host_row[vms.row] = hosts[host_of]
             self.tally.add(vms, host_of, rooms.rack if "rack" in self.inventory.places else None)
 
@@ -335,7 +334,7 @@ class _Placing:
                 )
                 continue
             self._place_members(vms, members, suiting, rooms, host_of)
-            if len(left := members[host_of[members] == placement.NONE]):
+            if len(left := members[host_of[members] == NONE]):
                 where = self._where(region, vms, int(left[0]))
                 yield self._no_room(vms, members, left, suiting, rooms, where)
 
@@ -379,7 +378,7 @@ class _Placing:
         steps.append((np.zeros(len(members), np.int64), np.zeros(len(hosts), np.int64)))
         order = self._order(vms, members)
         for of_vm, of_host in steps:
-            takes_part = order[(host_of[members[order]] == placement.NONE) & (of_vm[order] >= 0)]
+            takes_part = order[(host_of[members[order]] == NONE) & (of_vm[order] >= 0)]
             vm_offsets, by_class = _by_class(of_vm, takes_part)
             host_offsets, hosts_by_class = _by_class(of_host, np.flatnonzero(of_host >= 0))
             count = max(len(vm_offsets), len(host_offsets))

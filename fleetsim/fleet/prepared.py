@@ -59,12 +59,16 @@ class PreparedPart:
 
 @dataclass(frozen=True, slots=True)
 class PreparedHosts:
-    """The hosts of a region; `without`: by column of where they stand how many say nothing there, and the first."""
+    """The hosts of a region; `without`: by column of where they stand how many say nothing there, and the first.
+
+    `sha256` is the digest of the file, `rows` that of its rows; both in hex.
+    """
 
     path: Path
     host_count: int
     sha256: str
     without: Mapping[str, Mapping[str, Any]]
+    rows: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class PreparedRegion:
 class PreparedFleet:
     """A prepared fleet, its regions in vm_row order.
 
+    hosts_digest                  of the inventory that says what room its hosts have; None: nobody has said
     domains_assigned_count        sets whose update domains the fleet left open
     fault_domains_assigned_count  sets whose fault domains it left open
     vm_is_string                  `vm` is text, and draws are addressed by `vm_key`
@@ -93,6 +98,7 @@ class PreparedFleet:
     path: Path
     fleet_digest: str
     pairs_digest: str
+    hosts_digest: str | None
     vm_count: int
     set_count: int
     single_count: int
@@ -112,7 +118,7 @@ class PreparedFleet:
         """The facts as plain JSON values."""
         return {
             "prepared": str(self.path),
-            **{name: getattr(self, name) for name in _PLAIN_FACTS},
+            **{name: getattr(self, name) for name in (*_PLAIN_FACTS, "hosts_digest")},
             "columns": list(self.columns),
             "regions": {region.region: region.vm_count for region in self.regions},
             "invented": list(self.invented),
@@ -183,6 +189,7 @@ def open_prepared(path: str | Path) -> PreparedFleet:
             )
         regions = tuple(_region(path, region) for region in stated["regions"])
         facts: dict[str, Any] = {name: stated[name] for name in _PLAIN_FACTS}
+        facts["hosts_digest"] = stated.get("hosts_digest")
         invented, warnings = tuple(stated["invented"]), tuple(stated["warnings"])
         first = regions[0].parts[0].path
     except (ValueError, LookupError, TypeError) as error:

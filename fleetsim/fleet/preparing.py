@@ -38,6 +38,7 @@ from fleetsim.fleet.order import (
 )
 from fleetsim.fleet.prepared import PreparedFleet, open_prepared, write_manifest
 from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet
+from fleetsim.kernels.fit import MILLION
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.schema import (
@@ -62,6 +63,8 @@ from fleetsim.tables import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from fleetsim.fleet.hosting import Inventory
 
 _REGIONS_AT_ONCE = 2
 _COUNTED_BY = ("size", "workload")
@@ -117,12 +120,23 @@ class Check:
 
 
 def prepare(
-    fleet: object, out: str | Path, pairs: str | Path | None = None, *, progress: Progress | None = None
+    fleet: object,
+    out: str | Path,
+    pairs: str | Path | None = None,
+    *,
+    hosts: object = None,
+    slots: bool = False,
+    host_vcpus: float | None = None,
+    host_memory_gib: float | None = None,
+    progress: Progress | None = None,
 ) -> PreparedFleet:
     """Prepare *fleet* into the new folder *out*.
 
     fleet     a path (Parquet, a folder of it, CSV, Arrow, a prepared fleet) or an Arrow table of any library
     pairs     CSV with the relation of regions, instead of the built-in one
+    hosts     an inventory of the hosts that the fleet is on, likewise: what they have room for, and which are spare.
+              Without it nobody knows where a VM could move to
+    slots, host_vcpus, host_memory_gib  as for `fits`: with *hosts*
     progress  called now and then, from this thread
 
     Raises `InputError` with everything that is wrong about the fleet; nothing is written then.
@@ -132,10 +146,19 @@ def prepare(
     # In a folder that is there already: unusable input must not leave even an empty one.
     above = folder_above(out)
     relation = load_relation(pairs)
+    needs = None
+    if hosts is not None:
+        from fleetsim.fleet.fitting import fits
+        from fleetsim.fleet.hosting import read_inventory
+
+        fleet = fleet.read_all() if isinstance(fleet, pa.RecordBatchReader) else fleet  # it is read twice
+        room = host_vcpus, host_memory_gib
+        fits(fleet, hosts, slots=slots, host_vcpus=host_vcpus, host_memory_gib=host_memory_gib, pairs=pairs)
+        needs = _Needs(read_inventory(hosts, relation, *room), slots)
     source = open_fleet(fleet, relation)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=above) as scratch:
         made = Path(scratch) / "prepared"
-        _Preparation(source, relation, Path(scratch), made).arrange(progress).write_facts(made)
+        _Preparation(source, relation, Path(scratch), made, needs).arrange(progress).write_facts(made)
         out.parent.mkdir(parents=True, exist_ok=True)
         made.rename(out)
     return open_prepared(out)
@@ -147,6 +170,24 @@ def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress 
     source = open_fleet(fleet, relation)
     with tempfile.TemporaryDirectory(prefix="fleetsim-check.") as scratch:
         return _Preparation(source, relation, Path(scratch), None).arrange(progress).check()
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What hosts have room for, and how what a VM takes of one is counted."""
+
+    inventory: "Inventory"
+    slots: bool
+
+    def spare_count(self, region: str) -> int:
+        return int(np.count_nonzero(self.inventory.is_spare & (self.inventory.region == region)))
+
+    def columns_of(self, table: pa.Table) -> dict[str, pa.Array]:
+        """What each VM of *table* takes, as a prepared fleet has it."""
+        from fleetsim.fleet.hosting import RESOURCES, needs_of
+
+        need, _ = needs_of(table, slots=self.slots)
+        return {f"takes_{name}": pa.array(need[:, resource] / MILLION) for resource, name in enumerate(RESOURCES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +212,11 @@ class _RegionMade:
 class _Preparation:
     """One fleet on its way from a source to a folder, or with `out` None, to being known."""
 
-    def __init__(self, source: FleetSource, relation: Relation, scratch: Path, out: Path | None) -> None:
+    def __init__(
+        self, source: FleetSource, relation: Relation, scratch: Path, out: Path | None, needs: _Needs | None = None
+    ) -> None:
         self.source = source
+        self.needs = needs
         self.relation = relation
         self.scratch = scratch
         self.out = out
@@ -202,6 +246,9 @@ class _Preparation:
         regions = sorted(spill.vm_counts, key=lambda region: (self.relation.pair_group(region), region))
         row_starts = np.cumsum([0, *(spill.vm_counts[region] for region in regions)]).tolist()
         host_counts = {region: spill.host_count(region) for region in regions}
+        if self.needs is not None:
+            for name in [name for name, count in host_counts.items() if count]:
+                host_counts[name] += self.needs.spare_count(name)
         self.host_count = sum(host_counts.values())
         host_starts = np.cumsum([0, *host_counts.values()]).tolist()
         with ThreadPoolExecutor(_REGIONS_AT_ONCE) as threads:
@@ -263,7 +310,14 @@ class _Preparation:
         hosts_path = None
         if housing is not None and self.out is not None:
             hosts_path = f"hosts/region={region}/part-00000.parquet"
-            hosts_sha256 = write_parquet(self.out / hosts_path, housing.table(region, host_row_start))
+            hosts = housing.table(region, host_row_start)
+            hosts_sha256, hosts_digest = write_parquet(self.out / hosts_path, hosts), _rows_digest(hosts)
+        made_columns: dict[str, pa.Array] = {} if self.needs is None else self.needs.columns_of(table)
+        if self.host_count:
+            host_row = pa.nulls(len(vm), pa.uint32())
+            if housing is not None:
+                host_row = pa.array((housing.number + host_row_start).astype(np.uint32))
+            made_columns["host_row"] = host_row
         return _RegionMade(
             region,
             vm_count=len(vm),
@@ -283,6 +337,7 @@ class _Preparation:
                 "path": hosts_path,
                 "host_count": len(housing),
                 "sha256": hosts_sha256,
+                "rows": hosts_digest,
                 "without": housing.without(),
             },
             parts=[]
@@ -296,7 +351,7 @@ class _Preparation:
                     set_key=keys_of(set_name),
                     row_start=vm_row_start,
                     flagged=self.spill.dealt_domains(),
-                    host_row=self._host_rows(housing, len(vm), host_row_start),
+                    made_columns=made_columns,
                 )
             ),
             findings=findings,
@@ -307,16 +362,11 @@ class _Preparation:
         if "host" not in table.column_names:
             return None
         where = {name: one_chunk(table[name]) for name in WHERE if name in table.column_names}
-        housing = house(self.source.name, region, vm, one_chunk(table["host"]), where, findings)
+        inventory = None if self.needs is None else self.needs.inventory
+        housing = house(self.source.name, region, vm, one_chunk(table["host"]), where, findings, inventory)
         if housing is not None:
             np.save(self.scratch / "host" / f"{region}.npy", np.sort(keys_of(housing.ids)))
         return housing
-
-    def _host_rows(self, housing: Housing | None, vm_count: int, host_row_start: int) -> pa.Array | None:
-        """The column `host_row` of a region, a row a VM as it was read; None: no region has hosts."""
-        if housing is not None:
-            return pa.array((housing.number + host_row_start).astype(np.uint32))
-        return pa.nulls(vm_count, pa.uint32()) if self.host_count else None
 
     def _find_shared(self, what: str, findings: Findings) -> None:
         """Find VMs that are there twice, or sets or hosts that are in two regions, by sorted keys.
@@ -411,6 +461,7 @@ class _Preparation:
                 for region in self.regions
             ],
             pairs_digest=self.relation.digest,
+            hosts_digest=self._hosts_digest(),
             host_count=self.host_count,
             **self._counts(),
             vm_is_string=self.source.schema.field("vm").type != pa.int64(),
@@ -420,6 +471,13 @@ class _Preparation:
             invented=self.source.invented,
             warnings=[*self.source.warnings, *self.warnings],
         )
+
+    def _hosts_digest(self) -> str | None:
+        """sha256 of what the inventory says of the hosts, in hex; None without one."""
+        if self.needs is None:
+            return None
+        digests = [region.hosts["rows"] for region in self.regions if region.hosts is not None]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def _counts(self) -> dict[str, int]:
         names = ("vm_count", "set_count", "single_count", "domains_assigned_count", "fault_domains_assigned_count")
@@ -558,11 +616,11 @@ def _write_parts(
     set_key: Ints,
     row_start: int,
     flagged: list[str],
-    host_row: pa.Array | None,
+    made_columns: Mapping[str, pa.Array],
 ) -> Iterator[dict[str, Any]]:
     """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*.
 
-    Which sets were dealt their domains is written for the columns *flagged*; *host_row* is of the rows as read.
+    Which sets were dealt their domains is written for the columns *flagged*; *made_columns* are of the rows as read.
     """
     unit_offsets = np.concatenate([[0], np.cumsum(order.unit_vm_count)])
     domains = {"update_domain": np.repeat(order.unit_domain, order.unit_vm_count), "fault_domain": order.fault_domain}
@@ -597,8 +655,8 @@ def _write_parts(
             for name in flagged
         }
         made_after = {name: pa.array(flag) for name, flag in flags.items()}
-        if host_row is not None:
-            made_after["host_row"] = host_row[rows] if isinstance(rows, slice) else host_row.take(pa.array(rows))
+        for name, column in made_columns.items():
+            made_after[name] = column[rows] if isinstance(rows, slice) else column.take(pa.array(rows))
         sha256 = write_parquet(out / path, _with_rows(part, row_start + start, made_after, rows_digest))
         write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
         yield {

@@ -6,10 +6,10 @@ and memory, [.., 2], in millionths, so that sums are exact. A VM that finds no r
 
 import numpy as np
 
+from fleetsim.kernels.fit import NONE, change, leaf_count_of, next_with_room
 from fleetsim.kernels.jit import kernel
 from fleetsim.kernels.rng import draw64, scaled
 
-NONE = -1
 TRIES = 8
 """Hosts a VM draws among all of its class before it looks for one with room."""
 _ROUNDING = 1e-9
@@ -68,12 +68,12 @@ def scatter(key, address, vm_offsets, vms, vm_key, need, host_offsets, hosts, ro
                     leaf = drawn
                     break
             if leaf == NONE:
-                leaf = _next_with_room(most, leaf_count, drawn, need[vm, 0], need[vm, 1])
+                leaf = next_with_room(most, leaf_count, drawn, need[vm, 0], need[vm, 1])
             if leaf == NONE:
-                leaf = _next_with_room(most, leaf_count, np.int64(1), need[vm, 0], need[vm, 1])
+                leaf = next_with_room(most, leaf_count, np.int64(1), need[vm, 0], need[vm, 1])
             if leaf != NONE:
                 host = hosts[host_start + leaf - leaf_count]
-                _take(most, leaf, need[vm, 0], need[vm, 1])
+                change(most, leaf, -need[vm, 0], -need[vm, 1])
                 room[host, 0] -= need[vm, 0]
                 room[host, 1] -= need[vm, 1]
                 host_of[vm] = host
@@ -90,10 +90,10 @@ def first_fit(vm_offsets, vms, need, host_offsets, hosts, room, most, host_of):
         leaf_count = _plant(hosts, host_start, host_count, room, most)
         for place in range(vm_offsets[class_], vm_offsets[class_ + 1]):
             vm = vms[place]
-            leaf = _next_with_room(most, leaf_count, np.int64(1), need[vm, 0], need[vm, 1])
+            leaf = next_with_room(most, leaf_count, np.int64(1), need[vm, 0], need[vm, 1])
             if leaf != NONE:
                 host = hosts[host_start + leaf - leaf_count]
-                _take(most, leaf, need[vm, 0], need[vm, 1])
+                change(most, leaf, -need[vm, 0], -need[vm, 1])
                 room[host, 0] -= need[vm, 0]
                 room[host, 1] -= need[vm, 1]
                 host_of[vm] = host
@@ -158,9 +158,7 @@ def _settle(by_room, room, full_count, place, host, is_full):
 @kernel
 def _plant(hosts, host_start, host_count, room, most):
     """Make *most* the tree over the hosts' room: of node n the largest of 2n and 2n + 1. Returns the first leaf."""
-    leaf_count = 1
-    while leaf_count < host_count:
-        leaf_count *= 2
+    leaf_count = leaf_count_of(host_count)
     for resource in range(2):
         for place in range(leaf_count):
             is_host = place < host_count
@@ -168,34 +166,3 @@ def _plant(hosts, host_start, host_count, room, most):
         for node in range(leaf_count - 1, 0, -1):
             most[node, resource] = max(most[2 * node, resource], most[2 * node + 1, resource])
     return leaf_count
-
-
-@kernel
-def _next_with_room(most, leaf_count, node, vcpus, memory):
-    """The first leaf with room at *node*, below it or after it, or NONE."""
-    while True:
-        if most[node, 0] >= vcpus and most[node, 1] >= memory:
-            if node >= leaf_count:
-                return node
-            node *= 2
-        else:
-            while node & 1:
-                node >>= 1
-            if node == 0:
-                return np.int64(NONE)
-            node += 1
-
-
-@kernel
-def _take(most, leaf, vcpus, memory):
-    """Take the room of one VM from *leaf*, and from the nodes above that had it from there."""
-    most[leaf, 0] -= vcpus
-    most[leaf, 1] -= memory
-    node = leaf >> 1
-    while node:
-        left = max(most[2 * node, 0], most[2 * node + 1, 0])
-        right = max(most[2 * node, 1], most[2 * node + 1, 1])
-        if left == most[node, 0] and right == most[node, 1]:
-            break
-        most[node, 0], most[node, 1] = left, right
-        node >>= 1
