@@ -247,7 +247,7 @@ class _Charts:
             layers = []
             if odd:
                 stripes = pl.DataFrame({"region": odd, "start": [low] * len(odd), "end": [high] * len(odd)})
-                layers.append(alt.Chart(stripes).mark_rect(color=STRIPE).encode(x=x, x2="end:Q", y=y))
+                layers.append(alt.Chart(stripes).mark_rect(color=STRIPE, aria=False).encode(x=x, x2="end:Q", y=y))
             is_work = pl.col("what").str.ends_with("at work")
             colour = alt.Color(
                 "what:N",
@@ -701,7 +701,7 @@ class _Charts:
         first = worst.row(0, named=True)
         text = (
             f"Of a set that is promised a VM that stays up, at most {first['set_down_ratio_max']:.1%} is out at once by"
-            f" the platform, in {first['region']}. Beside it, sets without that promise."
+            f" the platform, in {first['region']}."
         ) + (f" {more:,} regions with less are left out here." if more else "")
         names, colours = self.names, self.colours
 
@@ -728,11 +728,9 @@ class _Charts:
             )
             base = alt.Chart(here)
             dots = base.mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, description="tells:N")
-            words = (
-                base.mark_text(align="left", dx=8, color=MUTED, fontSize=10).encode(x=x, y=y, text="word:N")
-                if len(names) == 1
-                else base.mark_point(opacity=0).encode(x=x, y=y)
-            )
+            if len(names) > 1:  # where dots of several campaigns would need a word each, there is none
+                return dots.properties(height=alt.Step(16))
+            words = base.mark_text(align="left", dx=8, color=MUTED, fontSize=10).encode(x=x, y=y, text="word:N")
             return alt.layer(dots, words).properties(height=alt.Step(16))
 
         return Chart("sets", "sets", title, text, frame, draw)

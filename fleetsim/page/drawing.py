@@ -82,7 +82,7 @@ class Chart:
         """The chart as an element of the page: marks say what they are in `data-tells`."""
         svg = _tidy(_converter().vegalite_to_svg(self.spec(width)), f"{self.name}-{width}")
         # A picture to whoever does not see it, described as a whole: marks one by one are for the pointer.
-        svg = re.sub(r' aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="(?:bar|point|rect mark)"',
+        svg = re.sub(r' aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="(?:bar|circle|rect mark)"',
                      r' data-tells="\1"', svg)  # fmt: skip
         return re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden|pointer-events)="[^"]*"', "", svg)
 
