@@ -1,6 +1,7 @@
 """Pictures of each section of a page, as `docs/page.md` shows them: `python -m tests.screenshots PAGE -o DIR`.
 
-The first screen and each section as PNG at 1400 px, light; with --all also at 400 px and dark. Chromium must be there.
+The first screen, on a wide and on a narrow and dark one, and the top of each section at 1400 px; with --all every
+section whole, at 1400 and 400 px, light and dark. Chromium must be there.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from typing import Any
 from tests.browser import chromium, missing, show
 
 WIDTHS = (1400, 400)
+HEIGHT_MAX = 700
 
 
 def main() -> None:
@@ -24,14 +26,28 @@ def main() -> None:
         raise SystemExit(why)
     asked.out.mkdir(parents=True, exist_ok=True)
     with chromium() as driver:
-        for width in WIDTHS if asked.all else WIDTHS[:1]:
-            for is_dark in (False, True) if asked.all else (False,):
-                take(driver, asked.page, asked.out, width, is_dark, is_suffixed=asked.all)
+        if not asked.all:
+            take(driver, asked.page, asked.out, 1400, height_max=HEIGHT_MAX)
+            show(driver, asked.page, width=400, height=850, is_dark=True)
+            (asked.out / "phone.png").write_bytes(driver.get_screenshot_as_png())
+            return
+        for width in WIDTHS:
+            for is_dark in (False, True):
+                suffix = f"-{width}-{'dark' if is_dark else 'light'}"
+                take(driver, asked.page, asked.out, width, is_dark=is_dark, suffix=suffix)
 
 
-def take(driver: Any, page: Path, out: Path, width: int, is_dark: bool, *, is_suffixed: bool) -> None:
-    """One picture of the first screen of *page*, and one of each section."""
-    suffix = f"-{width}-{'dark' if is_dark else 'light'}" if is_suffixed else ""
+def take(
+    driver: Any,
+    page: Path,
+    out: Path,
+    width: int,
+    *,
+    is_dark: bool = False,
+    suffix: str = "",
+    height_max: float = float("inf"),
+) -> None:
+    """One picture of the first screen of *page*, and one of each section, *height_max* px of it."""
     show(driver, page, width=width, is_dark=is_dark)
     (out / f"first-screen{suffix}.png").write_bytes(driver.get_screenshot_as_png())
     boxes = driver.execute_script(
@@ -40,7 +56,7 @@ def take(driver: Any, page: Path, out: Path, width: int, is_dark: bool, *, is_su
         " return [each.id, box.x + scrollX, box.y + scrollY, box.width, box.height]; })"
     )
     for name, x, y, box_width, height in boxes:
-        clip = {"x": x, "y": y, "width": box_width, "height": height, "scale": 1}
+        clip = {"x": x, "y": y, "width": box_width, "height": min(height, height_max), "scale": 1}
         picture = driver.execute_cdp_cmd(
             "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
         )

@@ -309,13 +309,13 @@ def intervals(files: RunFiles, path: Path) -> pl.LazyFrame:
 def whole_impacts(files: RunFiles, part: Part) -> pl.LazyFrame:
     """The same of *part*, all tries of a VM as one, which follow one another; and whether it `has_failed`."""
     rows, has_failed = tries(files, part.path), pl.col("result").cast(pl.String) == "aborted"
-    if part.campaign not in {each["name"] for each in files.campaigns if _fails(each)}:
+    if part.campaign not in {each["name"] for each in files.campaigns if fails(each)}:
         return rows.select(pl.exclude("kind", "result"), has_failed=pl.lit(value=False))
     ends = pl.col("start_ms").min(), pl.col("end_ms").max()
     return rows.group_by("vm_row").agg(*ends, has_failed=has_failed.all())
 
 
-def _fails(campaign: Mapping[str, Any]) -> bool:
+def fails(campaign: Mapping[str, Any]) -> bool:
     """Whether tries of the platform may fail in *campaign*."""
     return bool(campaign.get("scheduled", {}).get("failure_ratio"))
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from fleetsim.figures.declared import HOUR_MS
 from fleetsim.figures.pauses import impacts_of_part, table_of
-from fleetsim.figures.runs import RunFiles, in_turn, ms_since_start, tries, whole_impacts
+from fleetsim.figures.runs import RunFiles, fails, in_turn, ms_since_start, tries, whole_impacts
 
 BIN_WIDTHS_MS = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000),
@@ -37,6 +37,7 @@ def courses(files: RunFiles, bins_ms: Mapping[str, int]) -> pl.DataFrame:
     """
     start_ms = {each["name"]: int(each.get("start_ms", 0)) for each in files.campaigns}
     born = {"created": "created"} if "created" in files.fleet_schema else {}
+    failing = {each["name"] for each in files.campaigns if fails(each)}
     pieces = []
     for part in files.parts("events") if files.has("events") else ():
         if part.campaign not in bins_ms:
@@ -53,17 +54,31 @@ def courses(files: RunFiles, bins_ms: Mapping[str, int]) -> pl.DataFrame:
             out = out.join(of_fleet, on="vm_row", how="semi") if files.only else out
         since_ms = pl.max_horizontal(asked_ms, ms_since_start(files, "created")) if born else asked_ms
         waits = updated.select(what=pl.lit("pending"), start_ms=since_ms, end_ms="end_ms")
-        for spans in (out.select("what", "start_ms", "end_ms"), waits):
-            for at_ms, sign in (("start_ms", 1), ("end_ms", -1)):
+        # Mostly all wait from the campaign's start until their only try ends: then ends of both are the same.
+        shares_ends = not born and part.campaign not in failing
+        for spans in (out.select("what", "start_ms", "end_ms"), *(() if shares_ends else (waits,))):
+            for at_ms, is_end in (("start_ms", False), ("end_ms", True)):
                 counted = spans.group_by("what", bin=pl.col(at_ms) // width_ms).agg(
-                    count=pl.len().cast(pl.Int64) * sign,
-                    sum_ms=pl.col(at_ms).sum() * sign,
-                    end_count=pl.len().cast(pl.Int64) if sign < 0 else pl.lit(0, pl.Int64),
+                    count=pl.len().cast(pl.Int64), sum_ms=pl.col(at_ms).sum()
                 )
-                pieces.append(counted.with_columns(campaign=pl.lit(part.campaign)).select(_COUNTED.columns))
+                told = counted.with_columns(campaign=pl.lit(part.campaign), is_end=pl.lit(is_end))
+                pieces.append(told.select(_COUNTED.columns))
     total = pl.concat([_COUNTED, *in_turn(files, "courses", pieces)])
-    total = total.group_by("campaign", "what", "bin").agg(pl.col("count", "sum_ms", "end_count").sum())
-    found = [_course(total.filter(campaign=name), name, width_ms) for name, width_ms in bins_ms.items()]
+    total = total.group_by("campaign", "what", "bin", "is_end").agg(pl.col("count", "sum_ms").sum())
+    found = []
+    for name, width_ms in bins_ms.items():
+        own = total.filter(campaign=name)
+        if not born and name not in failing:
+            ends = own.filter("is_end").with_columns(what=pl.lit("pending"))
+            count = int(ends["count"].sum())
+            starts = ends.head(1).with_columns(
+                bin=pl.lit(start_ms[name] // width_ms, pl.Int64),
+                is_end=pl.lit(value=False),
+                count=pl.lit(count, pl.Int64),
+                sum_ms=pl.lit(count * start_ms[name], pl.Int64),
+            )
+            own = pl.concat([own, starts, ends])
+        found.append(_course(own, name, width_ms))
     return pl.concat([_COURSES, *found])
 
 
@@ -72,9 +87,9 @@ _COUNTED = pl.DataFrame(
         "campaign": pl.String,
         "what": pl.String,
         "bin": pl.Int64,
+        "is_end": pl.Boolean,
         "count": pl.Int64,
         "sum_ms": pl.Int64,
-        "end_count": pl.Int64,
     }
 )
 _COURSES = pl.DataFrame(
@@ -91,15 +106,19 @@ _COURSES = pl.DataFrame(
 
 
 def _course(counted: pl.DataFrame, campaign: str, width_ms: int) -> pl.DataFrame:
-    """The rows of `courses` of *campaign*, whose starts and ends are *counted* by bin, ends as negative."""
+    """The rows of `courses` of *campaign*, whose starts and ends are *counted* by bin."""
     # What has started x before t, and not ended, adds t - x up to t: over a bin, the difference of both its ends.
     if counted.is_empty():
         return _COURSES
     first, last = counted["bin"].min(), counted["bin"].max()
+    sign = pl.when("is_end").then(-1).otherwise(1)
+    summed = counted.group_by("what", "bin").agg(
+        (pl.col("count", "sum_ms") * sign).sum(), end_count=pl.col("count").filter("is_end").sum()
+    )
     bins = pl.DataFrame({"bin": pl.int_range(first, last + 1, eager=True)})  # type: ignore[operator, arg-type]
     columns = {}
     for what in ("paused", "down", "pending"):
-        own = bins.join(counted.filter(what=what), on="bin", how="left", maintain_order="left").fill_null(0)
+        own = bins.join(summed.filter(what=what), on="bin", how="left", maintain_order="left").fill_null(0)
         count, sum_ms = own["count"].cum_sum(), own["sum_ms"].cum_sum()
         count_before, sum_before_ms = count.shift(1, fill_value=0), sum_ms.shift(1, fill_value=0)
         start_ms = own["bin"] * width_ms

@@ -701,8 +701,8 @@ class _Charts:
         first = worst.row(0, named=True)
         text = (
             f"Of a set that is promised a VM that stays up, at most {first['set_down_ratio_max']:.1%} is out at once by"
-            f" the platform, in {first['region']}."
-        ) + (f" {more:,} regions with less are left out here." if more else "")
+            f" the platform, as in {first['region']}."
+        ) + (f" {_counted(more, 'other region')} are left out here." if more > 0 else "")
         names, colours = self.names, self.colours
 
         def draw(width: int, is_narrow: bool) -> Any:
@@ -710,7 +710,9 @@ class _Charts:
 
             here = frame.with_columns(
                 word=pl.when(pl.col("no_guarantee_count") > 0)
-                .then(pl.format("{} without", pl.col("no_guarantee_count")))
+                .then(
+                    pl.format("{} without guarantee" if not is_narrow else "{} without", pl.col("no_guarantee_count"))
+                )
                 .otherwise(pl.lit(""))
             )
             y = alt.Y("region:N", sort=shown, title=None, axis=_names_axis(is_narrow))

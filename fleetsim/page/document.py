@@ -365,7 +365,7 @@ def _stages(report: Report) -> Grid:
         "down_ms_max": "max",
         "over_tolerance_count": "too long",
         "set_down_ratio_max": "of a set out",
-        "no_guarantee_count": "sets without guarantee",
+        "no_guarantee_count": "no guarantee",
         "quorum_lost_ms": "no quorum",
     }
     always = ("region", "first_start_ms", "last_end_ms", "vm_count", "vm_hit_count")
