@@ -474,10 +474,12 @@ def test_a_browser_shows_the_page_from_disk(driver, page, width, is_dark):
     driver.get_log("browser"), driver.get_log("performance")
     browser.show(driver, page, width=width, is_dark=is_dark)
     time.sleep(0.2)
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    # The browser's own first tab asks for things of its own.
     requests = [
-        json.loads(entry["message"])["message"]["params"]["request"]["url"]
-        for entry in driver.get_log("performance")
-        if json.loads(entry["message"])["message"]["method"] == "Network.requestWillBeSent"
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent" and message["params"]["documentURL"] == page.as_uri()
     ]
 
     assert requests and all(url.startswith("data:") or url == page.as_uri() for url in requests), requests
