@@ -4,6 +4,7 @@ The browser's tests are skipped where there is no Chromium, unless FLEETSIM_BROW
 """
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -240,6 +241,16 @@ def test_the_page_says_what_was_run_and_what_was_found(page, both):
     for question in ("How long?", "Whom?", "How hard?", "Why so long?"):
         assert text.count(question) == 2, "each campaign answers"
     assert "not verified" not in text
+
+
+def test_why_of_windows_is_what_the_iterations_took(page, both):
+    text = " ".join("".join(Elements(page.read_text("utf-8")).texts).split())
+    chain = report(both).chains["kernel"]
+    anew_ms = sum(link.start_ms - before.end_ms for before, link in itertools.pairwise(chain) if link.cause == "window")
+    length_ms = report(both).campaign_rows.filter(campaign="kernel")["length_ms"].item()
+
+    assert max(link.iteration for link in chain) >= 2
+    assert f"{anew_ms / length_ms:.0%} of it is scheduling anew who was left" in text
 
 
 def test_the_page_asks_nobody_for_anything(page):

@@ -385,7 +385,7 @@ class _Charts:
             here, clock = _binned(_stacked(frame, "vm_mean"), start)
             domain = [word for word in colours if word in set(frame["what"])]
             return (
-                alt.Chart(here)
+                alt.Chart(_joined(here, width))
                 .mark_rect()
                 .encode(
                     x=_bins_x(here, clock, first_ms, is_narrow),
@@ -446,7 +446,7 @@ class _Charts:
             waiting, done = "wait for their update", "updated"
             scale = alt.Scale(domain=[waiting, done], range=[PENDING, UPDATED])
             surface = (
-                alt.Chart(here.with_columns(what=pl.lit(waiting), low=pl.lit(0.0)))
+                alt.Chart(_joined(here, width).with_columns(what=pl.lit(waiting), low=pl.lit(0.0)))
                 .mark_rect()
                 .encode(
                     x=x,
@@ -730,8 +730,11 @@ class _Charts:
             )
             base = alt.Chart(here)
             dots = base.mark_circle(size=70, opacity=1).encode(x=x, y=y, color=colour, description="tells:N")
-            if len(names) > 1:  # where dots of several campaigns would need a word each, there is none
-                return dots.properties(height=alt.Step(16))
+            if len(names) > 1:  # one below the other; and no words, for which there is no room
+                apart = dots.encode(yOffset=alt.YOffset("campaign:N", sort=names))
+                return apart.properties(
+                    height=len(shown) * (8 + 10 * len(names)) + 60 + (14 * len(names) if is_narrow else 0)
+                )
             words = base.mark_text(align="left", dx=8, color=MUTED, fontSize=10).encode(x=x, y=y, text="word:N")
             return alt.layer(dots, words).properties(height=alt.Step(16))
 
@@ -958,7 +961,8 @@ class _Charts:
                 # Lines end at a name, and do not strike it out.
                 layers.append(names.mark_text(align="left", dx=NAME_OFFSET, fontSize=10, stroke=PAPER, strokeWidth=3))
                 layers.append(names.mark_text(align="left", dx=NAME_OFFSET, fontSize=10))
-            return alt.layer(*layers).properties(height=round(room))
+            # The height is that of all: the legend, of two columns on a phone, stands above the map.
+            return alt.layer(*layers).properties(height=round(room) + (90 if is_narrow else 40))
 
         return Chart("map", "map", title, text, frame, draw)
 
@@ -1105,6 +1109,12 @@ def _bins_x(here: pl.DataFrame, clock: Clock, first_ms: int, is_narrow: bool) ->
     return alt.X(
         "start:Q", title=clock.title, scale=scale, axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10)
     )
+
+
+def _joined(here: pl.DataFrame, width: int) -> pl.DataFrame:
+    """Bins *here* each a hair into the next, so that no gap is seen between them on a chart *width* px wide."""
+    first, last = _least(here["start"]), _most(here["end"])
+    return here.with_columns(end=pl.min_horizontal(pl.col("end") + (last - first) * 0.5 / width, last))
 
 
 def _names_axis(is_narrow: bool) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from fleetsim import figures
-from fleetsim.figures import FIGURES, duration
+from fleetsim.figures import FIGURES, Link, duration
 from fleetsim.page.charts import Lacking
 from fleetsim.page.drawing import NARROW, WIDE, Chart
 from fleetsim.page.palette import style_sheet
@@ -240,12 +240,41 @@ def _why(report: Report, row: dict[str, Any], campaign: dict[str, Any]) -> tuple
     links = report.chains[name]
     if not links or row["length_ms"] is None:
         return "it takes no time", ""
-    first, *_ = figures.explained(links, report.bounds[name], row["length_ms"], campaign, report.hosts[name])
+    if "scheduled" in campaign:
+        first = _why_of_windows(links, row["length_ms"])
+    else:
+        first, *_ = figures.explained(links, report.bounds[name], row["length_ms"], campaign, report.hosts[name])
     regions = list(dict.fromkeys(link.region for link in links))
     chain = ", then ".join(regions[:4]) + (f" and {len(regions) - 4:,} more" if len(regions) > 4 else "")
     ratio = row.get("length_bound_ratio")
     more = f"chain: {chain}"
     return first, more + (f"; {ratio:.2f} times the bound" if ratio is not None else "")
+
+
+def _why_of_windows(links: Sequence[Link], length_ms: int) -> str:
+    """What takes most of the *length_ms* of a chain with windows, from its first unit's start to its last end."""
+    told = {"spread": 0, "work": 0, "gap": 0, "cap": 0}
+    for before, link in zip([None, *links[:-1]], links, strict=True):
+        told["spread"] += link.spread_ms if before is not None else 0  # before the first unit starts nothing counts
+        told["work"] += link.work_ms
+        told["gap"] += link.gap_ms
+        told["cap"] += link.cap_ms
+        if before is not None:
+            cause = link.cause or "wait"
+            told[cause] = told.get(cause, 0) + link.start_ms - before.end_ms
+    because = {
+        "spread": "waiting for a place in the window",
+        "work": "the work itself",
+        "gap": "gaps between update domains",
+        "cap": "waiting for room under caps",
+        "window": f"scheduling anew who was left, in {max(link.iteration for link in links)} iterations",
+        "pair": "waiting until the window of a pair is over",
+        "wave": "waiting for the waves before",
+        "campaign": "waiting for other stages in the region",
+        "wait": "waiting for the first window",
+    }
+    cause, most_ms = max(told.items(), key=lambda each: each[1])
+    return f"{min(1.0, most_ms / max(1, length_ms)):.0%} of it is {because[cause]}."
 
 
 # Charts and tables
