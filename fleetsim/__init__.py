@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fleetsim.instance_view import status as status
     from fleetsim.lesson import placements as placements
     from fleetsim.loosening import looser as looser
+    from fleetsim.page import write_page as write_page
     from fleetsim.policies import policy as policy
     from fleetsim.reporting import report as report
     from fleetsim.runner import run as run
@@ -46,6 +47,7 @@ _HOMES = {
     "verify": "verifier",
     "verify_events": "foreign",
     "warmup": "first_run",
+    "write_page": "page",
 }
 
 __all__ = ["__version__", "fleet", *_HOMES]  # noqa: PLE0604

@@ -592,6 +592,9 @@ def verify(
 @click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
 @click.option("--looser", is_flag=True, help="Also run RUN again with each rule a tenth looser: what does it cost?")
 @click.option("--policies", type=_PATH, help="With --looser: the file that RUN took its policies from.")
+@click.option("--html", type=_PATH, help="Write all of it, with charts, as one page that needs no network.")
+@click.option("--charts", type=_PATH, help="Write each chart as SVG, PNG and Parquet into this new folder.")
+@click.option("--verify", "verified", is_flag=True, help="With --html: ask the verifier first, and say what it found.")
 @_json
 def report(
     run_folder: Path,
@@ -602,12 +605,18 @@ def report(
     out: Path | None,
     looser: bool,
     policies: Path | None,
+    html: Path | None,
+    charts: Path | None,
+    verified: bool,
     as_json: bool,
 ) -> None:
     """Say how long RUN takes, whom it hits, how hard, and why.
 
     COLUMNs joined by commas split by all of them at once: --by region,size. With --only subscription=mine the figures
     are those of one's own VMs; what is of the whole campaign, as its length, stays so.
+
+    --html and --charts need fleetsim[page]. With --verify the exit code is 1 if a rule is broken; the page is written
+    all the same, and says which. Of a run that is not finished it says that, and what was asked for.
     """
     from fleetsim.reporting import report as call
 
@@ -619,6 +628,13 @@ def report(
         raise click.UsageError("--looser goes with tables and JSON on the terminal only")
     if policies is not None and not looser:
         raise click.UsageError("--policies goes with --looser")
+    if verified and html is None:
+        raise click.UsageError("--verify goes with --html; else there is `fleetsim verify`")
+    if html is not None or charts is not None:
+        if looser or out is not None or format_ != "table":
+            raise click.UsageError("--html and --charts do not go with --format, --out and --looser")
+        _page(run_folder, as_json, html=html, charts=charts, by=by, only=only, timeouts=timeouts, verified=verified)
+        return
     _register(policies)
     savings = None
     with _watched() as progress:
@@ -646,6 +662,25 @@ def report(
         _render(made)
         if savings is not None:
             _render(savings)
+
+
+def _page(run_folder: Path, as_json: bool, *, by: tuple[str, ...], **asked: Any) -> None:
+    """Write the page of a run, its charts, or both."""
+    from fleetsim.page import write_page
+
+    with _watched() as progress:
+        made = write_page(run_folder, by=[column.split(",") for column in by], progress=progress, **asked)
+    if asked["html"] is not None:
+        unfinished = "" if made.report is not None else ": the run is not finished, and the page says so"
+        _tell(f"fleetsim: page written to {asked['html']}{unfinished}", err=True)
+    if asked["charts"] is not None and made.report is not None:
+        _tell(f"fleetsim: {len(made.charts)} charts written to {asked['charts']}", err=True)
+    if as_json:
+        _print_json(
+            {name: None if asked[name] is None else str(asked[name]) for name in ("html", "charts")}
+            | {"page": made.to_dict()}
+        )
+    _exit_unless(made.verdict is None or made.verdict.ok)
 
 
 @cli.command()

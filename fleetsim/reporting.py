@@ -416,14 +416,23 @@ class Report:
             block.render(console)
 
     def _page(self) -> "Iterator[Block]":
-        yield from self._header_blocks()
-        yield from self._campaign_figures()
+        return (block for _, _, block in self.blocks())
+
+    def blocks(self) -> "Iterator[tuple[str, str | None, Block]]":
+        """What the report shows, in order: a subject, the campaign (None: all of them), and a block of it.
+
+        Subjects: `run`, `figures`, `why`, `units`, `iterations`, `no_guarantee`, `hours`, `applications`,
+        `tolerance`, `pauses`, `services`, `groups`.
+        """
+        yield from (("run", None, block) for block in self._header_blocks())
+        yield from (("figures", None, block) for block in self._campaign_figures())
         for campaign in self.files.campaigns:
-            yield from self._campaign_blocks(campaign)
-        yield from self._pause_blocks()
-        yield from self._service_blocks()
+            for subject, block in self._campaign_blocks(campaign):
+                yield subject, campaign["name"], block
+        yield from (("pauses", None, block) for block in self._pause_blocks())
+        yield from (("services", None, block) for block in self._service_blocks())
         for groups in self.groups:
-            yield from self._group_blocks(groups)
+            yield from (("groups", None, block) for block in self._group_blocks(groups))
 
     def _header_blocks(self) -> "Iterator[Block]":
         header = self.header()
@@ -472,7 +481,7 @@ class Report:
             case _:
                 return f"{round(value):,}"
 
-    def _campaign_blocks(self, campaign: dict[str, Any]) -> "Iterator[Block]":
+    def _campaign_blocks(self, campaign: dict[str, Any]) -> "Iterator[tuple[str, Block]]":
         name, best = campaign["name"], self.bounds[campaign["name"]]
         title = f"{name}: what bounds its length, by time since scenario start"
         row = self.campaign_rows.row(by_predicate=pl.col("campaign") == name, named=True)
@@ -484,7 +493,7 @@ class Report:
                 if is_empty
                 else "The platform hit no VM: it took no time."
             )
-            yield Items(title, [("", nobody), *self._remaining(name)])
+            yield "why", Items(title, [("", nobody), *self._remaining(name)])
         else:
             end_ms = links[-1].end_ms
             total = (
@@ -500,13 +509,13 @@ class Report:
             if any(value_ms for _, value_ms in waited):
                 terms = [f"{duration(value_ms)} {_WAITS[cause]}" for cause, value_ms in waited if value_ms]
                 items.append(("+", f"its stages waited, summed up: {', '.join(terms)}"))
-            yield Items(title, [*items, *self._remaining(name)])
-            yield from self._chain_blocks(name)
-        yield from self._iteration_blocks(name)
-        yield from self._no_guarantee_blocks(campaign, row["no_guarantee_count"])
-        yield from self._hour_blocks(name)
-        yield from self._application_blocks(name)
-        yield from self._intolerance_blocks(name)
+            yield "why", Items(title, [*items, *self._remaining(name)])
+            yield from (("units", block) for block in self._chain_blocks(name))
+        yield from (("iterations", block) for block in self._iteration_blocks(name))
+        yield from (("no_guarantee", block) for block in self._no_guarantee_blocks(campaign, row["no_guarantee_count"]))
+        yield from (("hours", block) for block in self._hour_blocks(name))
+        yield from (("applications", block) for block in self._application_blocks(name))
+        yield from (("tolerance", block) for block in self._intolerance_blocks(name))
 
     def _explained(self, campaign: str) -> list[str]:
         """Why *campaign* takes so long, where units could wait for one another."""
@@ -634,7 +643,7 @@ class Report:
             ["of VMs hit", *(f"{each.vm_hit_count:,}" for each in shown)],
             ["shortest pause that one of them stands", *(duration(each.tolerance_ms_min) for each in shown)],
         ]
-        for name, words in _REMEDIES.items():
+        for name, words in REMEDIES.items():
             saved = [of_workload.get(name) for of_workload in remedies]
             rows.append([words, *("-" if each is None else _saved(each) for each in saved)])
         rows.append(["  VMs then left without the update", *(f"{each.left_out_count:,}" for each in shown)])
@@ -655,7 +664,7 @@ class Report:
                         f"# without {_shown(each.workload or 'VMs that have no workload')}\n" if is_leaving else ""
                     )
                     snippets[remedy.name, remedy.toml] = comment + remedy.toml
-        place = list(_REMEDIES)
+        place = list(REMEDIES)
         lines = [snippets[key] for key in sorted(snippets, key=lambda key: place.index(key[0]))]
         yield Code(f"in the scenario, under campaign {campaign}, one of", "toml", "\n".join(lines))
 
@@ -949,7 +958,7 @@ _WAITS = {
     "gap": "for gaps",
     "cap": "for room under caps",
 }
-_REMEDIES = {
+REMEDIES = {
     "published_profile": "saved by pauses p50 6 s, p99 9 s",
     "published_maximum": "saved by pauses of 10 s, all of them",
     "longest_pause": "saved by none longer than all stand",

@@ -53,7 +53,7 @@ def test_a_wrong_claim_would_be_seen():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md", "docs/promises.md"]
+    "path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md", "docs/page.md", "docs/promises.md"]
 )
 def test_links_lead_somewhere(path):
     text = (ROOT / path).read_text("utf-8")

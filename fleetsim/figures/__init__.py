@@ -2,7 +2,7 @@
 
 A stranger to the engine: it meets a run only in its files. From `declared` (what each figure is) and `runs` (the files)
 upwards, a module imports only from those before it: `steps` and `timeline`, `pauses`, then `phases`, `remedies`,
-`outages` and `bottleneck`.
+`outages`, `bottleneck` and `spans`.
 """
 
 from fleetsim.figures.bottleneck import Link, chain, explained, waits
@@ -21,8 +21,9 @@ from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, t
 from fleetsim.figures.phases import iterations, remaining
 from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
 from fleetsim.figures.runs import RunFiles, read_events
+from fleetsim.figures.spans import bin_width_ms, courses, lengths
 from fleetsim.figures.steps import Hosts, hosts_of
-from fleetsim.figures.timeline import Bound, bound, campaigns, hours, stages, times
+from fleetsim.figures.timeline import WINDOWS, Bound, bound, campaigns, hours, stages, times, windows
 
 __all__ = [
     "FIGURES",
@@ -32,6 +33,7 @@ __all__ = [
     "PAUSE_BOUNDS_MS",
     "SLA_COUNTS",
     "STAGE",
+    "WINDOWS",
     "Bound",
     "Hosts",
     "Intolerance",
@@ -40,9 +42,11 @@ __all__ = [
     "RunFiles",
     "application_outages",
     "application_totals",
+    "bin_width_ms",
     "bound",
     "campaigns",
     "chain",
+    "courses",
     "duration",
     "explained",
     "hosts_of",
@@ -51,6 +55,7 @@ __all__ = [
     "impacts",
     "intolerances",
     "iterations",
+    "lengths",
     "pause_ms",
     "pauses_over",
     "read_events",
@@ -60,4 +65,5 @@ __all__ = [
     "tallies",
     "times",
     "waits",
+    "windows",
 ]

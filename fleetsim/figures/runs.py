@@ -303,27 +303,29 @@ _EVENTS_SCHEMA = {column.name: _DTYPES[column.dtype] for column in schema.EVENTS
 
 def intervals(files: RunFiles, path: Path) -> pl.LazyFrame:
     """`vm_row`, `start_ms` and `end_ms` of the impacts in *path*, or each of their tries, since scenario start."""
-    return _timed(files, path).drop("result")
+    return tries(files, path).drop("kind", "result")
 
 
 def whole_impacts(files: RunFiles, part: Part) -> pl.LazyFrame:
     """The same of *part*, all tries of a VM as one, which follow one another; and whether it `has_failed`."""
-    rows, has_failed = _timed(files, part.path), pl.col("result").cast(pl.String) == "aborted"
-    if part.campaign not in {each["name"] for each in files.campaigns if _fails(each)}:
-        return rows.select(pl.exclude("result"), has_failed=pl.lit(value=False))
+    rows, has_failed = tries(files, part.path), pl.col("result").cast(pl.String) == "aborted"
+    if part.campaign not in {each["name"] for each in files.campaigns if fails(each)}:
+        return rows.select(pl.exclude("kind", "result"), has_failed=pl.lit(value=False))
     ends = pl.col("start_ms").min(), pl.col("end_ms").max()
     return rows.group_by("vm_row").agg(*ends, has_failed=has_failed.all())
 
 
-def _fails(campaign: Mapping[str, Any]) -> bool:
+def fails(campaign: Mapping[str, Any]) -> bool:
     """Whether tries of the platform may fail in *campaign*."""
     return bool(campaign.get("scheduled", {}).get("failure_ratio"))
 
 
-def _timed(files: RunFiles, path: Path) -> pl.LazyFrame:
+def tries(files: RunFiles, path: Path) -> pl.LazyFrame:
+    """The same as `intervals`, each with its `kind` and `result`."""
     start_ms = pl.col("start_at").dt.epoch("ms") - files.start_ms_epoch
     impacts = scanned(path).filter(pl.col("duration_ms") > 0)  # the rest are requests without one
-    return impacts.select("vm_row", "result", start_ms=start_ms, end_ms=start_ms + pl.col("duration_ms").cast(pl.Int64))
+    times = {"start_ms": start_ms, "end_ms": start_ms + pl.col("duration_ms").cast(pl.Int64)}
+    return impacts.select("vm_row", "kind", "result", **times)
 
 
 def ms_since_start(files: RunFiles, column: str) -> pl.Expr:

@@ -264,26 +264,33 @@ def _sum_of_known(name: str, where: pl.Expr | None = None) -> pl.Expr:
     return pl.when(values.count() > 0).then(values.sum()).alias(name)
 
 
-def hours(files: RunFiles) -> pl.DataFrame:
-    """One row a campaign and hour since scenario start in which impacts start: quiet hours have none.
+def hours(files: RunFiles, keys: Sequence[str] = ("campaign",)) -> pl.DataFrame:
+    """One row a group of *keys*, of STAGE, and hour since scenario start in which impacts start: quiet hours have none.
 
     Of the VMs looked at, if they are not all: none where the run kept no events.
     """
     names = ("hourly_start_count", "hourly_unavailable_ms")
     if files.only:
-        found = times(files, {}, ["campaign", "hour"])
-        return found.select(
-            "campaign", "hour", hourly_start_count="start_count", hourly_unavailable_ms="unavailable_ms"
-        )
+        found = times(files, {}, [*keys, "hour"])
+        return found.select(*keys, "hour", hourly_start_count="start_count", hourly_unavailable_ms="unavailable_ms")
     return (
         files.scan("summary")
         .filter(pl.col("figure").is_in(names))
-        .group_by("campaign", hour=pl.col("bin_start_ms") // HOUR_MS)
+        .group_by(*keys, hour=pl.col("bin_start_ms") // HOUR_MS)
         .agg(pl.col("value").filter(pl.col("figure") == name).sum().cast(pl.Int64).alias(name) for name in names)
         .filter(pl.any_horizontal(pl.col(names) > 0))
-        .sort("campaign", "hour")
+        .sort(*keys, "hour")
         .collect()
     )
+
+
+WINDOWS = ("notice", "self_service_start", "self_service_end", "scheduled_start", "scheduled_end")
+
+
+def windows(files: RunFiles) -> pl.DataFrame:
+    """One row a stage: STAGE and the instants of WINDOWS in ms since scenario start, null where there are none."""
+    instants = (ms_since_start(files, f"{name}_at").alias(f"{name}_ms") for name in WINDOWS)
+    return files.scan("stages").select(*STAGE, *instants).collect()
 
 
 def times(files: RunFiles, columns: Mapping[str, str], keys: Sequence[str]) -> pl.DataFrame:
