@@ -75,7 +75,7 @@ def _notebook(path: Path) -> dict[str, str | bytes]:
     for place, cell in enumerate(json.loads(path.read_text("utf-8"))["cells"]):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            lines += [source, ""]
+            lines += [source.replace("](../docs/", "](../"), ""]  # the repository has them elsewhere than the site
             continue
         lines += ["```python", source, "```", ""]
         for output in cell["outputs"]:
