@@ -55,7 +55,7 @@ def _commands() -> str:
     ]
 
     def tell(command: click.Command, name: str, parent: click.Context | None) -> None:
-        context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, terminal_width=100)
+        context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, terminal_width=80)
         context.help_option_names = ["-h", "--help"]
         parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
         if isinstance(command, click.Group):
