@@ -18,6 +18,13 @@ from fleetsim.cli import cli
 ROOT = Path(__file__).parent.parent
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the decisions in the menu, in the order of their numbers."""
+    decisions = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    config.nav = [*(config.nav or []), {"Decisions": [f"decisions/{name}" for name in decisions]}]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     for path, content in pages().items():

@@ -89,6 +89,17 @@ def test_the_pictures_are_those_of_the_runs(tmp_path):
     assert len(list(tmp_path.glob("*.svg"))) >= 5
 
 
+def test_what_a_page_says_of_a_picture_is_in_it():
+    said = 0
+    for page in (ROOT / "docs").glob("*.md"):
+        for words, name in re.findall(r"!\[([^\]]+)\]\(assets/([\w-]+\.svg)\)", page.read_text("utf-8")):
+            texts = " ".join(re.findall(r">([^<>]+)<", (ROOT / "docs" / "assets" / name).read_text("utf-8")))
+            numbers = re.findall(r"\d+", words)
+            assert set(numbers) <= set(re.findall(r"\d+", texts)), (page.name, name)
+            said += len(numbers)
+    assert said >= 5
+
+
 def test_the_site_is_built_strictly_and_fetches_nothing(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 40
