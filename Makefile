@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test deep lint bench lock clean
+.PHONY: demo test deep lint docs bench lock clean
 
 demo: $(READY)  ## place a million VMs on hosts, run, verify and report into ./fleetsim-demo
 	rm -rf fleetsim-demo
@@ -25,6 +25,10 @@ deep: $(READY)  ## the long nets: every planted bug, thousands of drawn fleets
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "deep or not deep" --hypothesis-profile=deep
 	$(BIN)/python -m tests.mutants --all
 
+# Strictly: each link and anchor leads somewhere. Nothing is fetched.
+docs: $(READY)  ## the site, into ./site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(READY)  ## kernel, stage, run and the peers, as one table
 	$(BIN)/python -m benches
 
@@ -40,4 +44,4 @@ lock:  ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 --extra page --group dev --no-annotate pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) fleetsim-demo
+	rm -rf $(VENV) fleetsim-demo site

@@ -91,6 +91,93 @@ def scenario_schema() -> str:
     return f"{json.dumps(json_schema(), indent=2)}\n"
 
 
+def kinds() -> Page:
+    """The kinds of maintenance, from the catalogue."""
+    from fleetsim.kinds import KINDS
+
+    rows = []
+    for kind in KINDS.values():
+        effects = [name for bit, name in enumerate(effect_names()) if int(kind.effects) >> bit & 1]
+        phases = ", ".join(phase.name.lower() for phase in kind.phases)
+        guests = kind.scheduled_event or "nothing"
+        available = "yes" if kind.is_available else "not yet"
+        rows.append((kind.name, available, kind.doc, phases or "-", ", ".join(effects) or "-", guests))
+    header = ("kind", "simulated", "what is done", "phases", "effects of the platform's work", "guests see")
+    return Page("kinds", "What can be done to a VM.", header, tuple(rows))
+
+
+def rules() -> Page:
+    """The rules that `fleetsim verify` checks, from the verifier."""
+    from fleetsim.verifier import rules as sentences
+
+    return Page("rules", "What `fleetsim verify` checks.", ("rule", "what must hold"), tuple(sentences().items()))
+
+
+def scenario_keys() -> tuple[Page, ...]:
+    """The keys of scenarios, a page a table of them, from their JSON Schema: the whole scenario first."""
+    from fleetsim.scenario import json_schema
+
+    schema = json_schema()
+    tables = {"scenario": schema, **schema["$defs"]}
+    # A profile that may have others by family has a schema of its own there: its page is that of the profile.
+    fullest = {name: tables.get(f"{name}OrFamily", table) for name, table in tables.items()}
+    header = ("key", "is", "default", "meaning")
+    return tuple(
+        Page(name, tables[name]["description"], header, _keys(table, tables))
+        for name, table in fullest.items()
+        if not name.endswith("OrFamily")
+    )
+
+
+def presets() -> str:
+    """All presets in full, as Markdown."""
+    from fleetsim.scenario import preset_toml
+    from fleetsim.scenario import presets as known
+
+    return "\n".join(f"## {name}\n\n```toml\n{preset_toml(name).strip()}\n```\n" for name in known())
+
+
+def _keys(table: dict[str, Any], tables: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """A row a key of *table*, a schema of an object that may refer to other *tables*."""
+    rows = []
+    for key, schema in table["properties"].items():
+        if key in table.get("required", ()):
+            default = "needed"
+        elif "default" in schema:
+            default = f"`{json.dumps(schema['default'])}`"
+        else:
+            default = "-"
+        meaning = schema.get("description") or _target(schema, tables).get("description", "")
+        rows.append((f"`{key}`", _is(schema), default, meaning.replace("'*'", "`*`")))
+    return tuple(rows)
+
+
+def _target(schema: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
+    """The table that *schema* refers to, if it does."""
+    found: dict[str, Any] = tables.get(schema.get("$ref", "").rpartition("/")[2], {})
+    return found
+
+
+def _is(schema: dict[str, Any]) -> str:
+    """What a value of *schema* is, in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_is, schema["anyOf"])))
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2].removesuffix("OrFamily")
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "pattern" in schema and "ms|s|min|h|d" in schema["pattern"]:
+        return "span"
+    if isinstance(schema.get("type"), list):
+        return " or ".join(schema["type"])
+    if schema.get("type") == "array":
+        return f"list of {_is(schema['items'])}" if schema.get("items") else "pair"
+    return str({"object": "table"}.get(schema.get("type", ""), schema.get("type", "any")))
+
+
 def _table_page(table: Table) -> Page:
     rows = []
     for column in table.columns:
@@ -105,7 +192,7 @@ def _table_page(table: Table) -> Page:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":

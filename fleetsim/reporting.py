@@ -718,6 +718,10 @@ class Report:
             # Everybody is hit, mostly: a column that repeats its neighbour would take the width of the names.
             if own["vm_count"].equals(own["vm_hit_count"]):
                 names.remove("vm_hit_count")
+            # A freeze takes nobody down, a reboot pauses nobody: what no group has takes no width either.
+            names = [name for name in names if not own[name].is_null().all()]
+            if "paused_ms_max" not in names and "over_tolerance_count" in names:
+                names.remove("over_tolerance_count")
             more = len(own) - ROWS_SHOWN
             yield Grid(
                 f"{campaign['name']} by {', '.join(groups.columns)}",
@@ -782,7 +786,9 @@ class Grid:
             for place, name in enumerate(self.header)
         ]
         gap = 2
-        values = [min(width, COLUMN_WIDTH_MAX) + gap for width in widths[self.key_count :]]
+        room_needed = indent + sum(widths) + gap * (len(widths) - 1)
+        widest = COLUMN_WIDTH_MAX if room_needed > console.width else max(widths)
+        values = [min(width, widest) + gap for width in widths[self.key_count :]]
         keys = sum(widths[: self.key_count]) + gap * self.key_count
         least = min(keys, max(console.width // (2 if self.are_keys_sentences else 3), 16))
         room = console.width - indent - least + gap  # the last column has none after it
@@ -803,7 +809,7 @@ class Grid:
                 table.add_column(title, overflow="ellipsis", no_wrap=True, width=width)
             for place in places:
                 title = Text(_shown(self.header[self.key_count + place]), overflow="ellipsis", no_wrap=True)
-                table.add_column(title, justify="right", max_width=COLUMN_WIDTH_MAX, no_wrap=True)
+                table.add_column(title, justify="right", max_width=widest, no_wrap=True)
             for row in self.rows:
                 cells = [*row[: self.key_count], *(row[self.key_count + place] for place in places)]
                 table.add_row(*(Text(_shown(cell)) for cell in cells))
@@ -846,7 +852,7 @@ class Chart:
     rows: tuple[tuple[int, int, int], ...]
 
     def render(self, console: Console) -> None:
-        blocks, rule = (" #", "|") if console.options.ascii_only else (" ▁▂▃▄▅▆▇█", "▕")
+        blocks, rule = (" .:=#", "|") if console.options.ascii_only else (" ▁▂▃▄▅▆▇█", "▕")
         label_width = 12
         width = max(1, console.width - label_width - len(rule))
         per_bar, started, lost_ms = self._summed(width)

@@ -285,6 +285,14 @@ class _Tally:
         return RuleResult(rule, sentence, status, self._rows.get(rule, 0), count, shown, told)
 
 
+def rules() -> dict[str, str]:
+    """What `verify` checks: rule -> the sentence that must hold, in the order in which a verdict tells them."""
+    sentences = {"files": _FILES_SENTENCE}
+    for query in sorted(_QUERIES, key=lambda query: _number(query.rule)):
+        sentences.setdefault(query.rule, query.sentence)
+    return sentences
+
+
 def _number(rule: str) -> int:
     """Where *rule* stands in the verdict: `fleet`, which is about the input, before the numbered ones."""
     return int(rule[1:]) if rule[1:].isdigit() else 0

@@ -1736,6 +1736,33 @@ def test_long_curves_are_summed_until_they_fit(tmp_path):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_no_group_has_takes_no_width_and_a_name_that_fits_is_not_cut(tmp_path):
+    vms = pl.DataFrame({"vm": range(40)}).with_columns(region=pl.lit("westeurope"), workload=pl.lit("web"))
+    start = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
+    campaigns = [{"name": "freeze"}, {"name": "kernel-security-update-of-december", "kind": "reboot"}]
+    scenario = {"name": "two", "start": start, "campaign": campaigns, "tolerance": {"web": "1s"}}
+    made = run_it(vms, scenario, tmp_path / "run")
+
+    text = rendered(made.path)
+    of_freeze, of_reboot = text.split("freeze by workload")[1].split("kernel-security-update-of-december by workload")
+
+    assert re.search(r"campaign +freeze +kernel-security-update-of-december\n", text)
+    assert "paused p50" in of_freeze and "too long" in of_freeze and "down p50" not in of_freeze
+    assert "down p50" in of_reboot and "paused p50" not in of_reboot and "too long" not in of_reboot
+
+
+def test_bars_have_heights_in_ascii(tmp_path):
+    bins = {("north", "hourly_start_count"): {0: 100, 3_600_000: 5, 7_200_000: 10}}
+    buffer = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report(write_run(tmp_path / "run", bins=bins)).render(Console(width=80, file=buffer))
+    buffer.flush()
+    shown = buffer.buffer.getvalue().decode("ascii")
+
+    lines = [line.rstrip() for line in shown.splitlines() if "|" in line]
+    assert lines[0].endswith("|###")
+    assert "|### ... :::" in shown
+
+
 def test_an_ascii_terminal_gets_ascii(run):
     buffer = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     report(run, by=["size"]).render(Console(width=80, file=buffer))
