@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fleetsim import fleet as fleet
+    from fleetsim.comparing import compare as compare
     from fleetsim.errors import FleetsimError as FleetsimError
     from fleetsim.errors import InputError as InputError
     from fleetsim.errors import RunError as RunError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fleetsim.instance_view import status as status
     from fleetsim.lesson import placements as placements
     from fleetsim.loosening import looser as looser
+    from fleetsim.page import write_comparison as write_comparison
     from fleetsim.page import write_page as write_page
     from fleetsim.policies import policy as policy
     from fleetsim.reporting import report as report
@@ -34,6 +36,7 @@ _HOMES = {
     "FleetsimError": "errors",
     "InputError": "errors",
     "RunError": "errors",
+    "compare": "comparing",
     "demo": "first_run",
     "load_scenario": "scenario",
     "looser": "loosening",
@@ -47,6 +50,7 @@ _HOMES = {
     "verify": "verifier",
     "verify_events": "foreign",
     "warmup": "first_run",
+    "write_comparison": "page",
     "write_page": "page",
 }
 

@@ -66,6 +66,7 @@ def cli() -> None:
                          fleetsim run FLEET.csv SCENARIO.toml -o RUN
                          fleetsim verify RUN
                          fleetsim report RUN --by size
+    Two plans:           fleetsim compare RUN OTHER
 
     A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
     needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
@@ -681,6 +682,78 @@ def _page(run_folder: Path, as_json: bool, *, by: tuple[str, ...], **asked: Any)
             | {"page": made.to_dict()}
         )
     _exit_unless(made.verdict is None or made.verdict.ok)
+
+
+@cli.command()
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=_PATH)
+@click.option("--by", multiple=True, metavar="COLUMN", help="Split by region, size or any fleet column; repeatable.")
+@click.option(
+    "--only", multiple=True, metavar="COLUMN=VALUE",
+    help="Look at these VMs alone; repeatable: any of a column's values, all columns.",
+)  # fmt: skip
+@click.option(
+    "--timeout", "timeouts", multiple=True, metavar="LENGTH",
+    help="Also compare the share of VMs paused longer than LENGTH, as 25s; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "csv", "markdown", "parquet"]), default="table",
+    show_default=True, help="What to print, or to write to --out.",
+)  # fmt: skip
+@click.option("--out", type=_PATH, help="File to write instead, or to replace; Parquet needs one.")
+@click.option("--html", type=_PATH, help="Write all of it, with charts, as one page that needs no network.")
+@_json
+def compare(
+    runs: tuple[Path, ...],
+    by: tuple[str, ...],
+    only: tuple[str, ...],
+    timeouts: tuple[str, ...],
+    format_: str,
+    out: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell what differs between runs: in what is asked for, and in what comes out.
+
+    \b
+    Is a gap worth its time?  fleetsim run FLEET PLAN.toml -o a
+                              fleetsim run FLEET PLAN.toml -o b
+                                --override campaign.NAME.update_domain_gap=5min
+                              fleetsim compare a b
+
+    Every RUN is compared with the first. Differences are the later less the first: +36 h is 36 h more. Campaigns are
+    matched by name, or are the only one of each run. Over the same fleet VMs are paired: who is hit in both, longer or
+    shorter, whose outcome changes; with the same seed, a VM draws the same numbers in both. It is one draw each. Runs
+    over different fleets are compared by their figures alone.
+
+    --html needs fleetsim[page].
+    """
+    from fleetsim.comparing import compare as call
+
+    if format_ == "parquet" and out is None:
+        raise click.UsageError("--format parquet needs --out FILE")
+    if format_ == "table" and out is not None:
+        raise click.UsageError("--out needs --format json, csv, markdown or parquet")
+    if html is not None and (out is not None or format_ != "table"):
+        raise click.UsageError("--html does not go with --format and --out")
+    with _watched() as progress:
+        made = call(*runs, by=[column.split(",") for column in by], only=only, timeouts=timeouts, progress=progress)
+        if html is not None:
+            from fleetsim.page import write_comparison
+
+            write_comparison(made, html, progress=progress)
+    if html is not None:
+        _tell(f"fleetsim: page written to {html}", err=True)
+        if as_json:
+            _print_json({"html": str(html)})
+    elif out is not None:
+        made.write(out, format_)
+        _tell(f"fleetsim: comparison written to {out}", err=True)
+        if as_json:
+            _print_json({"comparison": str(out)})
+    elif format_ in ("csv", "markdown") and not as_json:
+        _tell(made.text(format_).removesuffix("\n"))
+    else:
+        _print(made, as_json or format_ == "json")
 
 
 @cli.command()

@@ -59,8 +59,11 @@ def described(name: str | None = None) -> Page:
         rows.append((SCENARIO_SCHEMA, "The keys of scenarios, as JSON Schema."))
         return Page("tables", "`fleetsim schema NAME` describes one.", ("name", "rows"), tuple(rows))
     if name == FIGURES_PAGE:
-        figures = [(f.name, f.unit, f.definition, ", ".join(f.grains)) for f in FIGURES.values()]
-        header = ("figure", "unit", "definition", "grains")
+        figures = [
+            (f.name, f.unit, f.definition, ", ".join(f.grains), "less" if f.is_less_better else "-")
+            for f in FIGURES.values()
+        ]
+        header = ("figure", "unit", "definition", "grains", "better")
         return Page(FIGURES_PAGE, "Figures of reports.", header, tuple(figures))
     if name not in TABLES:
         known = [*TABLES, FIGURES_PAGE, SCENARIO_SCHEMA]

@@ -7,6 +7,7 @@ terminal and Markdown each spell their way; its tables show rows of the same fra
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -214,8 +215,77 @@ class Groups:
         return f"fleet.{grain}" if grain in figures.GRAINS else grain
 
 
+class Sheet(ABC):
+    """What is told as a page of a terminal or of Markdown, as JSON, and as one long table."""
+
+    @property
+    @abstractmethod
+    def frame(self) -> pl.DataFrame:
+        """All of it as one table."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as one JSON object."""
+
+    @abstractmethod
+    def _page(self) -> "Iterator[Block]":
+        """The page, block by block."""
+
+    @abstractmethod
+    def _parquet(self) -> tuple[schema.Table, dict[str, str]]:
+        """What `frame` is in the schema, and the provenance that its file carries."""
+
+    def render(self, console: Console) -> None:
+        """Print the page to *console*, within its width."""
+        for place, block in enumerate(self._page()):
+            if place:
+                console.print()
+            block.render(console)
+
+    def write(self, path: str | Path, format: str = "parquet") -> None:  # noqa: A002
+        """Write `frame` as `parquet` or `csv`, `to_dict` as `json`, or the page as `markdown`, to *path*.
+
+        Atomic; a file there is replaced.
+        """
+        if format not in FORMATS:
+            raise InputError(f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}")
+        path = Path(path)
+        if path.is_dir():
+            raise InputError(f"{path}: must be a file, got a folder")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: must be in a folder that is there, got none{nearest_path(path.parent)}")
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            if format == "parquet":
+                self._write_parquet(unfinished)
+            else:
+                unfinished.write_text(self.text(format), "utf-8", newline="\n")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def text(self, format: str) -> str:  # noqa: A002
+        """What `write` writes as `json`, `csv` or `markdown`."""
+        if format == "json":
+            return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        return self.frame.write_csv() if format == "csv" else "\n".join(_markdown(self._page()))
+
+    def _write_parquet(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64()}
+        declared, provenance = self._parquet()
+        fields = [
+            pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in declared.columns
+        ]
+        provenance |= {"fleetsim.schema_version": str(schema.SCHEMA_VERSION), "fleetsim.table": declared.name}
+        table = self.frame.to_arrow().cast(pa.schema(fields, metadata=provenance))
+        pq.write_table(table, path)
+
+
 @dataclass(frozen=True)
-class Report:
+class Report(Sheet):
     """The figures of one run; `frame` is the table `report` of the schema.
 
     A key is the campaign, then what the grain adds, joined by `/`: `hypervisor`, `hypervisor/1/westeurope` of
@@ -356,64 +426,18 @@ class Report:
         )
         return {word: counts[word] for word in schema.words(schema.NoGuarantee) if word in counts}
 
-    def write(self, path: str | Path, format: str = "parquet") -> None:  # noqa: A002
-        """Write `frame` as `parquet` or `csv`, `to_dict` as `json`, or the page as `markdown`, to *path*.
-
-        Atomic; a file there is replaced.
-        """
-        if format not in FORMATS:
-            raise InputError(f"format: must be one of {', '.join(FORMATS)}, got '{format}'{nearest(format, FORMATS)}")
-        path = Path(path)
-        if path.is_dir():
-            raise InputError(f"{path}: must be a file, got a folder")
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: must be in a folder that is there, got none{nearest_path(path.parent)}")
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        try:
-            if format == "parquet":
-                self._write_parquet(unfinished)
-            else:
-                unfinished.write_text(self.text(format), "utf-8", newline="\n")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-    def text(self, format: str) -> str:  # noqa: A002
-        """What `write` writes as `json`, `csv` or `markdown`."""
-        if format == "json":
-            return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        return self.frame.write_csv() if format == "csv" else "\n".join(_markdown(self._page()))
-
-    def _write_parquet(self, path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64()}
-        fields = [
-            pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in schema.REPORT.columns
-        ]
+    def _parquet(self) -> tuple[schema.Table, dict[str, str]]:
         manifest = self.files.manifest
-        provenance = {
-            "fleetsim.version": str(manifest["fleetsim_version"]),
-            "fleetsim.schema_version": str(schema.SCHEMA_VERSION),
-            "fleetsim.table": schema.REPORT.name,
+        return schema.REPORT, {
             "fleetsim.scenario_digest": manifest["scenario_digest"],
             "fleetsim.fleet_digest": manifest["fleet_digest"],
             "fleetsim.seed": str(manifest["seed"]),
+            "fleetsim.version": str(manifest["fleetsim_version"]),
             "fleetsim.approximate": json.dumps(list(self.approximate)),
             "fleetsim.only": json.dumps(self.files.only),
         }
-        table = self.frame.to_arrow().cast(pa.schema(fields, metadata=provenance))
-        pq.write_table(table, path)
 
     # The page
-
-    def render(self, console: Console) -> None:
-        """Print the report to *console*, within its width."""
-        for place, block in enumerate(self._page()):
-            if place:
-                console.print()
-            block.render(console)
 
     def _page(self) -> "Iterator[Block]":
         return (block for _, _, block in self.blocks())
@@ -469,17 +493,7 @@ class Report:
         )
 
     def _spelt(self, name: str, value: float | None) -> str:
-        """*value* of the figure *name* as people read it."""
-        if value is None:
-            return "-"
-        about = "~" if name in self.approximate else ""
-        match FIGURES[name].unit:
-            case "ms" | "VM-ms":
-                return f"{about}{duration(value)}"
-            case "ratio":
-                return f"{about}{value:,.3f}"
-            case _:
-                return f"{round(value):,}"
+        return spelt(name, value, is_about=name in self.approximate)
 
     def _campaign_blocks(self, campaign: dict[str, Any]) -> "Iterator[tuple[str, Block]]":
         name, best = campaign["name"], self.bounds[campaign["name"]]
@@ -908,6 +922,20 @@ def _markdown(blocks: Iterator[Block]) -> Iterator[str]:
 
 def _row(cells: Sequence[str], is_rule: bool = False) -> str:
     return f"| {' | '.join(cells if is_rule else map(_escaped, cells))} |"
+
+
+def spelt(name: str, value: float | None, *, is_about: bool = False) -> str:
+    """*value* of the figure *name* as people read it; `~` before what *is_about* so."""
+    if value is None:
+        return "-"
+    about = "~" if is_about else ""
+    match FIGURES[name].unit:
+        case "ms" | "VM-ms":
+            return f"{about}{duration(value)}"
+        case "ratio":
+            return f"{about}{value:,.3f}"
+        case _:
+            return f"{round(value):,}"
 
 
 def _saved(remedy: Remedy) -> str:

@@ -950,10 +950,14 @@ def _several(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
-def difference(resolved_toml_a: str, resolved_toml_b: str) -> list[str]:
-    """Keys in which two texts of `resolved.toml` differ, as `campaign.NAME.length: was '30s', is '10s'`."""
+def difference(resolved_toml_a: str, resolved_toml_b: str, renamed: Mapping[str, str] | None = None) -> list[str]:
+    """Keys in which two texts of `resolved.toml` differ, as `campaign.NAME.length: was '30s', is '10s'`.
+
+    Campaigns are matched by name; *renamed* tells which one of the second is which of the first (name -> new name).
+    """
     before, after = (tomllib.loads(text) for text in (resolved_toml_a, resolved_toml_b))
     old, new = ({campaign["name"]: campaign for campaign in side.pop("campaign")} for side in (before, after))
+    old = {(renamed or {}).get(name, name): campaign for name, campaign in old.items()}
     found = list(_differing((), before, after))
     if list(old) != list(new):
         found.append(f"campaign: was {_shown(list(old))}, is {_shown(list(new))}")

@@ -520,6 +520,24 @@ REPORT = Table(
     ),
 )
 
+COMPARISON = Table(
+    "comparison",
+    "A comparison as a file: one row a run compared with the first one, figure, grain and key.",
+    (
+        Column("run", "text", "which run, as the comparison names it"),
+        Column("base", "text", "the first one"),
+        Column("figure", "text", "name of the figure (`fleetsim schema figures`)"),
+        Column("unit", "text", "its unit"),
+        Column("grain", "text", "what a row is of, as in `report`"),
+        Column("key", "text", "which one, by the run's name of the campaign"),
+        Column("base_value", "f64", "the value in the base; null where it has none", is_nullable=True),
+        Column("value", "f64", "the value in the run; null where it has none", is_nullable=True),
+        Column("difference", "f64", "value - base_value", is_nullable=True),
+        Column("ratio", "f64", "value / base_value; null of instants, and where the base is 0", is_nullable=True),
+        Column("better", "text", "which is better, `run` or `base`; null where it cannot be said", is_nullable=True),
+    ),
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -536,5 +554,6 @@ TABLES = {
         NO_GUARANTEE,
         SUMMARY,
         REPORT,
+        COMPARISON,
     )
 }

@@ -2,7 +2,7 @@
 
 A stranger to the engine: it meets a run only in its files. From `declared` (what each figure is) and `runs` (the files)
 upwards, a module imports only from those before it: `steps` and `timeline`, `pauses`, then `phases`, `remedies`,
-`outages`, `bottleneck` and `spans`.
+`outages`, `bottleneck` and `spans`, last `pairing`.
 """
 
 from fleetsim.figures.bottleneck import Link, chain, explained, waits
@@ -17,6 +17,7 @@ from fleetsim.figures.declared import (
     duration,
 )
 from fleetsim.figures.outages import application_outages, application_totals, service_levels
+from fleetsim.figures.pairing import Paired, paired
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
 from fleetsim.figures.phases import iterations, remaining
 from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
@@ -38,6 +39,7 @@ __all__ = [
     "Hosts",
     "Intolerance",
     "Link",
+    "Paired",
     "Remedy",
     "RunFiles",
     "application_outages",
@@ -56,6 +58,7 @@ __all__ = [
     "intolerances",
     "iterations",
     "lengths",
+    "paired",
     "pause_ms",
     "pauses_over",
     "read_events",

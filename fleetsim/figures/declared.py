@@ -25,14 +25,21 @@ CAUSES = ("wave", "window", "pair", "campaign", "spread", "gap", "cap")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure: its name as it stands in every report, its unit, its meaning, and the grains it has."""
+    """One figure: its name as it stands in every report, its unit, its meaning, and the grains it has.
+
+    Of two runs that are asked for the same, the one with less of it is better where `is_less_better`; of the others,
+    as `vm_hit_count`, it cannot be said.
+    """
 
     name: str
     unit: str
     definition: str
     grains: tuple[str, ...]
+    is_less_better: bool = False
 
 
+_UNWANTED = ("skipped", "overdue", "failed", "cancelled")
+"""Outcomes of which fewer are better."""
 _OUTCOME_MEANINGS = {
     "updated_self_service": "updated when their owner asked for it",
     "updated_scheduled": "updated in the scheduled window",
@@ -56,7 +63,9 @@ _OF_STAGES = ("campaign", "stage")
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("length_ms", "ms", "from the first unit's start to the last unit's end", _OF_STAGES),
+        Figure(
+            "length_ms", "ms", "from the first unit's start to the last unit's end", _OF_STAGES, is_less_better=True
+        ),
         Figure(
             "length_bound_ratio",
             "ratio",
@@ -76,6 +85,7 @@ FIGURES = {
             "ms",
             "when the last unit ends, of applications and groups the last impact, since scenario start",
             (*_OF_VMS, "application"),
+            is_less_better=True,
         ),
         Figure("vm_count", "VMs", "VMs in scope, hit or not; of an application: all it has", (*_OF_VMS, "application")),
         Figure(
@@ -85,7 +95,13 @@ FIGURES = {
             (*_OF_VMS, "application"),
         ),
         *(
-            Figure(f"{word}_count", "VMs", f"VMs in scope that ended it `{word}`: {meaning}", _OF_STAGES)
+            Figure(
+                f"{word}_count",
+                "VMs",
+                f"VMs in scope that ended it `{word}`: {meaning}",
+                _OF_STAGES,
+                is_less_better=word in _UNWANTED,
+            )
             for word, meaning in _OUTCOME_MEANINGS.items()
         ),
         Figure(
@@ -93,59 +109,85 @@ FIGURES = {
             "VMs",
             "VMs in scope that are not updated when the last iteration is over: skipped, overdue or failed in it",
             _OF_STAGES,
+            is_less_better=True,
         ),
         Figure(
             "paused_ms_p50",
             "ms",
             "pause of a VM, summed: at position ceil(0.50 n) of the n VMs paused",
             _OF_VMS,
+            is_less_better=True,
         ),
-        Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", _OF_VMS),
-        Figure("paused_ms_max", "ms", "longest pause of a VM, summed", _OF_VMS),
+        Figure("paused_ms_p99", "ms", "as paused_ms_p50, at position ceil(0.99 n)", _OF_VMS, is_less_better=True),
+        Figure("paused_ms_max", "ms", "longest pause of a VM, summed", _OF_VMS, is_less_better=True),
         Figure(
             "down_ms_p50",
             "ms",
             "time a VM is down, summed, all its tries in: at position ceil(0.50 n) of the n VMs down",
             _OF_VMS,
+            is_less_better=True,
         ),
-        Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS),
-        Figure("down_ms_max", "ms", "longest time a VM is down, summed", _OF_VMS),
-        Figure("paused_over_ratio", "ratio", "share of the VMs hit that are paused longer than that", ("pause",)),
+        Figure("down_ms_p99", "ms", "as down_ms_p50, at position ceil(0.99 n)", _OF_VMS, is_less_better=True),
+        Figure("down_ms_max", "ms", "longest time a VM is down, summed", _OF_VMS, is_less_better=True),
+        Figure(
+            "paused_over_ratio",
+            "ratio",
+            "share of the VMs hit that are paused longer than that",
+            ("pause",),
+            is_less_better=True,
+        ),
         Figure(
             "over_tolerance_count",
             "VMs",
             "VMs paused longer than they stand: than their pause_max_ms, else than [tolerance] of their workload",
             _OF_VMS,
+            is_less_better=True,
         ),
-        Figure("unavailable_ms", "VM-ms", "time VMs were paused or down, summed", _OF_VMS),
+        Figure("unavailable_ms", "VM-ms", "time VMs were paused or down, summed", _OF_VMS, is_less_better=True),
         Figure(
             "pending_vm_ms",
             "VM-ms",
             "time until VMs are updated, summed over those hit that have not failed: from the campaign's start, or the"
             " VM's creation, to its last event's end",
             _OF_STAGES,
+            is_less_better=True,
         ),
         Figure(
             "set_down_ratio_max",
             "ratio",
             "largest share of a set's living VMs out at once by the platform, over sets with a guarantee",
             _OF_STAGES,
+            is_less_better=True,
         ),
         Figure("self_service_ratio", "ratio", "share of the VMs in scope that their customers moved", _OF_STAGES),
-        Figure("temp_disk_lost_gib", "GiB", "temporary disks lost by moves, summed", _OF_STAGES),
-        Figure("addresses_changed_count", "VMs", "VMs whose dynamic addresses changed with a move", _OF_STAGES),
-        Figure("set_out_ms", "ms", "time in which all living VMs of a set were out, summed", _OF_STAGES),
+        Figure("temp_disk_lost_gib", "GiB", "temporary disks lost by moves, summed", _OF_STAGES, is_less_better=True),
+        Figure(
+            "addresses_changed_count",
+            "VMs",
+            "VMs whose dynamic addresses changed with a move",
+            _OF_STAGES,
+            is_less_better=True,
+        ),
+        Figure(
+            "set_out_ms",
+            "ms",
+            "time in which all living VMs of a set were out, summed",
+            _OF_STAGES,
+            is_less_better=True,
+        ),
         Figure(
             "application_down_ratio_max",
             "ratio",
             "largest share of one application's living VMs out at once",
             ("campaign", "application"),
+            is_less_better=True,
         ),
         Figure(
             "application_out_ms",
             "ms",
             "time in which all living VMs of an application were out, summed",
             ("campaign", "application"),
+            is_less_better=True,
         ),
         Figure(
             "quorum_lost_ms",
@@ -153,12 +195,14 @@ FIGURES = {
             "time in which fewer VMs of a set or application were up than [quorum] asks for, though as many were"
             " living, summed",
             ("campaign", "stage", "application"),
+            is_less_better=True,
         ),
         Figure(
             "no_guarantee_count",
             "sets",
             "sets not promised a VM that stays up; of a region's iterations, in the one that has most",
             _OF_STAGES,
+            is_less_better=True,
         ),
         Figure(
             "waited_ms",
@@ -175,6 +219,7 @@ FIGURES = {
                 " 30 d since scenario start; a set or application is out while all its living VMs are; `*` counts all"
                 " campaigns together",
                 ("sla",),
+                is_less_better=True,
             )
             for name, allowed_ms in SLA_COUNTS.items()
         ),

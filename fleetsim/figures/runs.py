@@ -341,10 +341,12 @@ def stage_columns(part: Part) -> list[pl.Expr]:
     ]
 
 
-def in_turn(files: RunFiles, step: str, pieces: Sequence[pl.LazyFrame]) -> Iterator[pl.DataFrame]:
-    """What the lazy *pieces* give, PARTS_AT_ONCE at a time; whoever watches is told how far *step* is."""
-    for first in range(0, len(pieces), PARTS_AT_ONCE):
-        yield from pl.collect_all(pieces[first : first + PARTS_AT_ONCE])
+def in_turn(
+    files: RunFiles, step: str, pieces: Sequence[pl.LazyFrame], at_once: int = PARTS_AT_ONCE
+) -> Iterator[pl.DataFrame]:
+    """What the lazy *pieces* give, *at_once* at a time; whoever watches is told how far *step* is."""
+    for first in range(0, len(pieces), at_once):
+        yield from pl.collect_all(pieces[first : first + at_once])
         if files.progress is not None:
             vm_count = files.manifest["counts"]["vms"]
-            files.progress(step, vm_count * min(first + PARTS_AT_ONCE, len(pieces)) // len(pieces), vm_count)
+            files.progress(step, vm_count * min(first + at_once, len(pieces)) // len(pieces), vm_count)

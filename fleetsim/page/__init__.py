@@ -1,6 +1,9 @@
 """The page of a run: `fleetsim report RUN --html FILE --charts DIR`, in one file that is read anywhere and asks nobody.
 
-`charts` says which there are and aggregates what they show, `drawing` draws them, `document` puts the page together.
+And that of runs beside each other: `fleetsim compare RUN RUN --html FILE`.
+
+`charts` says which there are and aggregates what they show, `drawing` draws them, `document` puts the page together;
+`comparison` does both for runs beside each other.
 Nothing is drawn from VMs one by one, so that page and time hardly grow with the fleet.
 """
 
@@ -12,16 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetsim.comparing import Comparison
 from fleetsim.errors import InputError, nearest_path
 from fleetsim.page import drawing
 from fleetsim.page.charts import Lacking, charts_of
+from fleetsim.page.comparison import page_of_comparison
 from fleetsim.page.document import page_of, page_of_unfinished
 from fleetsim.page.drawing import Chart
 from fleetsim.progress import Progress
 from fleetsim.reporting import Report, report
 from fleetsim.verifier import Verdict, verify
 
-__all__ = ["Page", "write_page"]
+__all__ = ["Page", "write_comparison", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,17 @@ def write_page(
         _write_charts(folder, drawn)
     lacking = {each.title: each.why for each in found if isinstance(each, Lacking)}
     return Page(made, verdict, tuple(each.name for each in drawn), lacking)
+
+
+def write_comparison(comparison: Comparison, html: str | Path, *, progress: Progress | None = None) -> None:
+    """Write the page of *comparison*, which `fleetsim.compare` made, to the file *html*; one that is there is replaced.
+
+    Raise `InputError` where *html* cannot be written, or the extra `fleetsim[page]` is not installed.
+    """
+    page, _ = _places(html, None)
+    drawing.check_installed()
+    assert page is not None
+    _replace(page, page_of_comparison(comparison, progress))
 
 
 def _places(html: str | Path | None, charts: str | Path | None) -> tuple[Path | None, Path | None]:

@@ -237,7 +237,7 @@ class _Charts:
             order = list(lanes)
             domain = [word for word in colours if word in set(frame["what"])]
             y = alt.Y(
-                "region:N", sort=order, title=None, axis=_names_axis(is_narrow), scale=alt.Scale(paddingInner=0.15)
+                "region:N", sort=order, title=None, axis=names_axis(is_narrow), scale=alt.Scale(paddingInner=0.15)
             )
             x = alt.X("start:Q", title=clock.title, axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10))
             odd = [region for region, group in lanes.items() if group % 2]
@@ -315,7 +315,7 @@ class _Charts:
                         axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10),
                     ),
                     x2="end:Q",
-                    y=alt.Y("lane:N", sort=order, title=None, axis=_names_axis(is_narrow)),
+                    y=alt.Y("lane:N", sort=order, title=None, axis=names_axis(is_narrow)),
                     color=colour,
                     description="tells:N",
                 )
@@ -390,7 +390,7 @@ class _Charts:
                 .encode(
                     x=_bins_x(here, clock, first_ms, is_narrow),
                     x2="end:Q",
-                    y=alt.Y("low:Q", title="VMs out, on average", axis=_counts_axis()),
+                    y=alt.Y("low:Q", title="VMs out, on average", axis=counts_axis()),
                     y2="high:Q",
                     color=alt.Color(
                         "what:N",
@@ -451,7 +451,7 @@ class _Charts:
                 .encode(
                     x=x,
                     x2="end:Q",
-                    y=alt.Y("low:Q", title=y_title, axis=_counts_axis()),
+                    y=alt.Y("low:Q", title=y_title, axis=counts_axis()),
                     y2="pending_mean:Q",
                     color=alt.Color("what:N", title=None, scale=scale, legend=alt.Legend(symbolType="square")),
                     description="tells:N",
@@ -546,7 +546,7 @@ class _Charts:
                         axis=alt.Axis(format=",.2~f", tickCount=6 if is_narrow else 12),
                     ),
                     x2="end:Q",
-                    y=alt.Y("low:Q", title="VMs", axis=_counts_axis(), scale=alt.Scale(domain=[0, room])),
+                    y=alt.Y("low:Q", title="VMs", axis=counts_axis(), scale=alt.Scale(domain=[0, room])),
                     y2="high:Q",
                     color=colour,
                     description="tells:N",
@@ -644,7 +644,7 @@ class _Charts:
                         axis=alt.Axis(format=",.2~f", grid=False, tickCount=5 if is_narrow else 10),
                     ),
                     x2="end:Q",
-                    y=alt.Y("region:N", sort=lanes, title=None, axis=_names_axis(is_narrow)),
+                    y=alt.Y("region:N", sort=lanes, title=None, axis=names_axis(is_narrow)),
                     color=colour,
                     description="tells:N",
                 )
@@ -715,7 +715,7 @@ class _Charts:
                 )
                 .otherwise(pl.lit(""))
             )
-            y = alt.Y("region:N", sort=shown, title=None, axis=_names_axis(is_narrow))
+            y = alt.Y("region:N", sort=shown, title=None, axis=names_axis(is_narrow))
             x = alt.X(
                 "set_down_ratio_max:Q",
                 title="largest share of one set out at once",
@@ -795,7 +795,7 @@ class _Charts:
                     return_dtype=pl.String,
                 ),
             )
-            y = alt.Y("application:N", sort=here["application"].to_list(), title=None, axis=_names_axis(is_narrow))
+            y = alt.Y("application:N", sort=here["application"].to_list(), title=None, axis=names_axis(is_narrow))
             last = float(_most(here["end"]))
             x = alt.X(
                 "start:Q",
@@ -869,7 +869,7 @@ class _Charts:
                 y=alt.Y("what:N", sort=order, title=None, axis=axis),
                 yOffset=alt.YOffset("workload:N", sort=workloads),
             )
-            x = alt.X("vm_count:Q", title="VMs", axis=_counts_axis(), scale=alt.Scale(domain=domain, nice=False))
+            x = alt.X("vm_count:Q", title="VMs", axis=counts_axis(), scale=alt.Scale(domain=domain, nice=False))
             drawn = base.mark_bar().encode(x=x, color=colour, description="tells:N")
             words = base.mark_text(align="left", dx=3, fontSize=10).encode(
                 x="end:Q", text=alt.Text("vm_count:Q", format=",.0f")
@@ -1117,13 +1117,13 @@ def _joined(here: pl.DataFrame, width: int) -> pl.DataFrame:
     return here.with_columns(end=pl.min_horizontal(pl.col("end") + (last - first) * 0.5 / width, last))
 
 
-def _names_axis(is_narrow: bool) -> Any:
+def names_axis(is_narrow: bool) -> Any:
     import altair as alt
 
     return alt.Axis(labelLimit=92 if is_narrow else 190, ticks=False, domain=False, labelPadding=6)
 
 
-def _counts_axis() -> Any:
+def counts_axis() -> Any:
     import altair as alt
 
     return alt.Axis(labelExpr="format(datum.value, abs(datum.value) < 1000 ? ',~f' : '~s')", tickCount=5)

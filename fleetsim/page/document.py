@@ -60,10 +60,10 @@ def page_of(report: Report, charts: Sequence[Chart | Lacking], verdict: Verdict 
     header = report.header()
     parts: dict[str, list[str]] = {section: [] for section in SECTIONS}
     for chart in charts:
-        parts[chart.section].append(_lacking(chart) if isinstance(chart, Lacking) else _figure(chart))
+        parts[chart.section].append(lacking_of(chart) if isinstance(chart, Lacking) else figure_of(chart))
     for subject, _, block in report.blocks():
         if subject in _SECTION_OF:
-            parts[_SECTION_OF[subject]].append(_block(block))
+            parts[_SECTION_OF[subject]].append(block_of(block))
     parts["figures"].append(_definitions(report))
     parts["tables"].insert(0, _table(_stages(report), "Every stage"))
     parts["run"] = [_facts(report, verdict)]
@@ -87,7 +87,7 @@ def page_of(report: Report, charts: Sequence[Chart | Lacking], verdict: Verdict 
         missing = f"<p>Charts this run does not have:</p><ul>{said}</ul>"
     footer = f"{missing}<p>fleetsim {escape(str(header['fleetsim_version']))}, run {escape(header['run_digest'])}</p>"
     nav = f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
-    return _document(header["scenario"], "\n".join(top), f'{nav}<main id="main">{body}</main><footer>{footer}</footer>')
+    return html_of(header["scenario"], "\n".join(top), f'{nav}<main id="main">{body}</main><footer>{footer}</footer>')
 
 
 def page_of_unfinished(folder: Path, resolved: dict[str, Any], why: str) -> str:
@@ -104,13 +104,14 @@ def page_of_unfinished(folder: Path, resolved: dict[str, Any], why: str) -> str:
     name = str(resolved.get("name", folder.name))
     top = (
         f'<h1>{escape(name)}</h1><p class="run"><span class="verdict broken">unfinished: it has no figures, and nobody'
-        f' has verified it</span></p><p class="notice bad">{_code(why)}</p>'
+        f' has verified it</span></p><p class="notice bad">{code_of(why)}</p>'
     )
     section = f'<section><h2>What was asked for</h2><dl class="facts">{facts}</dl></section>'
-    return _document(name, top, f'<main id="main">{section}</main>')
+    return html_of(name, top, f'<main id="main">{section}</main>')
 
 
-def _document(title: str, top: str, rest: str) -> str:
+def html_of(title: str, top: str, rest: str) -> str:
+    """A whole page: *top* is its header, *rest* what follows; nothing in it is asked for from anywhere."""
     folder = Path(__file__).parent
     script = (folder / "page.js").read_text("utf-8")
     style = style_sheet() + (folder / "page.css").read_text("utf-8")
@@ -175,7 +176,7 @@ def _answers(report: Report, name: str) -> str:
     questions = ("How long?", "Whom?", "How hard?", "Why so long?")
     cells = "".join(
         f"<div{' class=' + chr(34) + 'why' + chr(34) if question == questions[-1] else ''}><dt>{question}</dt>"
-        f"<dd><strong>{_code(said)}</strong>{_code(more)}</dd></div>"
+        f"<dd><strong>{code_of(said)}</strong>{code_of(more)}</dd></div>"
         for question, (said, more) in zip(questions, answers, strict=True)
     )
     title = (
@@ -280,7 +281,8 @@ def _why_of_windows(links: Sequence[Link], length_ms: int) -> str:
 # Charts and tables
 
 
-def _figure(chart: Chart) -> str:
+def figure_of(chart: Chart) -> str:
+    """*chart* with its title, what it says, and the rows it is drawn from."""
     pictures = "".join(
         re.sub(
             r'^<svg [^>]*?width="(\d+)" height="(\d+)" viewBox="([^"]*)">',
@@ -311,15 +313,17 @@ def _cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _lacking(chart: Lacking) -> str:
+def lacking_of(chart: Lacking) -> str:
+    """That a chart is not drawn, and why."""
     return f"<p>{escape(chart.title)}: not drawn, {escape(chart.why)}.</p>\n"
 
 
-def _block(block: Block) -> str:
+def block_of(block: Block) -> str:
+    """A block of a report."""
     title = f"<h3>{escape(block.title)}</h3>" if block.title else ""
     match block:
         case Items():
-            items = "".join(f"<li><b>{escape(label)}</b>{_code(sentence)}</li>" for label, sentence in block.items)
+            items = "".join(f"<li><b>{escape(label)}</b>{code_of(sentence)}</li>" for label, sentence in block.items)
             return f'{title}<ul class="said">{items}</ul>\n'
         case Grid():
             return title + _table(block, block.title or "Figures")
@@ -337,7 +341,7 @@ def _table(grid: Grid, name: str) -> str:
         for place, each in enumerate(grid.header)
     )
     body = "".join(f"<tr>{''.join(_cells(row, grid.key_count))}</tr>" for row in grid.rows)
-    notes = "".join(f"<p>{_code(note)}</p>" for note in grid.notes)
+    notes = "".join(f"<p>{code_of(note)}</p>" for note in grid.notes)
     label = escape(name)
     return (
         f'<div class="table"><button type="button" class="copy" aria-label="Copy: {label}">Copy</button>'
@@ -462,7 +466,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
         *(("invented", each) for each in header["invented"]),
         *(("warning", each) for each in header["warnings"]),
     ]
-    facts = "".join(f"<dt>{escape(label)}</dt><dd>{_code(value)}</dd>" for label, value in told)
+    facts = "".join(f"<dt>{escape(label)}</dt><dd>{code_of(value)}</dd>" for label, value in told)
     found = f'<dl class="facts">{facts}</dl>'
     if verdict is not None:
         rows = [
@@ -479,6 +483,6 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
     return found
 
 
-def _code(text: str) -> str:
+def code_of(text: str) -> str:
     """*text* as HTML, with what stands in backquotes as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
