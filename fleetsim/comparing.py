@@ -279,7 +279,7 @@ class Other:
         yield "asked", self._asked(base_name)
         for name in self.campaigns:
             title = name if self.campaigns[name] == name else f"{name} ({self.campaigns[name]} in {base_name})"
-            yield "figures", self._figures(name, title, base_name)
+            yield from (("figures", block) for block in self._figures(name, title, base_name))
             yield from (("paired", block) for block in self._paired(name, title, base_name))
             yield from (("regions", block) for block in self._regions(name, title, base_name))
             yield from (("groups", block) for block in self._groups(name, base_name))
@@ -314,31 +314,35 @@ class Other:
                 items.append(("campaign", f"only in {name}, and not compared: {', '.join(lacks)}"))
         return Items(f"{self.name} against {base_name}: what is asked for", items)
 
-    def _figures(self, name: str, title: str, base_name: str) -> Block:
+    def _figures(self, name: str, title: str, base_name: str) -> Iterator[Block]:
+        """What is better, what is worse, what else differs, and what is equal."""
         rows = self.figures_of(name)
-        changed = rows.filter(pl.col("value").ne_missing(pl.col("base_value")))
-        lines = [self._line(row["figure"], row) for row in changed.to_dicts()]
-        for row in self.shares_of(name).filter(pl.col("value").ne_missing(pl.col("base_value"))).to_dicts():
-            lines.append(self._line(_share_title(row), row))
-        equal = rows.filter(pl.col("value").eq_missing(pl.col("base_value")), pl.col("value") != 0)
+        is_changed = pl.col("value").ne_missing(pl.col("base_value"))
+        lines = [(row["better"], self._line(row["figure"], row)) for row in rows.filter(is_changed).to_dicts()]
+        shares = self.shares_of(name).filter(is_changed)
+        lines += [(row["better"], self._line(_share_title(row), row)) for row in shares.to_dicts()]
+        equal = rows.filter(~is_changed, pl.col("value") != 0)
         notes = []
         if len(equal):
             same = ", ".join(f"{row['figure']} {spelt(row['figure'], row['value'])}" for row in equal.to_dicts())
             notes.append(f"equal: {same}")
-        scope = rows.filter(pl.col("figure") == "vm_count", pl.col("value") != pl.col("base_value"))
-        if len(scope):
+        if len(rows.filter(pl.col("figure") == "vm_count", pl.col("value") != pl.col("base_value"))):
             notes.append("The VMs in scope are not the same number: sums are of more VMs in one than in the other.")
         if self.base.approximate or self.report.approximate:
             notes.append("~ from the engine's histogram, 1/64 too low at most: a run kept no outcomes and no events")
         if not lines:
-            return Items(f"{title}: no figure differs", [("", each) for each in notes])
-        return Grid(
-            f"{title}: what differs",
-            ["", base_name, self.name, "difference", "ratio", ""],
-            lines,
-            notes=notes,
-            are_keys_sentences=True,
-        )
+            yield Items(f"{title}: no figure differs", [("", each) for each in notes])
+            return
+        words = {"run": f"better in {self.name}", "base": f"worse in {self.name}", None: "what else differs"}
+        kinds = [kind for kind in words if any(better == kind for better, _ in lines)]
+        for kind in kinds:
+            yield Grid(
+                f"{title}: {words[kind]}",
+                ["", base_name, self.name, "difference", "ratio"],
+                [line for better, line in lines if better == kind],
+                notes=notes if kind == kinds[-1] else (),
+                are_keys_sentences=True,
+            )
 
     def _line(self, label: str, row: dict[str, Any]) -> list[str]:
         name = row["figure"]
@@ -349,7 +353,6 @@ class Other:
             spelt(name, row["value"], is_about=is_about[1]),
             signed(name, row["difference"]),
             "-" if row["ratio"] is None else times(row["ratio"]),
-            {"run": "better", "base": "worse"}.get(row["better"], ""),
         ]
 
     def _paired(self, name: str, title: str, base_name: str) -> Iterator[Block]:
@@ -368,16 +371,8 @@ class Other:
             counts = {"longer": both.longer_count, "shorter": both.shorter_count, "equal": both.equal_count}
             told = ", ".join(f"{word} for {count:,}" for word, count in counts.items() if count)
             items.append(("time out", f"of a VM hit in both, in {self.name}: {told}"))
-            p50, p95, least, most = (
-                signed_span(value)
-                for value in (
-                    both.difference_ms_p50,
-                    both.difference_ms_p95,
-                    both.difference_ms_min,
-                    both.difference_ms_max,
-                )
-            )
-            items.append(("", f"by VM: p50 {p50}, p95 {p95}, from {least} to {most}"))
+            if both.equal_count < both.hit_both_count:
+                items.append(("", self._spread(both)))
         if both.over_both_count is not None:
             ends = {base_name: both.over_only_base_count, self.name: both.over_only_other_count}
             over = [f"{both.over_both_count:,} in both", *(f"{count:,} in {run} alone" for run, count in ends.items())]
@@ -408,6 +403,14 @@ class Other:
                 ],
                 key_count=2,
             )
+
+    @staticmethod
+    def _spread(both: Paired) -> str:
+        p50, p95, least, most = map(
+            signed_span,
+            (both.difference_ms_p50, both.difference_ms_p95, both.difference_ms_min, both.difference_ms_max),
+        )
+        return f"by VM: p50 {p50}, p95 {p95}, from {least} to {most}"
 
     def _outcomes(self, outcomes: pl.DataFrame, title: str, base_name: str) -> Block:
         """Outcomes in the base down, in the other across."""

@@ -237,7 +237,7 @@ class _Charts:
             order = list(lanes)
             domain = [word for word in colours if word in set(frame["what"])]
             y = alt.Y(
-                "region:N", sort=order, title=None, axis=names_axis(is_narrow), scale=alt.Scale(paddingInner=0.15)
+                "region:N", sort=order, title=None, axis=_names_axis(is_narrow), scale=alt.Scale(paddingInner=0.15)
             )
             x = alt.X("start:Q", title=clock.title, axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10))
             odd = [region for region, group in lanes.items() if group % 2]
@@ -315,7 +315,7 @@ class _Charts:
                         axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10),
                     ),
                     x2="end:Q",
-                    y=alt.Y("lane:N", sort=order, title=None, axis=names_axis(is_narrow)),
+                    y=alt.Y("lane:N", sort=order, title=None, axis=_names_axis(is_narrow)),
                     color=colour,
                     description="tells:N",
                 )
@@ -644,7 +644,7 @@ class _Charts:
                         axis=alt.Axis(format=",.2~f", grid=False, tickCount=5 if is_narrow else 10),
                     ),
                     x2="end:Q",
-                    y=alt.Y("region:N", sort=lanes, title=None, axis=names_axis(is_narrow)),
+                    y=alt.Y("region:N", sort=lanes, title=None, axis=_names_axis(is_narrow)),
                     color=colour,
                     description="tells:N",
                 )
@@ -715,7 +715,7 @@ class _Charts:
                 )
                 .otherwise(pl.lit(""))
             )
-            y = alt.Y("region:N", sort=shown, title=None, axis=names_axis(is_narrow))
+            y = alt.Y("region:N", sort=shown, title=None, axis=_names_axis(is_narrow))
             x = alt.X(
                 "set_down_ratio_max:Q",
                 title="largest share of one set out at once",
@@ -795,7 +795,7 @@ class _Charts:
                     return_dtype=pl.String,
                 ),
             )
-            y = alt.Y("application:N", sort=here["application"].to_list(), title=None, axis=names_axis(is_narrow))
+            y = alt.Y("application:N", sort=here["application"].to_list(), title=None, axis=_names_axis(is_narrow))
             last = float(_most(here["end"]))
             x = alt.X(
                 "start:Q",
@@ -1117,7 +1117,7 @@ def _joined(here: pl.DataFrame, width: int) -> pl.DataFrame:
     return here.with_columns(end=pl.min_horizontal(pl.col("end") + (last - first) * 0.5 / width, last))
 
 
-def names_axis(is_narrow: bool) -> Any:
+def _names_axis(is_narrow: bool) -> Any:
     import altair as alt
 
     return alt.Axis(labelLimit=92 if is_narrow else 190, ticks=False, domain=False, labelPadding=6)

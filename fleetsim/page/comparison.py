@@ -10,7 +10,7 @@ import polars as pl
 from fleetsim import figures
 from fleetsim.comparing import ONE_DRAW, Comparison, Other, signed, signed_span, times
 from fleetsim.figures import FIGURES, duration
-from fleetsim.page.charts import BINS, Clock, Lacking, counts_axis, names_axis
+from fleetsim.page.charts import BINS, Clock, Lacking, counts_axis
 from fleetsim.page.document import block_of, code_of, figure_of, html_of, lacking_of
 from fleetsim.page.drawing import Chart
 from fleetsim.page.palette import CAMPAIGNS, DOWN, INK, MUTED, PAPER, SPREAD, UPDATED
@@ -18,7 +18,7 @@ from fleetsim.progress import Progress
 from fleetsim.reporting import spelt
 
 RUNS_DRAWN = len(CAMPAIGNS)
-"""Runs that have a colour; tables have all."""
+"""Runs that have a colour, the base among them; tables have all."""
 CAMPAIGNS_DRAWN = 4
 RATIO_MIN, RATIO_MAX = 0.01, 100.0
 """Beyond these a bar ends at the chart's border; its label tells."""
@@ -73,7 +73,7 @@ def page_of_comparison(made: Comparison, progress: Progress | None = None) -> st
 
 
 def _chart(chart: Chart | Lacking) -> str:
-    return lacking_of(chart) if isinstance(chart, Lacking) else figure_of(chart)
+    return lacking_of(chart) if isinstance(chart, Lacking) else figure_of(chart, writes=" of")
 
 
 def _run_line(made: Comparison) -> str:
@@ -134,7 +134,7 @@ def _slug(subject: str, made: Comparison, name: str) -> str:
 def _ratios(made: Comparison, name: str, many: bool) -> Chart | Lacking:
     """How many times the base's each figure is."""
     title = _titled(name, f"figures as multiples of those of {made.names[0]}", many)
-    drawn = made.others[:RUNS_DRAWN]
+    drawn = made.others[: RUNS_DRAWN - 1]
     rows = [
         {"run": other.name} | row
         for other in drawn
@@ -187,7 +187,8 @@ def _ratios(made: Comparison, name: str, many: bool) -> Chart | Lacking:
             scale=alt.Scale(type="log", domain=domain, nice=False),
             axis=alt.Axis(format="~g", tickCount=3 if is_narrow else 6),
         )
-        y = alt.Y("figure:N", sort=changed, title=None, axis=names_axis(is_narrow))
+        axis = alt.Axis(labelLimit=150 if is_narrow else 190, ticks=False, domain=False, labelPadding=6)
+        y = alt.Y("figure:N", sort=changed, title=None, axis=axis)
         if len(names) == 1:
             words = ["better", "worse", "neither"]
             colour = alt.Color(
@@ -200,7 +201,7 @@ def _ratios(made: Comparison, name: str, many: bool) -> Chart | Lacking:
             colour = alt.Color(
                 "run:N",
                 title=None,
-                scale=alt.Scale(domain=names, range=list(CAMPAIGNS[: len(names)])),
+                scale=alt.Scale(domain=names, range=list(CAMPAIGNS[1 : len(names) + 1])),
                 legend=alt.Legend(symbolType="square", columns=1 if is_narrow else 6),
             )
         layers = []
@@ -367,9 +368,7 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
                 description="tells:N",
             )
         )
-        layers = [bars, alt.Chart(pl.DataFrame({"at": [0.0]})).mark_rule(color=INK).encode(x="at:Q")]
-        layers += _marks(marks, clock, (low + high) / 2)
-        return alt.layer(*layers).properties(height=230)
+        return alt.layer(bars, *_marks(marks, clock, (low + high) / 2)).properties(height=230)
 
     return Chart(f"differences-{slug}", "paired", title, text, frame, draw)
 

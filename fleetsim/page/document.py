@@ -281,8 +281,8 @@ def _why_of_windows(links: Sequence[Link], length_ms: int) -> str:
 # Charts and tables
 
 
-def figure_of(chart: Chart) -> str:
-    """*chart* with its title, what it says, and the rows it is drawn from."""
+def figure_of(chart: Chart, *, writes: str = "; --charts writes all") -> str:
+    """*chart* with its title, what it says, and the rows it is drawn from; *writes* tells where all of many are."""
     pictures = "".join(
         re.sub(
             r'^<svg [^>]*?width="(\d+)" height="(\d+)" viewBox="([^"]*)">',
@@ -293,7 +293,7 @@ def figure_of(chart: Chart) -> str:
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
     )
     rows = chart.frame.drop("tells", strict=False)
-    more = f" (the first {ROWS_TOLD}; --charts writes all {len(rows):,})" if len(rows) > ROWS_TOLD else ""
+    more = f" (the first {ROWS_TOLD}{writes} {len(rows):,})" if len(rows) > ROWS_TOLD else ""
     grid = Grid(
         None,
         rows.columns,
@@ -322,6 +322,9 @@ def block_of(block: Block) -> str:
     """A block of a report."""
     title = f"<h3>{escape(block.title)}</h3>" if block.title else ""
     match block:
+        case Items() if any(len(label) > 2 for label, _ in block.items):
+            facts = "".join(f"<dt>{escape(label)}</dt><dd>{code_of(sentence)}</dd>" for label, sentence in block.items)
+            return f'{title}<dl class="facts">{facts}</dl>\n'
         case Items():
             items = "".join(f"<li><b>{escape(label)}</b>{code_of(sentence)}</li>" for label, sentence in block.items)
             return f'{title}<ul class="said">{items}</ul>\n'
