@@ -298,10 +298,13 @@ class Other:
         else:
             sizes = f"{_counted(base['vm_count'], 'VM')} and {_counted(other['vm_count'], 'VM')}"
             items.append(("fleet", f"different fleets, {sizes}: no pairing by VM"))
-        if base["seed"] == other["seed"]:
-            items.append(("seed", f"{base['seed']} in both: a VM draws the same numbers in both; {ONE_DRAW}"))
-        else:
+        if base["seed"] != other["seed"]:
             items.append(("seed", f"{base['seed']} and {other['seed']}: draws differ too; {ONE_DRAW}"))
+        elif any(name != before for name, before in self.campaigns.items()):
+            # Draws are addressed by the campaign's name besides the seed.
+            items.append(("seed", f"{base['seed']} in both, but campaigns of other names draw anew; {ONE_DRAW}"))
+        else:
+            items.append(("seed", f"{base['seed']} in both: a VM draws the same numbers in both; {ONE_DRAW}"))
         if self.report.files.only:
             asked = " and ".join(f"{key}={' or '.join(values)}" for key, values in self.report.files.only.items())
             whole = ", ".join(self.report.of_whole)
@@ -577,7 +580,7 @@ def _in_words(word: str, row: dict[str, Any]) -> str:
     """`length +36 h 4 min (17.7 times)`; nothing where nothing differs, or one of them has none."""
     if not row["difference"]:
         return ""
-    many = "" if row["ratio"] is None else f" ({times(row['ratio'])} times)"
+    many = "" if row["ratio"] is None or times(row["ratio"]) == "1.00" else f" ({times(row['ratio'])} times)"
     return f"{word} {signed(row['figure'], row['difference'])}{many}"
 
 

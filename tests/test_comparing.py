@@ -377,6 +377,7 @@ def test_the_only_campaign_of_each_is_compared(made):
     assert "campaign.kernel.kind: was 'freeze', is 'reboot'" in other.scenario_differences
     assert other.pairs["kernel"].outcome_changed_count == 4_000
     assert "kernel (hypervisor in a): the same VMs in both" in rendered(compared)
+    assert "5 in both, but campaigns of other names draw anew" in " ".join(rendered(compared).split())
 
 
 # Bad input
