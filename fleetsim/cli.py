@@ -712,7 +712,9 @@ def compare(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Tell what differs between runs: in what is asked for, and in what comes out.
+    """Tell what differs between two runs, or more.
+
+    First what is asked for, then what comes out of it.
 
     \b
     Is a gap worth its time?  fleetsim run FLEET PLAN.toml -o a

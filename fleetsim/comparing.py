@@ -29,6 +29,11 @@ ROWS_SHOWN = 15
 DIFFERENCES_SHOWN = 12
 INSTANTS = ("first_start_ms", "last_end_ms")
 """Figures of which one is no multiple of another."""
+SUMS = (
+    *(name for name, figure in FIGURES.items() if figure.unit not in ("ms", "ratio")),
+    *("set_out_ms", "application_out_ms", "quorum_lost_ms"),
+)
+"""Figures that grow with the VMs in scope: where these are not as many, neither run is better for less."""
 ONE_DRAW = "one draw each: what is due to chance is not told apart"
 
 
@@ -172,13 +177,16 @@ class Other:
         change = pl.col("value") - pl.col("base_value")
         is_amount = ~pl.col("figure").is_in(INSTANTS) & (pl.col("base_value") > 0)
         less = [name for name, figure in FIGURES.items() if figure.is_less_better]
+        # A sum over more VMs is no worse for that.
+        others = both.filter(figure="vm_count", grain="campaign").filter(change != 0)["key"]
+        is_like = ~(pl.col("figure").is_in(SUMS) & _first(pl.col("key")).is_in(others.implode()))
         return both.select(
             *keys,
             "base_value",
             "value",
             difference=change,
             ratio=pl.when(is_amount).then(pl.col("value") / pl.col("base_value")),
-            better=pl.when(pl.col("figure").is_in(less) & (change != 0))
+            better=pl.when(pl.col("figure").is_in(less) & is_like & (change != 0))
             .then(pl.when(change < 0).then(pl.lit("run")).otherwise(pl.lit("base"))),
         )  # fmt: skip
 
@@ -300,6 +308,8 @@ class Other:
             items.append(("fleet", f"different fleets, {sizes}: no pairing by VM"))
         if base["seed"] != other["seed"]:
             items.append(("seed", f"{base['seed']} and {other['seed']}: draws differ too; {ONE_DRAW}"))
+        elif not self.is_same_fleet:
+            items.append(("seed", f"{base['seed']} in both; {ONE_DRAW}"))
         elif any(name != before for name, before in self.campaigns.items()):
             # Draws are addressed by the campaign's name besides the seed.
             items.append(("seed", f"{base['seed']} in both, but campaigns of other names draw anew; {ONE_DRAW}"))
@@ -330,7 +340,7 @@ class Other:
             same = ", ".join(f"{row['figure']} {spelt(row['figure'], row['value'])}" for row in equal.to_dicts())
             notes.append(f"equal: {same}")
         if len(rows.filter(pl.col("figure") == "vm_count", pl.col("value") != pl.col("base_value"))):
-            notes.append("The VMs in scope are not the same number: sums are of more VMs in one than in the other.")
+            notes.append("The VMs in scope are not the same number: of counts and sums, less is not better here.")
         if self.base.approximate or self.report.approximate:
             notes.append("~ from the engine's histogram, 1/64 too low at most: a run kept no outcomes and no events")
         if not lines:
@@ -595,7 +605,8 @@ def signed(name: str, value: float | None) -> str:
     word = (
         "" if unit in ("ms", "VM-ms", "ratio", "count") else f" {unit.removesuffix('s') if abs(value) == 1 else unit}"
     )
-    return f"{sign}{spelt(name, abs(value))}{word}"
+    told = spelt(name, abs(value)) if unit != "ratio" or abs(value) >= 0.0005 else f"{abs(value):.1g}"
+    return f"{sign}{told}{word}"
 
 
 def times(ratio: float) -> str:

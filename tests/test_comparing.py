@@ -166,6 +166,7 @@ def test_no_difference_is_said(pair, tmp_path):
         (0, "length_ms", "none"),
         (-0.25, "set_down_ratio_max", "-0.250"),
         (1, "no_guarantee_count", "+1 set"),
+        (-0.00012, "set_down_ratio_max", "-0.0001"),
         (None, "length_ms", "-"),
     ],
 )
@@ -364,6 +365,9 @@ def test_different_fleets_have_figures_and_no_pairs(made, pair):
     compared = fleetsim.compare(made / "a", made / "few")
     assert compared.others[0].pairs == {"hypervisor": None}
     assert change(compared, "vm_count")[:3] == (4_000, 100, -3_900)
+    assert change(compared, "unavailable_ms")[2] < 0
+    assert change(compared, "unavailable_ms")[4] is None  # of fewer VMs
+    assert change(compared, "length_ms")[4] is not None
     text = " ".join(rendered(compared).split())
     assert "different fleets, 4,000 VMs and 100 VMs: no pairing by VM" in text
     assert "The VMs in scope are not the same number" in text
