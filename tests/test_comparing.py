@@ -15,6 +15,7 @@ from fleetsim import cli, schema
 from fleetsim.comparing import Comparison, _names, signed, times
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES
+from fleetsim.page.document import sort_value
 from fleetsim.reporting import report
 from tests import browser
 from tests.test_reporting import NORTH, SOUTH, VMS, write_run
@@ -475,6 +476,14 @@ def pages(made):
         found[name] = made / f"{name}.html"
         fleetsim.write_comparison(fleetsim.compare(*paths), found[name])
     return found
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("+1 h 4 min", 3_840_000), ("-35 min 37 s", -2_137_000), ("-2,309 VMs", -2_309), ("none", 0), ("+0.3", 0.3)],
+)
+def test_differences_sort_by_what_they_are(text, value):
+    assert sort_value(text) == value
 
 
 def test_the_page_stands_alone(pages):

@@ -368,13 +368,15 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000
 
 
 def sort_value(text: str) -> float | None:
-    """What a cell with *text* sorts by: a number as shown, a length in ms; None where it is neither."""
+    """What a cell with *text* sorts by: a number as shown, a length in ms, a difference; None where it is neither."""
     plain = text.removeprefix("~").replace(",", "")
-    if re.fullmatch(r"-?\d+(\.\d+)?%?", plain):
-        return float(plain.removesuffix("%"))
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?(%| VMs?| sets?| GiB)?", plain):
+        return float(plain.removesuffix("%").split()[0])
+    sign, plain = (-1 if plain.startswith("-") else 1), plain.lstrip("+-")
     if re.fullmatch(r"(\d+(\.\d+)? (ms|s|min|h|d) ?)+", f"{plain} "):
-        return sum(float(number) * _UNITS_MS[unit] for number, unit in re.findall(r"([\d.]+) (ms|s|min|h|d)", plain))
-    return None
+        parts = re.findall(r"([\d.]+) (ms|s|min|h|d)", plain)
+        return sign * sum(float(number) * _UNITS_MS[unit] for number, unit in parts)
+    return 0.0 if plain == "none" else None
 
 
 def _stages(report: Report) -> Grid:
