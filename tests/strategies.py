@@ -419,10 +419,10 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
         vms = draw(_on_hosts(vms, has_hosts_everywhere="caps" in features))
     if "room" in features:
         takes = draw(st.sampled_from([(1.0,), (None,), (0.1, 0.2, 1.0), (1.0, 2.0, None)]))
-        vms = [
-            replace(vm, vcpus=draw(st.sampled_from(takes)), memory_gib=draw(st.sampled_from([0.5, 1.0, None])))
-            for vm in vms
-        ]
+        memory = [0.5, 1.0, None]
+        if {"sizes", "families"} & set(features):  # who does not say takes what its size does
+            takes, memory = [each or 1.0 for each in takes], [0.5, 1.0]
+        vms = [replace(vm, vcpus=draw(st.sampled_from(takes)), memory_gib=draw(st.sampled_from(memory))) for vm in vms]
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
