@@ -828,6 +828,8 @@ def scenes(
     if "azure_2024" in features:
         preset = "azure-2024"
     hosts = draw(_inventories(vms)) if "room" in features else ()
+    stands = {host.host: host.cluster for host in hosts}  # and so do its VMs, whether the fleet says so or not
+    vms = [vm if vm.host is None else replace(vm, cluster=stands.get(vm.host, vm.cluster)) for vm in vms]
     if hosts:
         campaign_count_max = 1
     elif "room" in features:

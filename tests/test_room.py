@@ -75,6 +75,62 @@ def test_a_prepared_fleet_tells_what_hosts_have_and_what_vms_take(tmp_path):
         assert vms["takes_memory_gib"].unique().to_list() == [0.0]
 
 
+def test_vms_are_where_only_the_inventory_says_that_their_hosts_are(tmp_path):
+    clusters = ["a", *["a"] * 3, *["b"] * 3, "b"]
+    prepare(fleet(cluster=[*[None] * 8, *["a"] * 4, *[None] * 14]), tmp_path / "p", hosts=inventory(cluster=clusters))
+
+    vms = [pl.read_parquet(path, hive_partitioning=False) for path in sorted((tmp_path / "p/fleet").rglob("*.parquet"))]
+    told = pl.concat(vms).select("vm", pl.col("cluster").cast(pl.String)).sort("vm")["cluster"].to_list()
+    assert told == [*["a"] * 12, *["b"] * 12, None, None]
+    asks = "regions = ['westeurope']\ncaps = [{ per = 'cluster', hosts_count = 1 }]\niterations_max"
+    capped = REBOOT.replace("iterations_max", asks)
+    steps_of = fleetsim.run(tmp_path / "p", capped.replace("uptake_ratio = 1", "uptake_ratio = 0"), tmp_path / "run")
+    steps = pl.read_parquet(steps_of.path / "steps/region=westeurope/*.parquet", hive_partitioning=False)
+    starts = steps.filter(pl.col("host_row") <= 3)["start_at"]
+    assert starts.n_unique() == 3  # one host of a cluster at a time
+
+
+def test_what_may_not_be_meant_is_warned_of(tmp_path):
+    clusters = ["else", *["a"] * HOST_COUNT, "a"]
+    told = inventory(cluster=clusters, memory_gib=[64.0, *[None] * 7], Vcpu=[1] * 8).rename({"is_spare": "isspare"})
+    said = prepare(fleet(vcpus=[None] * 26), tmp_path / "said", hosts=told).warnings
+    lonely = prepare(fleet(), tmp_path / "lonely", hosts=inventory(cluster=clusters)).warnings
+
+    assert any("did you mean 'is_spare'?" in line for line in said)
+    assert any("7 of 8 hosts do not tell their memory_gib: they take any amount" in line for line in said)
+    assert any("26 VMs of the fleet tell neither vCPUs nor a size" in line for line in said)
+    assert len(lonely) == 1
+    assert "1 spare hosts are in no cluster of a host with VMs" in lonely[0]
+    over_hosts = REBOOT.replace("uptake_ratio", "spare_ratio = 0.1, uptake_ratio").replace(
+        "[[campaign]]", "[[campaign]]\nregions = ['westeurope']"
+    )
+    run = fleetsim.run(fleet(), over_hosts, tmp_path / "run", hosts=inventory())
+    assert any("spare_ratio: says nothing where VMs are on hosts" in line for line in run.warnings)
+
+
+def test_the_digest_knows_what_vms_take(tmp_path):
+    whole = prepare(fleet(), tmp_path / "whole", hosts=inventory()).hosts_digest
+    assert whole != prepare(fleet(), tmp_path / "slots", hosts=inventory(), slots=True).hosts_digest
+    streamed = fleet().to_arrow().to_reader(), inventory().to_arrow().to_reader()
+    assert whole == prepare(streamed[0], tmp_path / "streamed", hosts=streamed[1]).hosts_digest
+
+
+def test_a_story_tells_where_a_vm_went(tmp_path):
+    run = fleetsim.run(fleet(), REBOOT, tmp_path / "run", hosts=inventory())
+    moved = events_of(run).filter(pl.col("host_from") != pl.col("host_to")).row(0, named=True)
+    vm = pl.read_parquet(run.path / "fleet/region=westeurope/*.parquet", hive_partitioning=False).filter(
+        vm_row=moved["vm_row"]
+    )["vm"][0]
+
+    rows = fleetsim.status(run.path, vm).rows
+
+    (start,) = [row for row in rows if row.what == "impact_starts"]
+    names = ["h-", *(f"h-{i}" for i in range(HOST_COUNT)), "i"]
+    ends = names[moved["host_from"]], names[moved["host_to"]]
+    assert (start.more["host_from"], start.more["host_to"]) == ends
+    assert start.sentence() == f"impact starts: redeploy, 10 min, from {ends[0]} to {ends[1]}"
+
+
 def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError) as caught:
         prepare(fleet(), tmp_path / "prepared", hosts=inventory(vcpus=[4.0, 7.5, *[8.0] * HOST_COUNT]))
