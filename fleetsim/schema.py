@@ -308,7 +308,7 @@ FLEET = Table(
 HOSTS = Table(
     "hosts",
     "One row a host, for `fleet place`, `fleet prepare` and `run`. `host` and `region` are needed; columns that are not"
-    " known know are ignored.",
+    " known are ignored.",
     (
         Column("host", "identity", "the server, unique"),
         Column("region", "text", "the region it is in"),
