@@ -36,7 +36,8 @@ def _plain(word: str) -> str:
 
 def nearest_path(path: Path) -> str:
     """The same for a *path* where there is nothing: the name beside it that is nearest but for its suffix."""
-    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    entries = path.parent.iterdir() if path.parent.is_dir() else ()
+    beside = [entry for entry in entries if not entry.name.startswith(".")]  # those are of others, or of a run
     names = {entry.stem: entry.name for entry in sorted(beside, key=lambda entry: entry.suffix == path.suffix)}
     matches = difflib.get_close_matches(path.stem, names, n=1)
     return f"; did you mean '{path.parent / names[matches[0]]}'?" if matches else ""

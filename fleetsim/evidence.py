@@ -553,6 +553,16 @@ class Cell:
         return left
 
     @lazily
+    def _may_be_out(self) -> Bools:
+        """VMs `selected` of which nothing tells whether the iteration before has left them."""
+        before = self._before
+        if before is None or self.testimony.has_outcomes or before.stage is None or before.stage.until_ms is None:
+            return np.zeros(len(self.part.vms), np.bool_)
+        comes_back = sum(1 << outcome for outcome in COME_BACK)
+        may_be_out: Bools = before.expected_outcomes[2] & np.uint16(~comes_back & 0xFFFF) > 0
+        return self.selected & (may_be_out | before._may_be_out)
+
+    @lazily
     def reboots(self) -> Bools:
         """VMs of a size that cannot be frozen, where a freeze reboots them."""
         return self.part.matches("size", self.campaign.reboot_sizes)
@@ -685,7 +695,8 @@ class Cell:
         """Rows of what the platform did that tell of another host than it leaves their VM on."""
         told, host_row = self._hosts_told.filter(pl.col("phase") != _SELF_SERVICE), self.part.column("host_row")
         events = self.events.with_columns(told["host_from"], told["host_to"])
-        if host_row is None or told["host_from"].null_count() == len(told):  # nothing tells of hosts
+        tells = any("host_from" in file.columns for file in self.part.listing.tables["events"])
+        if host_row is None or not tells:
             return events.head(0)
         place = self.events["place"].to_numpy()
         own = host_row.gather(place.clip(0)).cast(pl.UInt32)
@@ -1432,10 +1443,11 @@ class Cell:
                 tell(figure, counts[code])
             return
         expected, _, or_else = (each[self.selected] for each in self.expected_outcomes)
+        is_sure = (or_else == 0) & ~self._may_be_out[self.selected]
         for code, figure in enumerate(OUTCOME_COUNTS):
             is_it, may_be = expected == code, or_else >> code & 1 > 0
-            sure_count = np.count_nonzero(is_it & (or_else == 0))
-            tell(figure, sure_count, value_max=sure_count + np.count_nonzero((is_it & (or_else != 0)) | may_be))
+            sure_count = np.count_nonzero(is_it & is_sure)
+            tell(figure, sure_count, value_max=sure_count + np.count_nonzero((is_it & ~is_sure) | may_be))
 
     def named(self, offenders: pl.DataFrame) -> pl.DataFrame:
         """*offenders* with the user's own names instead of rows and codes."""

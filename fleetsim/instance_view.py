@@ -102,6 +102,8 @@ class Row:
             told.append(str(self.more["kind"]))
             if self.what == "impact_starts":
                 told.append(duration(self.more["duration_ms"]))
+                if "host_to" in self.more:
+                    told.append(f"from {self.more['host_from']} to {self.more['host_to']}")
             else:
                 told += ([] if self.more["result"] == _COMPLETED else [self.more["result"]]) + self.more["effects"]
         elif self.what == "request":
@@ -189,6 +191,8 @@ class _Event:
     start_at: datetime
     duration_ms: int
     effects: int
+    host_from: str | None = None
+    host_to: str | None = None  # None as well where nobody tells, or where it stays
 
     @property
     def end_at(self) -> datetime:
@@ -267,7 +271,16 @@ def _rows(files: RunFiles, vm: _Vm, table: str, columns: Sequence[str]) -> list[
 
 def _events(files: RunFiles, vm: _Vm) -> list[_Event]:
     """All events of *vm* in order of time."""
-    events = [_Event(**row) for row in _rows(files, vm, "events", _Event.__match_args__)]
+    told = [name for name in _Event.__match_args__ if not name.startswith("host_")]
+    hosts: dict[int | None, str] = {}
+    for path in sorted((files.path / "hosts" / vm.fleet_path.parent.name).glob("*.parquet")):
+        told += ["host_from", "host_to"] * (not hosts)
+        hosts |= dict(scanned(path).select("host_row", pl.col("host").cast(pl.String)).collect().iter_rows())
+    events = []
+    for row in _rows(files, vm, "events", told):
+        host_from, host_to = row.pop("host_from", None), row.pop("host_to", None)
+        stays = host_from == host_to
+        events.append(_Event(**row, host_from=hosts.get(host_from), host_to=None if stays else hosts.get(host_to)))
     return sorted(events, key=lambda event: event.start_at)
 
 
@@ -465,6 +478,8 @@ def _rows_of_event(event: _Event) -> list[Row]:
     if event.duration_ms:
         effects = [name for name in effect_names() if event.effects & Effect[name.upper()]]
         more = {name: getattr(event, name) for name in ("phase", "kind", "result", "duration_ms")}
+        if event.host_to is not None:
+            more |= {"host_from": event.host_from, "host_to": event.host_to}
         for what, at in (("impact_starts", event.start_at), ("impact_ends", event.end_at)):
             rows.append(Row(at, *of, what, {**more, "effects": effects}))
     return rows

@@ -16,6 +16,7 @@ from fleetsim.figures import RunFiles, duration
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.runner import run as run_again
+from fleetsim.schema import PREPARED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,14 +109,20 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
     ]
     savings = []
     with tempfile.TemporaryDirectory(prefix="fleetsim-looser-") as folder:
-        pairs = files.path / "pairs.csv"
-        prepared = prepare(files.path / "fleet", Path(folder) / "as-it-was", pairs, progress=progress).path
+        pairs, inventory = files.path / "pairs.csv", _inventory(files)
+        prepared = prepare(files.path / "fleet", Path(folder) / "as-it-was", pairs, **inventory, progress=progress).path
         fewer: Path | None = None
         for place, (campaign, rule, change, overrides) in enumerate(_changes(files)):
             fleet = prepared
             if rule == "domains":
                 if fewer is None:
-                    fewer = _with_fewer_domains(files, Path(folder) / "fewer.parquet")
+                    fewer = prepare(
+                        _with_fewer_domains(files, Path(folder) / "fewer.parquet"),
+                        Path(folder) / "fewer",
+                        pairs,
+                        **inventory,
+                        progress=progress,
+                    ).path
                 fleet = fewer
             out = Path(folder) / f"run-{place}"
             quiet = ["outputs.events=false", "outputs.outcomes=false"]
@@ -184,6 +191,17 @@ def _higher(cap: Mapping[str, Any]) -> tuple[str, str]:
     return f"{{ per = '{cap['per']}', {key} = {spelt} }}", told
 
 
+def _inventory(files: RunFiles) -> dict[str, Any]:
+    """What `prepare` was told of hosts."""
+    if "takes_vcpus" not in files.fleet_schema:
+        return {}
+    hosts = pl.read_parquet(sorted((files.path / "hosts").rglob("*.parquet")), hive_partitioning=False)
+    takes = pl.scan_parquet(files.fleet_paths, hive_partitioning=False).select(
+        ((pl.col("takes_vcpus") == 1) & (pl.col("takes_memory_gib") == 0)).all()
+    )
+    return {"hosts": hosts, "slots": takes.collect().item()}
+
+
 def _has_many_domains(files: RunFiles, walk_by: str) -> bool:
     if "set" not in files.fleet_schema:
         return False
@@ -208,7 +226,7 @@ def _with_fewer_domains(files: RunFiles, out: Path) -> Path:
             kept = count - pl.max_horizontal(count // 10, 1)
             place = pl.col(name).rank("dense").over(of_set).cast(pl.Int64) - 1
             fewer.append(pl.when(count >= _DOMAINS_MIN).then(place % kept).otherwise(name).alias(name))
-    made = ["vm_row", "vm_key", "host_row", "is_update_domain_assigned", "is_fault_domain_assigned"]
+    made = PREPARED.names()
     frame = pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in paths])
     frame.drop(made, strict=False).with_columns(fewer).collect().write_parquet(out)
     return out

@@ -563,7 +563,7 @@ class Report(Sheet):
         for word, is_so, why in (
             ("overdue", ~has_opened, "the campaign would have ended after the horizon"),
             ("overdue", has_opened, "what was left did not fit into the scheduled window"),
-            ("skipped", has_opened, "the last attempt of their customers failed"),
+            ("skipped", has_opened, "the last attempt of their customers, or a neighbour's on their host, failed"),
             ("failed", has_opened, "every try in the scheduled window failed"),
         ):
             rows = left.filter(is_so, pl.col(f"{word}_count") > 0)
@@ -972,7 +972,7 @@ _ITERATION_TITLES = {
     "vm_count": "VMs in scope",
     "updated_self_service_count": "  moved by their customers",
     "updated_scheduled_count": "  updated in the scheduled window",
-    "skipped_count": "  out of it after a failed attempt",
+    "skipped_count": "  out of it after a failed attempt (or a neighbour's)",
     "overdue_count": "  overdue, without room",
     "failed_count": "  failed, at every try",
     "already_updated_count": "  created on updated hosts",

@@ -158,7 +158,10 @@ def _prepared(
     """The prepared fleet to run over: *fleet* itself, or one made beside *out* for the time of the run."""
     if (given := as_prepared(fleet, relation)) is not None:
         if hosts is not None:
-            raise InputError(f"hosts: must not be given with a prepared fleet, got one: prepare it with them: {fleet}")
+            raise InputError(
+                f"hosts: must not be given with a prepared fleet, which has its own, got {fleet} and an inventory; give"
+                " them to `fleetsim fleet prepare --hosts`"
+            )
         yield given
         return
     # Nothing may be written for unusable input, not even folders.
@@ -357,6 +360,7 @@ class _Writing:
                 "seed": self.scenario.seed,
                 "scenario_digest": self.resolved.scenario_digest,
                 "fleet_digest": self.prepared.fleet_digest,
+                **({} if self.prepared.hosts_digest is None else {"hosts_digest": self.prepared.hosts_digest}),
                 "overrides": list(self.scenario.overrides),
                 "counts": {
                     "vms": self.prepared.vm_count,
@@ -392,7 +396,7 @@ class _Writing:
         told = {
             "horizon": "are overdue: their regions would have ended after it",
             "scheduled window": "are overdue: their update domains would have ended after it",
-            "iterations_max": "are not updated: the last attempt of their customers has failed",
+            "iterations_max": "are not updated: the last attempt of their customers, or a neighbour's, has failed",
             "scheduled.retry_timeout": "are not updated: every try in the scheduled window has failed",
         }
         counts: dict[tuple[str, str], int] = {}

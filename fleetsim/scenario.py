@@ -674,6 +674,15 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
                 for i, wave in enumerate(released)
                 if not wave
             ]
+        if (
+            scenario._places.says((*here, "self_service", "spare_ratio"))
+            and counts
+            and all(fleet.hosts.get(region) is not None for region in counts)
+        ):
+            warnings.append(
+                f"{word((*here, 'self_service', 'spare_ratio'))}: says nothing where VMs are on hosts: the inventory"
+                " tells what room there is"
+            )
         usual_ms = span_ms(_REBOOTS[scenario.preset]["notice"])
         if campaign.windows is not None and campaign.windows.lead_ms < usual_ms:
             warnings.append(
@@ -819,16 +828,20 @@ def _unlike_hosts(places: "_Places", campaign: Campaign, regions: Sequence[str],
 
 def _beside_moves(scenario: Scenario, regions: Sequence[Sequence[str]], fleet: FleetFacts) -> Iterator[str]:
     """Campaigns that share regions with one that moves VMs from host to host: they would meet them elsewhere."""
+    told: set[frozenset[int]] = set()
     for campaign in scenario.campaigns:
         key = "kind" if campaign.kind == Kind.REDEPLOY else "self_service"
         if key == "self_service" and campaign.self_service is None:
             continue
         own = {region for region in regions[campaign.place] if fleet.hosts.get(region) is not None}
         for other in scenario.campaigns:
-            if other.place != campaign.place and (shared := own & set(regions[other.place])):
+            both = frozenset([campaign.place, other.place])
+            if len(both) == 2 and both not in told and (shared := own & set(regions[other.place])):
+                told.add(both)
                 yield (
                     f"{scenario._places.word(('campaign', campaign.place, key))}: moves VMs to other hosts, so in this"
-                    f" version no other campaign may be in its regions, got '{other.name}' in {min(shared)}"
+                    f" version no other campaign may be in its regions, got '{other.name}' in {min(shared)}; give each"
+                    " `regions` of its own, or a run"
                 )
 
 
@@ -972,6 +985,9 @@ def _differing(path: tuple[str, ...], before: Mapping[str, Any], after: Mapping[
         was, now = before.get(key), after.get(key)
         place = (*path, key)
         if was == now or key == "scenario_digest":  # the digest of what is compared here
+            continue
+        if key == "hosts_digest" and None in (was, now):
+            yield "hosts: " + ("an inventory is given now" if was is None else "no inventory is given now")
             continue
         if path == ("provenance",) and key in _OTHER_INPUTS:
             yield _OTHER_INPUTS[key].format(was=str(was), now=str(now))

@@ -307,8 +307,8 @@ FLEET = Table(
 
 HOSTS = Table(
     "hosts",
-    "One row a host, for `fleet place` and `fleet prepare`. `host` and `region` are needed; columns fleetsim does not"
-    " know are ignored.",
+    "One row a host, for `fleet place`, `fleet prepare` and `run`. `host` and `region` are needed; columns that are not"
+    " known are ignored.",
     (
         Column("host", "identity", "the server, unique"),
         Column("region", "text", "the region it is in"),
@@ -317,7 +317,7 @@ HOSTS = Table(
         Column("rack", "text", "hosts of a cluster that share a switch", is_nullable=True, is_required=False),
         Column("vcpus", "f64", "virtual processors it has room for; null: any", is_nullable=True, is_required=False),
         Column("memory_gib", "f64", "memory for VMs in GiB; null: any", is_nullable=True, is_required=False),
-        Column("is_spare", "bool", "kept free: takes no VM", is_nullable=True, is_required=False),
+        Column("is_spare", "bool", "kept free by `fleet place`, for moves", is_nullable=True, is_required=False),
     ),
 )
 

@@ -604,12 +604,11 @@ class Running:
 
 @dataclass(eq=False)
 class Request:
-    """A customer asks for a VM, after so many refusals and failures."""
+    """A customer asks for a VM, after so many refusals."""
 
     vm: Vm
     at_ms: int
     refusal_count: int = 0
-    failure_count: int = 0
 
 
 @dataclass(eq=False)
@@ -1041,9 +1040,8 @@ class _Simulation:
             asks_again.refusal_count += 1
             if asks_again.refusal_count <= REFUSALS_MAX and asked.requests is None:
                 self.expect(stage, asks_again)
-        elif is_below(self.drawn(stage, vm.vm, FAILURE, request.failure_count), asked.failure):
+        elif is_below(self.drawn(stage, vm.vm, FAILURE, self.failure_count(stage, vm)), asked.failure):
             self.note(stage, vm.vm, now, 0, "self_service", "redeploy", "aborted", 0)
-            asks_again.failure_count += 1
             if not asked.retries:
                 self.give(stage, vm, "skipped")
             elif asked.requests is None:
@@ -1055,6 +1053,11 @@ class _Simulation:
             if vm.host is not None:
                 self.guests[host_to].append(vm)
             stage.running.append(Running(vm, now, end_ms, True, None if vm.host is None else host_to))
+
+    def failure_count(self, stage: Stage, vm: Vm) -> int:
+        """How often its customer has tried in vain, whether by a plan or asking again: each attempt draws anew."""
+        failed = [event for event in stage.events if (event.phase, event.result) == ("self_service", "aborted")]
+        return sum(event.vm == vm.vm for event in failed)
 
     def host_with_room(self, vm: Vm, campaign: Campaign, now: int) -> Identity | None:
         """The first host of its cluster by key that is updated already, and fits one VM more (semantics 31)."""

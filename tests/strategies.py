@@ -419,10 +419,10 @@ def _with_columns(draw: st.DrawFn, vms: Sequence[Vm], features: Sequence[str]) -
         vms = draw(_on_hosts(vms, has_hosts_everywhere="caps" in features))
     if "room" in features:
         takes = draw(st.sampled_from([(1.0,), (None,), (0.1, 0.2, 1.0), (1.0, 2.0, None)]))
-        vms = [
-            replace(vm, vcpus=draw(st.sampled_from(takes)), memory_gib=draw(st.sampled_from([0.5, 1.0, None])))
-            for vm in vms
-        ]
+        memory = [0.5, 1.0, None]
+        if {"sizes", "families"} & set(features):  # who does not say takes what its size does
+            takes, memory = [each or 1.0 for each in takes], [0.5, 1.0]
+        vms = [replace(vm, vcpus=draw(st.sampled_from(takes)), memory_gib=draw(st.sampled_from(memory))) for vm in vms]
     if {"sizes", "families"} & set(features):
         sizes = draw(st.sampled_from([(*SIZES, None), ("Standard_D2s_v3", "Standard_M64s"), ("Standard_L8s_v2",)]))
         vms = [replace(vm, size=draw(st.sampled_from(sizes))) for vm in vms]
@@ -828,6 +828,8 @@ def scenes(
     if "azure_2024" in features:
         preset = "azure-2024"
     hosts = draw(_inventories(vms)) if "room" in features else ()
+    stands = {host.host: host.cluster for host in hosts}  # and so do its VMs, whether the fleet says so or not
+    vms = [vm if vm.host is None else replace(vm, cluster=stands.get(vm.host, vm.cluster)) for vm in vms]
     if hosts:
         campaign_count_max = 1
     elif "room" in features:

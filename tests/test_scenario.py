@@ -784,11 +784,11 @@ def test_what_reboots_do_not_know_yet_is_told():
     assert over_hosts(asks, has_inventory=True) == []
     assert over_hosts(f"{asks}{other}", has_inventory=True) == [
         "scenario:7: campaign.hypervisor.self_service: moves VMs to other hosts, so in this version no other campaign"
-        " may be in its regions, got 'other' in westus"
+        " may be in its regions, got 'other' in westus; give each `regions` of its own, or a run"
     ]
     assert over_hosts(REBOOT.replace("'reboot'", "'redeploy'") + other) == [
         "scenario:6: campaign.hypervisor.kind: moves VMs to other hosts, so in this version no other campaign may be in"
-        " its regions, got 'other' in westus"
+        " its regions, got 'other' in westus; give each `regions` of its own, or a run"
     ]
 
 

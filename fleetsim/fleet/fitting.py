@@ -71,13 +71,14 @@ def fits(
             progress("read", row_start, max(row_start, source.row_count))
     for resource, column in enumerate(RESOURCES):
         room = inventory.room[:, resource]
+        hint = "; where hosts count VMs of any size, use --slots" if resource == 0 and not slots else ""
         for of_host in np.flatnonzero(taken[:, resource] > room).tolist():
             findings.add(
                 f"too little {column}",
                 of_host,
                 f"{source.name}: the VMs of a host must fit on it, got {vm_count[of_host]:,} that take"
                 f" {taken[of_host, resource] / MILLION:g} {_UNITS[column]} on host '{inventory.host[of_host]}', which"
-                f" {inventory.name} gives {room[of_host] / MILLION:g}",
+                f" {inventory.name} gives {room[of_host] / MILLION:g}{hint}",
             )
     for of_host in np.flatnonzero(inventory.is_spare & (vm_count > 0)).tolist():
         host, count = inventory.host[of_host], vm_count[of_host]

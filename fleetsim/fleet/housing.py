@@ -40,6 +40,16 @@ class Housing:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def lonely_spare_count(self) -> int:
+        """Spare hosts in no cluster of a host with VMs."""
+        if "is_spare" not in self.offers or "cluster" not in self.where:
+            return 0
+        has_vms = pa.array(np.bincount(self.number, minlength=len(self)) > 0)
+        cluster = self.where["cluster"].fill_null("")
+        met = pc.is_in(cluster, pc.unique(cluster.filter(has_vms)))
+        return int(pc.sum(pc.and_not(self.offers["is_spare"], met)).as_py() or 0)
+
     def table(self, region: str, row_start: int) -> pa.Table:
         """The hosts as they are written, numbered from *row_start*."""
         count = len(self)

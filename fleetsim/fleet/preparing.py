@@ -38,7 +38,7 @@ from fleetsim.fleet.order import (
 )
 from fleetsim.fleet.prepared import PreparedFleet, open_prepared, write_manifest
 from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet
-from fleetsim.kernels.fit import MILLION
+from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.schema import (
@@ -151,7 +151,7 @@ def prepare(
         from fleetsim.fleet.fitting import fits
         from fleetsim.fleet.hosting import read_inventory
 
-        fleet = fleet.read_all() if isinstance(fleet, pa.RecordBatchReader) else fleet  # it is read twice
+        fleet, hosts = (_readable_again(each) for each in (fleet, hosts))
         room = host_vcpus, host_memory_gib
         fits(fleet, hosts, slots=slots, host_vcpus=host_vcpus, host_memory_gib=host_memory_gib, pairs=pairs)
         needs = _Needs(read_inventory(hosts, relation, *room), slots)
@@ -162,6 +162,13 @@ def prepare(
         out.parent.mkdir(parents=True, exist_ok=True)
         made.rename(out)
     return open_prepared(out)
+
+
+def _readable_again(rows: object) -> object:
+    """*rows*, as a table where they are a stream, which can be read once only."""
+    if isinstance(rows, str | Path) or not hasattr(rows, "__arrow_c_stream__"):
+        return rows
+    return pa.RecordBatchReader.from_stream(rows).read_all()
 
 
 def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress | None = None) -> Check:
@@ -182,12 +189,46 @@ class _Needs:
     def spare_count(self, region: str) -> int:
         return int(np.count_nonzero(self.inventory.is_spare & (self.inventory.region == region)))
 
-    def columns_of(self, table: pa.Table) -> dict[str, pa.Array]:
-        """What each VM of *table* takes, as a prepared fleet has it."""
+    def columns_of(self, table: pa.Table) -> tuple[dict[str, pa.Array], int]:
+        """What each VM of *table* takes, as a prepared fleet has it; and how many do not say, nor does their size."""
         from fleetsim.fleet.hosting import RESOURCES, needs_of
 
-        need, _ = needs_of(table, slots=self.slots)
-        return {f"takes_{name}": pa.array(need[:, resource] / MILLION) for resource, name in enumerate(RESOURCES)}
+        need, origin = needs_of(table, slots=self.slots)
+        takes = {f"takes_{name}": pa.array(need[:, resource] / MILLION) for resource, name in enumerate(RESOURCES)}
+        return takes, 0 if self.slots else int(np.count_nonzero(origin == 2))
+
+    def placed(self, table: pa.Table, housing: Housing | None) -> pa.Table:
+        """*table*, in which VMs are where their hosts are, as far as only the inventory says so."""
+        for name in self.inventory.places:
+            of_vm = pa.nulls(len(table), pa.string())
+            if housing is not None:
+                of_vm = housing.where[name].take(pa.array(housing.number))
+            if name in table.column_names:
+                own = one_chunk(table[name]).cast(pa.string())
+                of_vm = pc.coalesce(own, of_vm)
+                table = table.drop_columns([name])
+            table = table.append_column(name, of_vm.dictionary_encode())
+        return table
+
+    def warnings(self, untold_vm_count: int, lonely_spare_count: int) -> Iterator[str]:
+        """What about the inventory, and what VMs take of it, may not be as it is meant."""
+        name, inventory = self.inventory.name, self.inventory
+        yield from inventory.warnings
+        for resource, column in enumerate(("vcpus", "memory_gib")):
+            is_limited = inventory.room[:, resource] < NO_LIMIT
+            if 0 < np.count_nonzero(is_limited) < len(is_limited):
+                count = int(np.count_nonzero(~is_limited))
+                yield f"{name}: {count:,} of {len(is_limited):,} hosts do not tell their {column}: they take any amount"
+        if untold_vm_count:
+            yield (
+                f"{name}: {untold_vm_count:,} VMs of the fleet tell neither vCPUs nor a size that is listed: each takes"
+                " one vCPU and no memory"
+            )
+        if lonely_spare_count:
+            yield (
+                f"{name}: {lonely_spare_count:,} spare hosts are in no cluster of a host with VMs, so nobody can move"
+                " there: name the cluster they stand in for"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +246,9 @@ class _RegionMade:
     no_guarantee_set: pa.Array
     no_guarantee_reason: npt.NDArray[np.int8]
     hosts: Mapping[str, Any] | None  # facts of them
+    takes_digest: str  # of what its VMs take, where an inventory says what hosts have
+    untold_vm_count: int  # VMs that say nothing of that
+    lonely_spare_count: int  # spare hosts that no VM could go to
     parts: list[dict[str, Any]]
     findings: Findings
 
@@ -265,6 +309,9 @@ class _Preparation:
             for name, stray_count in spill.on_single_counts.items()
             if stray_count
         ]
+        if self.needs is not None:
+            names = ("untold_vm_count", "lonely_spare_count")
+            self.warnings += self.needs.warnings(*(sum(getattr(each, name) for each in self.regions) for name in names))
         return self
 
     def _settle_set_type(self) -> None:
@@ -312,7 +359,13 @@ class _Preparation:
             hosts_path = f"hosts/region={region}/part-00000.parquet"
             hosts = housing.table(region, host_row_start)
             hosts_sha256, hosts_digest = write_parquet(self.out / hosts_path, hosts), _rows_digest(hosts)
-        made_columns: dict[str, pa.Array] = {} if self.needs is None else self.needs.columns_of(table)
+        made_columns: dict[str, pa.Array] = {}
+        untold_vm_count, takes_digest = 0, ""
+        if self.needs is not None:
+            made_columns, untold_vm_count = self.needs.columns_of(table)
+            takes = pa.table(made_columns)
+            takes_digest = _rows_digest(takes if order.rows is None else takes.take(pa.array(order.rows)))
+            table = self.needs.placed(table, housing)
         if self.host_count:
             host_row = pa.nulls(len(vm), pa.uint32())
             if housing is not None:
@@ -340,6 +393,9 @@ class _Preparation:
                 "rows": hosts_digest,
                 "without": housing.without(),
             },
+            takes_digest=takes_digest,
+            untold_vm_count=untold_vm_count,
+            lonely_spare_count=0 if housing is None else housing.lonely_spare_count,
             parts=[]
             if self.out is None
             else list(
@@ -473,10 +529,11 @@ class _Preparation:
         )
 
     def _hosts_digest(self) -> str | None:
-        """sha256 of what the inventory says of the hosts, in hex; None without one."""
+        """sha256 of what the inventory says of the hosts, and VMs take of them, in hex; None without one."""
         if self.needs is None:
             return None
         digests = [region.hosts["rows"] for region in self.regions if region.hosts is not None]
+        digests += [region.takes_digest for region in self.regions]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def _counts(self) -> dict[str, int]:
