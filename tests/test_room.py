@@ -225,3 +225,15 @@ def test_the_command_line_takes_inventories(tmp_path):
     assert (alone.exit_code, made.exit_code, ran.exit_code, also.exit_code) == (2, 0, 0, 0)
     assert "--slots goes with --hosts" in alone.output
     assert ran.output.splitlines()[-1] == also.output.splitlines()[-1]
+
+
+def test_events_are_read_with_the_names_of_hosts(tmp_path):
+    run = fleetsim.run(fleet(), REBOOT, tmp_path / "run", hosts=inventory())
+    names = dict(enumerate(["h-", *(f"h-{i}" for i in range(HOST_COUNT)), "i"]))
+    rows = events_of(run).select("vm_row", "start_at", "host_from", "host_to").sort("vm_row", "start_at").rows()
+
+    told = fleetsim.read_events(run.path).sort("vm_row", "start_at").collect()
+
+    expected = [(names.get(from_row), names.get(to_row)) for _, _, from_row, to_row in rows]
+    assert told.select("host_from", "host_to").rows() == expected
+    assert sum(host_from != host_to for host_from, host_to in expected) == 4

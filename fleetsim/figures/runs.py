@@ -231,7 +231,9 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
 
     One row an event, in order of campaign (as the scenario has them), iteration and `vm_row`. `end_at` is
     `start_at` + `duration_ms`, and each effect is a boolean (`memory_lost`, `temp_disk_lost`, `address_changed`,
-    `host_changed`, `clock_synchronised`). A fleet column named as one of the events' is given as `fleet_<name>`.
+    `host_changed`, `clock_synchronised`). Where VMs are on hosts `host_from` and `host_to` name them: the second is
+    null where nobody knows, and the same unless the VM moved. A fleet column named as one of the events' is given as
+    `fleet_<name>`.
     Raise `InputError` for an unknown column, or where the run kept no events.
     """
     files = RunFiles.open(run)
@@ -255,7 +257,14 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
         events.join(_given(scanned(fleet_path), given), on="vm_row", maintain_order="left")
         for events, fleet_path in pieces
     ]
-    return pl.concat(joined).select(
+    rows, ends = pl.concat(joined), []
+    if hosts := sorted((files.path / "hosts").rglob("*.parquet")):
+        names = pl.concat([scanned(path).select("host_row", "host") for path in hosts])
+        ends = [end for end in ("host_from", "host_to") if end in rows.collect_schema()]
+        for end in ends:
+            named = names.rename({"host_row": end, "host": f"{end}_name"})
+            rows = rows.join(named, on=end, how="left", maintain_order="left")
+    return rows.select(
         "campaign",
         "phase",
         "kind",
@@ -267,6 +276,7 @@ def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
         (pl.col("start_at") + pl.duration(milliseconds="duration_ms", time_unit="ms")).alias("end_at"),
         "duration_ms",
         **effects,
+        **{end: f"{end}_name" for end in ends},
     )
 
 
