@@ -552,7 +552,10 @@ class Comparison(Sheet):
                 rows = {row["figure"]: row for row in other.figures_of(name).to_dicts()}
                 told = [_in_words(word, rows[figure]) for figure, word in _HEADLINES.items() if figure in rows]
                 campaign = f"{name}: " if len(other.campaigns) > 1 else ""
-                items.append((other.name, f"{campaign}{', '.join(filter(None, told)) or 'nothing differs here'}"))
+                nothing = (
+                    "as long, on as many, as hard" if any(row["difference"] for row in rows.values()) else "the same"
+                )
+                items.append((other.name, f"{campaign}{', '.join(filter(None, told)) or nothing}"))
         return Items(f"in short, against {self.names[0]}", items)
 
     def _overview(self) -> Iterator[Block]:
