@@ -178,8 +178,12 @@ class Other:
         is_amount = ~pl.col("figure").is_in(INSTANTS) & (pl.col("base_value") > 0)
         less = [name for name, figure in FIGURES.items() if figure.is_less_better]
         # A sum over more VMs is no worse for that.
-        others = both.filter(figure="vm_count", grain="campaign").filter(change != 0)["key"]
-        is_like = ~(pl.col("figure").is_in(SUMS) & _first(pl.col("key")).is_in(others.implode()))
+        counts = both.filter(figure="vm_count").filter(change.fill_null(1) != 0)
+        others = counts.filter(grain="campaign")["key"]
+        parts = counts.select("grain", "key", is_other=True)  # of regions and groups, though the whole may be as many
+        both = both.join(parts, on=["grain", "key"], how="left", maintain_order="left")
+        is_of_others = _first(pl.col("key")).is_in(others.implode()) | pl.col("is_other").fill_null(value=False)
+        is_like = ~(pl.col("figure").is_in(SUMS) & is_of_others)
         return both.select(
             *keys,
             "base_value",

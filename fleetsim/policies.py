@@ -8,6 +8,7 @@ least domain of these, -1 for none), and of any column of numbers `COLUMN_sum` a
 import hashlib
 import inspect
 import itertools
+import re
 import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ def policy(function: _Function) -> _Function:
 
 def _cause(error: Exception) -> str:
     """What Numba says is wrong: it stands below what Numba tells of its own stages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Where colorama is installed Numba tells it in colours.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     own = ("Failed in", "During:", "File ", "This error", "No implementation")
     return next((line for line in lines if not line.startswith(own)), type(error).__name__)
 

@@ -4,6 +4,8 @@ The browser's tests are skipped where there is no Chromium, unless FLEETSIM_BROW
 """
 
 import base64
+import dataclasses
+import datetime as dt
 import itertools
 import json
 import os
@@ -613,3 +615,31 @@ def test_paper_takes_a_few_pages(driver, page, tmp_path):
 
     assert 2 <= count <= 14, "two campaigns with all charts"
     assert Path(tmp_path / "page.pdf").stat().st_size > 20_000
+
+
+def test_a_chart_of_too_many_rows_is_not_drawn_and_says_so():
+    rows = pl.DataFrame({"row": range(drawing.ROWS_DRAWN_MAX + 1)})
+    large = drawing.Chart("large", "time", "Large", "Many.", rows, lambda width, is_narrow: None)
+
+    lacking = charts._drawable(large)
+
+    assert isinstance(lacking, charts.Lacking)
+    assert (lacking.section, lacking.title) == ("time", "Large")
+    assert "drawn from 5,001 rows" in lacking.why
+    assert charts._drawable(dataclasses.replace(large, frame=rows.head(1))).name == "large"
+
+
+def test_who_nobody_has_hit_gets_a_page_too(tmp_path):
+    vms = pl.DataFrame({"vm": range(40), "region": ["westeurope"] * 20 + ["northeurope"] * 20})
+    scenario = 'name = "y"\nstart = 2026-12-01T22:00:00Z\nhorizon = "3h"\n[[campaign]]\nname = "c"\nspread = "2h"\n'
+    run = fleetsim.run(vms, scenario, tmp_path / "run")
+
+    fleetsim.write_page(run.path, html=tmp_path / "late.html", only=["region=westeurope"])
+    fleetsim.write_page(run.path, html=tmp_path / "one.html", only=["vm=30"])
+
+    assert "nobody was hit; the whole campaign takes" in (tmp_path / "late.html").read_text()
+    start = fleetsim.report(run.path, only=["vm=30"]).campaign_rows["first_start_ms"][0]
+    at = dt.datetime(2026, 12, 1, 22, tzinfo=dt.UTC) + dt.timedelta(milliseconds=start)
+    assert f"from {at:%d %b %H:%M} to" in (tmp_path / "one.html").read_text()
+    with pytest.raises(InputError, match="got one name for both"):
+        fleetsim.write_page(run.path, html=tmp_path / "x", charts=tmp_path / "x")

@@ -114,6 +114,8 @@ def _places(html: str | Path | None, charts: str | Path | None) -> tuple[Path | 
     if page is None and folder is None:
         raise InputError("html, charts: must ask for one at least, got none")
     problems = []
+    if page is not None and folder is not None and page.absolute() == folder.absolute():
+        problems.append(f"{page}: must be a file for the page and a folder for charts, got one name for both")
     if page is not None and page.is_dir():
         problems.append(f"{page}: must be a file, got a folder")
     for path in (page, folder):

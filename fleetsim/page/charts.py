@@ -14,7 +14,7 @@ import polars as pl
 
 from fleetsim import figures
 from fleetsim.figures import Link, duration
-from fleetsim.page.drawing import Chart
+from fleetsim.page.drawing import ROWS_DRAWN_MAX, Chart
 from fleetsim.page.palette import (
     CAMPAIGNS,
     CAP,
@@ -67,7 +67,15 @@ class Lacking:
 
 def charts_of(report: Report) -> list[Chart | Lacking]:
     """The charts of *report*, and those it lacks, by section."""
-    return list(_Charts(report).all())
+    return [_drawable(each) for each in _Charts(report).all()]
+
+
+def _drawable(chart: Chart | Lacking) -> Chart | Lacking:
+    """*chart*, unless it would be drawn from more rows than a page can hold."""
+    if isinstance(chart, Lacking) or len(chart.frame) <= ROWS_DRAWN_MAX:
+        return chart
+    why = f"it would be drawn from {len(chart.frame):,} rows, and at most {ROWS_DRAWN_MAX:,} are; ask for less (--only)"
+    return Lacking(chart.section, chart.title, why)
 
 
 @dataclass(frozen=True)
@@ -344,11 +352,23 @@ class _Charts:
         if not self.files.has("events"):
             # The whole time of an impact counts in the hour in which it starts.
             hours = self.report.hour_rows.filter(campaign=name)
+            met = hours["hour"].to_list()
+            count = -(-(max(met, default=0) - min(met, default=0) + 1) // BINS)  # hours a bin
             is_down = self._kind(name) in ("reboot", "redeploy")
-            mean = (pl.col("hourly_unavailable_ms") / _HOUR_MS).alias("down_mean" if is_down else "paused_mean")
+            mean = (pl.col("hourly_unavailable_ms") / (count * _HOUR_MS)).alias(
+                "down_mean" if is_down else "paused_mean"
+            )
             other = pl.lit(0.0).alias("paused_mean" if is_down else "down_mean")
-            rows = hours.select(
-                "campaign", mean, other, bin_start_ms=pl.col("hour") * _HOUR_MS, bin_ms=pl.lit(_HOUR_MS, pl.Int64)
+            rows = (
+                hours.group_by("campaign", hour=pl.col("hour") // count * count, maintain_order=True)
+                .agg(pl.col("hourly_unavailable_ms").sum())
+                .select(
+                    "campaign",
+                    mean,
+                    other,
+                    bin_start_ms=pl.col("hour") * _HOUR_MS,
+                    bin_ms=pl.lit(count * _HOUR_MS, pl.Int64),
+                )
             )
         if rows.is_empty() or not (rows["paused_mean"] + rows["down_mean"]).sum():
             return Lacking("time", title, self._why_no_events() or "nobody was hit")
@@ -586,7 +606,7 @@ class _Charts:
             pl.col("campaign") == name, pl.col("region").is_in(list(self.lanes))
         )
         if hours.is_empty():
-            return Lacking("heat", title, self._why_no_events() if self.files.only else "nobody was hit")
+            return Lacking("heat", title, self._why_no_events() or "nobody was hit")
         first, last = int(_least(hours["hour"])), int(_most(hours["hour"]))
 
         def binned(count: int) -> pl.DataFrame:
@@ -619,7 +639,8 @@ class _Charts:
                 )
             )
 
-        wide, narrow = (binned(count) for count in HEAT_BINS)
+        most = max(1, ROWS_DRAWN_MAX // max(1, len(self.lanes)) - 1)
+        wide, narrow = (binned(min(count, most)) for count in HEAT_BINS)
         peak = wide.row(wide["start_count"].arg_max() or 0, named=True)
         text = (
             f"Most within {duration(peak['bin_ms'])}: {peak['start_count']:,} impacts in {peak['region']},"

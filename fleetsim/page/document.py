@@ -190,8 +190,16 @@ def _answers(report: Report, name: str) -> str:
 def _how_long(report: Report, row: dict[str, Any]) -> tuple[str, str]:
     if row["length_ms"] is None:
         return "no time", "the platform hit nobody"
+    if row["last_end_ms"] is None:
+        return "no time", f"of the VMs asked for nobody was hit; the whole campaign takes {duration(row['length_ms'])}"
     best = report.bounds[row["campaign"]]
+    if report.files.only:  # of these VMs; what the whole campaign takes is not theirs
+        took_ms = row["last_end_ms"] - row["first_start_ms"]
+        more = f"from {_instant(report, row['first_start_ms'])} to {_instant(report, row['last_end_ms'])}"
+        return duration(took_ms), f"{more}, of the VMs asked for; the whole campaign takes {duration(row['length_ms'])}"
     more = f"from {_instant(report, row['last_end_ms'] - row['length_ms'])} to {_instant(report, row['last_end_ms'])}"
+    if row.get("updated_self_service_count"):
+        more += ", after what customers did themselves"
     if best is not None and not best.is_as_it_went:
         more += f"; no order takes less than {duration(best.bound_ms)}"
     return duration(row["length_ms"]), more
@@ -225,10 +233,11 @@ def _how_hard(row: dict[str, Any]) -> tuple[str, str]:
     if not said:
         return "nobody is out", ""
     word, p50, p99, most = said[0]
-    more = [f"half of them less, 1 in 100 more than {p99}, {most} at most"]
+    more = ["all of them"] if p50 == most else [f"half of them less, 1 in 100 more than {p99}, {most} at most"]
     more += [f"{word} {p50}, {p99} and {most}" for word, p50, p99, most in said[1:]]
     if row.get("set_down_ratio_max"):
-        more.append(f"up to {row['set_down_ratio_max']:.0%} of a set at once")
+        by_platform = ", by the platform" if row.get("updated_self_service_count") else ""
+        more.append(f"up to {row['set_down_ratio_max']:.0%} of a set at once{by_platform}")
     if row.get("over_tolerance_count"):
         more.append(f"{row['over_tolerance_count']:,} VMs longer than they stand")
     if row.get("quorum_lost_ms"):
@@ -443,6 +452,16 @@ def _definitions(report: Report) -> str:
     return f'<details><summary>What each figure is</summary><dl class="facts">{told}</dl></details>\n'
 
 
+def _plan(report: Report) -> str:
+    """The scenario as it was given, and what was overridden."""
+    path = report.files.path / "scenario.toml"
+    if not path.is_file():
+        return ""
+    overrides = "".join(f"--override {each}\n" for each in report.files.manifest.get("overrides", []))
+    text = path.read_text("utf-8").rstrip("\n") + (f"\n\n{overrides.rstrip()}" if overrides else "")
+    return f"<details><summary>The scenario as it was given</summary><pre>{escape(text)}</pre></details>"
+
+
 def _facts(report: Report, verdict: Verdict | None) -> str:
     header = report.header()
     run = report.files.path.name or str(report.files.path)
@@ -473,6 +492,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
     ]
     facts = "".join(f"<dt>{escape(label)}</dt><dd>{code_of(value)}</dd>" for label, value in told)
     found = f'<dl class="facts">{facts}</dl>'
+    found += _plan(report)
     if verdict is not None:
         rows = [
             [
