@@ -832,8 +832,9 @@ def scenes(
     vms = [vm if vm.host is None else replace(vm, cluster=stands.get(vm.host, vm.cluster)) for vm in vms]
     if hosts:
         campaign_count_max = 1
-    elif "room" in features:
+    elif "room" in features:  # nobody is on a host
         features = [feature for feature in features if feature != "room"]
+        vms = [replace(vm, vcpus=None, memory_gib=None) for vm in vms]
     is_beside = "beside" in features and campaign_count_max > 1
     counts = range(2 if is_beside else 1, campaign_count_max + 1)
     names = draw(st.permutations(CAMPAIGN_NAMES))[: draw(st.sampled_from(counts))]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fleetsim import course, engine
 from fleetsim.blocks import Block, Scope, Vms
+from fleetsim.engine import Sums
 from fleetsim.kernels import bits, impact, rng
 from fleetsim.kernels.jit import kernel
 from fleetsim.scenario import load_scenario
@@ -153,3 +154,16 @@ def test_bits_are_a_set_of_numbers(count, data):
     for number in expected:
         bits.remove(words, levels, number)
     assert not words.any()
+
+
+def test_blocks_add_up_whom_a_freeze_reboots():
+    """Those of the first block, of the second, and of both."""
+    first, second, third = Sums(), Sums(), Sums()
+    second.reboot_histogram = np.ones_like(second.histogram)
+    third.reboot_histogram = 2 * np.ones_like(third.histogram)
+
+    for block in (second, third, Sums()):
+        first.add(block)
+
+    assert first.reboot_histogram is not None
+    assert (first.reboot_histogram == 3).all()
