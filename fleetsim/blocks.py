@@ -24,7 +24,7 @@ from fleetsim.errors import InputError
 from fleetsim.fleet.order import keys_of
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.kernels import hosts
-from fleetsim.kernels.fit import MILLION, NO_LIMIT
+from fleetsim.kernels.fit import NO_LIMIT, millionths
 from fleetsim.kinds import KINDS
 from fleetsim.plans import Plan, first_of
 from fleetsim.profiles import Profile
@@ -33,6 +33,8 @@ from fleetsim.scenario import Campaign, Cap, FleetFacts, Quorum, Resolved, Scena
 from fleetsim.schema import (
     NEVER_MS,
     NO_ROW,
+    RESOURCES,
+    TAKES,
     UPDATE_DOMAIN_COUNT_MAX,
     CapScope,
     Decider,
@@ -57,8 +59,6 @@ _LOST_WITH_A_MOVE: dict[str, tuple[object, Effect]] = {
     "dynamic_ip": (False, Effect.ADDRESS_CHANGED),
 }
 """What a move costs a VM unless a fleet column denies that it had it: column -> the denial, and the effect."""
-TAKES = ("takes_vcpus", "takes_memory_gib")
-"""Columns of a prepared fleet that say what a VM takes of a host."""
 MOVE_COLUMNS = (*_CUSTOMER_COLUMNS, *_LOST_WITH_A_MOVE)
 """Fleet columns that are asked for where VMs are moved."""
 
@@ -480,7 +480,7 @@ def _customers(
 def _host_room(host_of: Int64s, need: Int64s, path: Path) -> HostRoom:
     """What the hosts of a region offer, by its table at *path*, to VMs on *host_of* int64[V] that take *need*."""
     hosts = pq.read_table(path, partitioning=None)
-    room = np.stack([_millionths(hosts[name], NO_LIMIT) for name in ("vcpus", "memory_gib")], axis=1)
+    room = np.stack([_millionths(hosts[name], NO_LIMIT) for name in RESOURCES], axis=1)
     is_spare: Bools = hosts["is_spare"].to_numpy()
     pool = _coded(hosts["cluster"])[0] + 1 if "cluster" in hosts.column_names else np.zeros(len(hosts), np.int64)
     return HostRoom(host_of, need, room, is_spare, pool, hosts["host_row"][0].as_py())
@@ -488,8 +488,7 @@ def _host_room(host_of: Int64s, need: Int64s, path: Path) -> HostRoom:
 
 def _millionths(column: pa.ChunkedArray, absent: int = 0) -> Int64s:
     """Amounts in millionths, so that sums are exact: int64[N]; *absent* where there is none."""
-    given = np.rint(column.fill_null(0).to_numpy() * MILLION).astype(np.int64)
-    return np.where(column.is_valid().to_numpy(), given, absent)
+    return np.where(column.is_valid().to_numpy(), millionths(column.fill_null(0).to_numpy()), absent)
 
 
 def _places_of(plan: Plan, vm: pa.ChunkedArray) -> Int64s:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fleetsim.blocks import Bools, HostRoom, Int64s, Scope, Vms
 from fleetsim.course import Course
 from fleetsim.kernels import rng, self_service, walk
-from fleetsim.kernels.fit import NONE
+from fleetsim.kernels.fit import NONE, leaf_count_of
 from fleetsim.kernels.impact import HOUR_MS
 from fleetsim.profiles import PROFILE_STEPS
 from fleetsim.scenario import SelfService
@@ -282,7 +282,7 @@ def _housed(hosts: HostRoom, deleted_ms: Int64s) -> self_service.Housed:
     starts = np.concatenate([[0], np.cumsum(pool_sizes)])
     place_of = np.empty(host_count, np.int64)
     place_of[by_pool] = np.arange(host_count) - np.repeat(starts[:-1], pool_sizes)
-    leaf_counts = [1 << max(0, size - 1).bit_length() for size in pool_sizes.tolist()]
+    leaf_counts = [leaf_count_of(size) for size in pool_sizes.tolist()]
     trees = np.concatenate([[0], np.cumsum(2 * np.array(leaf_counts))])
     deleted = np.flatnonzero(deleted_ms < NEVER_MS)
     housed = self_service.Housed(

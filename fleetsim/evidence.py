@@ -23,6 +23,7 @@ from fleetsim.schema import (
     FIRST_ITERATION,
     NEVER_MS,
     OUTCOMES,
+    TAKES,
     TRIES_MAX,
     UPDATE_DOMAIN_COUNT_DEFAULT,
     UPDATE_DOMAIN_COUNT_MAX,
@@ -67,6 +68,7 @@ _SWEPT_AT_ONCE = 1 << 22
 _FLEET_COLUMNS = ["vm_row", "vm", "region", "set", "update_domain"]
 _EVENT_COLUMNS = ["phase", "kind", "result", "iteration", "vm_row", "start_at", "duration_ms", "effects"]
 _OUTCOME_COLUMNS = ["iteration", "vm_row", "outcome", "reason", "paused_ms", "down_ms", "event_count", "effects"]
+_HOST_COLUMNS = ["host_from", "host_to"]
 _SELF_SERVICE = "self_service"
 _NOBODY: Ints = np.empty(0, np.int64)
 
@@ -296,7 +298,7 @@ class Part:
         if not self._asked or self.host is None or hosts is None:
             return found[0]
         vacancies, host_row = Vacancies.of(hosts), self.column("host_row")
-        takes = [self.column(f"takes_{name}") for name in ("vcpus", "memory_gib")]
+        takes = [self.column(name) for name in TAKES]
         if host_row is None or takes[0] is None or takes[1] is None:
             return found[0]
         tenants = Tenants(
@@ -653,11 +655,12 @@ class Cell:
     @lazily
     def _rows(self) -> pl.DataFrame:
         """Every row of `events` with a `vm_row` in this part's range; `place` is -1 for VMs the part has not."""
-        events = self._happened("events", _EVENT_COLUMNS)
+        hosts = _HOST_COLUMNS if self.part.host is not None else []
+        events = self._happened("events", [*_EVENT_COLUMNS, *hosts])
         start_ms = pl.col("start_at").dt.epoch("ms") - self.testimony.start_epoch_ms
         return (
             # As 64 bits, for sums of lengths keep the type of what they add up.
-            events.with_columns(pl.col("duration_ms").cast(pl.Int64), start_ms=start_ms)
+            events.with_columns(pl.col("duration_ms").cast(pl.Int64), pl.col(hosts).cast(pl.UInt32), start_ms=start_ms)
             .with_columns(end_ms=pl.col("start_ms") + pl.col("duration_ms"))
             .drop("start_at")
         )
@@ -675,15 +678,8 @@ class Cell:
     @lazily
     def hosted_requests(self) -> pl.DataFrame:
         """`requests` for VMs on hosts: place, iteration, start_ms, end_ms, result, effects, host_from, host_to."""
-        wanted = ["iteration", pl.col("result").cast(pl.String), "effects", "place", "start_ms", "end_ms"]
-        hosts = self._hosts_told.filter(pl.col("phase") == _SELF_SERVICE).select("host_from", "host_to")
-        return self.requests.select(wanted).with_columns(hosts).filter(pl.col("place") >= 0)
-
-    @lazily
-    def _hosts_told(self) -> pl.DataFrame:
-        """Of the rows of `events`, in their order, the hosts: phase, host_from, host_to."""
-        told = self._happened("events", ["vm_row", "phase", "iteration", "host_from", "host_to"])
-        return told.select("phase", pl.col("host_from", "host_to").cast(pl.UInt32))
+        requests = self.requests.with_columns(pl.col("result").cast(pl.String)).filter(pl.col("place") >= 0)
+        return requests.select("iteration", "result", "effects", "place", "start_ms", "end_ms", *_HOST_COLUMNS)
 
     @property
     def events_on_hosts(self) -> pl.DataFrame:
@@ -693,19 +689,16 @@ class Cell:
     @lazily
     def strayed(self) -> pl.DataFrame:
         """Rows of what the platform did that tell of another host than it leaves their VM on."""
-        told, host_row = self._hosts_told.filter(pl.col("phase") != _SELF_SERVICE), self.part.column("host_row")
-        events = self.events.with_columns(told["host_from"], told["host_to"])
+        host_row = self.part.column("host_row")
         tells = any("host_from" in file.columns for file in self.part.listing.tables["events"])
-        if host_row is None or not tells:
-            return events.head(0)
+        if self.part.host is None or host_row is None or not tells:
+            return self.events.head(0).with_columns(pl.lit(None, pl.UInt32).alias(name) for name in _HOST_COLUMNS)
         place = self.events["place"].to_numpy()
         own = host_row.gather(place.clip(0)).cast(pl.UInt32)
         leaves = Effect.HOST_CHANGED in self.campaign.effects
         stays = (self.events["result"].cast(pl.String) == "aborted") | (not leaves)
-        is_wrong = told.select(
-            pl.col("host_from").ne_missing(own) | pl.col("host_to").ne_missing(pl.when(stays).then(own))
-        ).to_series()
-        return events.filter(is_wrong & pl.Series(place >= 0))
+        is_wrong = pl.col("host_from").ne_missing(own) | pl.col("host_to").ne_missing(pl.when(stays).then(own))
+        return self.events.filter(is_wrong & pl.Series(place >= 0))
 
     @lazily
     def _has_requests(self) -> bool:

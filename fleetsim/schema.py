@@ -15,6 +15,10 @@ FIRST_ITERATION = 1
 """In arrays: an instant that does not come. Null in files."""
 NO_ROW = 2**32 - 1
 """In arrays: no row. Null in files."""
+RESOURCES = ("vcpus", "memory_gib")
+"""What a VM takes of a host; in this order on the last axis of arrays."""
+TAKES = tuple(f"takes_{name}" for name in RESOURCES)
+"""Columns of a prepared fleet that say how much."""
 
 LENGTH_MS_MAX = 49 * 86_400_000
 """Longest impact: 49 d, which a u32 of milliseconds still holds."""

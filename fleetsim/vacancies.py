@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.schema import NEVER_MS
+from fleetsim.schema import NEVER_MS, RESOURCES
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ class Vacancies:
         if hosts["cluster"].dtype != pl.Null:
             cluster = hosts["cluster"].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64)
             cluster[hosts["cluster"].is_null().to_numpy()] = 0
-        room = [amounts(hosts[name], _NO_LIMIT) for name in ("vcpus", "memory_gib")]
+        room = [amounts(hosts[name], _NO_LIMIT) for name in RESOURCES]
         return Vacancies(int(hosts["host_row"][0]), cluster, np.stack(room, axis=1), hosts["is_spare"].to_numpy())
 
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetsim.errors import InputError, nearest
-from fleetsim.fleet.hosting import RESOURCES, Inventory, find_unusable, needs_of, read_inventory
+from fleetsim.fleet.hosting import Inventory, find_unusable, needs_of, read_inventory
 from fleetsim.fleet.order import Ints
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import Findings, open_fleet
 from fleetsim.kernels.fit import MILLION
 from fleetsim.progress import Progress
-from fleetsim.regions import load_relation
-from fleetsim.schema import NO_ROW
+from fleetsim.regions import Relation, load_relation
+from fleetsim.schema import NO_ROW, RESOURCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,15 @@ def fits(
     What VMs take is as for `place`. All of them count, whatever their dates; on a spare host there must be none.
     """
     relation = load_relation(pairs)
-    source = open_fleet(fleet, relation)
     inventory = read_inventory(hosts, relation, host_vcpus, host_memory_gib)
+    return fit(fleet, inventory, relation, slots=slots, progress=progress)
+
+
+def fit(
+    fleet: object, inventory: Inventory, relation: Relation, *, slots: bool, progress: Progress | None = None
+) -> Fitting:
+    """`fits` on an *inventory* that was read."""
+    source = open_fleet(fleet, relation)
     if "host" not in source.schema.names:
         raise InputError(f"{source.name}: column 'host' must be there to be compared with {inventory.name}, got none")
     findings = Findings()

@@ -27,10 +27,10 @@ from fleetsim.fleet.order import sorted_rows
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import INVENTED_KEY, Findings, FleetSource, open_fleet
 from fleetsim.fleet.realistic import measured
-from fleetsim.kernels.fit import MILLION, NO_LIMIT
+from fleetsim.kernels.fit import MILLION, NO_LIMIT, millionths
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.schema import HOSTS, Stream
+from fleetsim.schema import HOSTS, RESOURCES, Stream
 from fleetsim.sizes import shape_of
 from fleetsim.tables import arrow_field, check_new, folder_above, provenance_of, write_parquet
 
@@ -46,8 +46,6 @@ FILL_DEFAULT = 0.8
 HOSTS_PER_CLUSTER_DEFAULT, HOSTS_PER_RACK_DEFAULT = 500, 20
 PLACES = ("zone", "cluster")
 """Columns in which a VM and its host must agree, where both say something."""
-RESOURCES = ("vcpus", "memory_gib")
-"""What a VM takes of a host; in this order on the last axis of arrays."""
 AMOUNT_MAX = 1e9
 """vCPUs or GiB of one VM or host, at most: 10^15 millionths are far below NO_LIMIT."""
 
@@ -176,10 +174,6 @@ def _find_twice(name: str, host: pa.Array, table: pa.Table, order: Ints, finding
         ]
         told = f"{name}: column 'host': must be unique, got '{host[place]}' in row {rows[0]:,} and row {rows[1]:,}"
         findings.add("twice", host[place].as_py(), f"{told}{', with ' if differing else ''}{' and '.join(differing)}")
-
-
-def millionths(values: npt.NDArray[np.float64]) -> Ints:
-    return np.rint(values * MILLION).astype(np.int64)
 
 
 def needs_of(table: pa.Table | pa.RecordBatch, *, slots: bool) -> tuple[Ints, Ints]:

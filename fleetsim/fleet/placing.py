@@ -25,7 +25,6 @@ from fleetsim.fleet.generating import ASKED_KEY, part_writer
 from fleetsim.fleet.hosting import (
     AMOUNT_MAX,
     PLACES,
-    RESOURCES,
     Inventory,
     find_unusable,
     needs_of,
@@ -33,12 +32,12 @@ from fleetsim.fleet.hosting import (
 )
 from fleetsim.fleet.order import DOMAIN_COUNTS, Domains, keys_of, order_region, placement_groups, sorted_rows
 from fleetsim.fleet.preparing import Spill, one_chunk
-from fleetsim.fleet.read import INVENTED_KEY, TOLD_MAX, Findings, FleetSource, open_fleet
+from fleetsim.fleet.read import INVENTED_KEY, TOLD_MAX, Findings, FleetSource, open_fleet, readable_again
 from fleetsim.kernels import placement
 from fleetsim.kernels.fit import MILLION, NO_LIMIT, NONE
 from fleetsim.progress import Progress
 from fleetsim.regions import load_relation
-from fleetsim.schema import FLEET, NO_ROW, Stream
+from fleetsim.schema import FLEET, NO_ROW, RESOURCES, Stream
 from fleetsim.tables import arrow_field, arrow_type, check_new, folder_above, provenance_of
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def place(
     out = Path(out)
     _check_arguments(out, policy, seed, by, {"host_vcpus": host_vcpus, "host_memory_gib": host_memory_gib})
     relation = load_relation(pairs)
-    fleet = fleet.read_all() if isinstance(fleet, pa.RecordBatchReader) else fleet  # it is read twice
+    fleet = readable_again(fleet)
     opened: list[Any] = []
     problems: list[str] = []
     openers: list[Callable[[], object]] = [

@@ -37,7 +37,7 @@ from fleetsim.fleet.order import (
     placement_groups,
 )
 from fleetsim.fleet.prepared import PreparedFleet, open_prepared, write_manifest
-from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet
+from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet, readable_again
 from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
@@ -47,6 +47,8 @@ from fleetsim.schema import (
     NO_ROW,
     PLACEMENT_GROUP_VMS,
     PREPARED,
+    RESOURCES,
+    TAKES,
     UNITS,
     NoGuarantee,
 )
@@ -148,13 +150,12 @@ def prepare(
     relation = load_relation(pairs)
     needs = None
     if hosts is not None:
-        from fleetsim.fleet.fitting import fits
+        from fleetsim.fleet.fitting import fit
         from fleetsim.fleet.hosting import read_inventory
 
-        fleet, hosts = (_readable_again(each) for each in (fleet, hosts))
-        room = host_vcpus, host_memory_gib
-        fits(fleet, hosts, slots=slots, host_vcpus=host_vcpus, host_memory_gib=host_memory_gib, pairs=pairs)
-        needs = _Needs(read_inventory(hosts, relation, *room), slots)
+        fleet, inventory = readable_again(fleet), read_inventory(hosts, relation, host_vcpus, host_memory_gib)
+        fit(fleet, inventory, relation, slots=slots)
+        needs = _Needs(inventory, slots)
     source = open_fleet(fleet, relation)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=above) as scratch:
         made = Path(scratch) / "prepared"
@@ -162,13 +163,6 @@ def prepare(
         out.parent.mkdir(parents=True, exist_ok=True)
         made.rename(out)
     return open_prepared(out)
-
-
-def _readable_again(rows: object) -> object:
-    """*rows*, as a table where they are a stream, which can be read once only."""
-    if isinstance(rows, str | Path) or not hasattr(rows, "__arrow_c_stream__"):
-        return rows
-    return pa.RecordBatchReader.from_stream(rows).read_all()
 
 
 def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress | None = None) -> Check:
@@ -191,10 +185,10 @@ class _Needs:
 
     def columns_of(self, table: pa.Table) -> tuple[dict[str, pa.Array], int]:
         """What each VM of *table* takes, as a prepared fleet has it; and how many do not say, nor does their size."""
-        from fleetsim.fleet.hosting import RESOURCES, needs_of
+        from fleetsim.fleet.hosting import needs_of
 
         need, origin = needs_of(table, slots=self.slots)
-        takes = {f"takes_{name}": pa.array(need[:, resource] / MILLION) for resource, name in enumerate(RESOURCES)}
+        takes = {name: pa.array(need[:, resource] / MILLION) for resource, name in enumerate(TAKES)}
         return takes, 0 if self.slots else int(np.count_nonzero(origin == 2))
 
     def placed(self, table: pa.Table, housing: Housing | None) -> pa.Table:
@@ -214,7 +208,7 @@ class _Needs:
         """What about the inventory, and what VMs take of it, may not be as it is meant."""
         name, inventory = self.inventory.name, self.inventory
         yield from inventory.warnings
-        for resource, column in enumerate(("vcpus", "memory_gib")):
+        for resource, column in enumerate(RESOURCES):
             is_limited = inventory.room[:, resource] < NO_LIMIT
             if 0 < np.count_nonzero(is_limited) < len(is_limited):
                 count = int(np.count_nonzero(~is_limited))

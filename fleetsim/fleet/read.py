@@ -433,6 +433,11 @@ def open_fleet(fleet: object, relation: Relation, table: Table = FLEET) -> Fleet
     )
 
 
+def readable_again(rows: object) -> object:
+    """*rows*, which `open_fleet` takes; as a table where they are a stream, that can be read once only."""
+    return rows.read_all() if isinstance(rows, pa.RecordBatchReader) else rows
+
+
 def _pieces_of_path(path: Path) -> Iterator[_Piece]:
     if not path.exists():
         raise InputError(f"{path}: must be a file or folder, got nothing there{nearest_path(path)}")

@@ -15,6 +15,12 @@ NONE = -1
 """Room of a leaf that is no host, or of a host that nobody may go to: less than any VM takes."""
 
 
+def millionths(amounts: np.ndarray) -> np.ndarray:
+    """float64[N] vCPUs or GiB as int64[N], so that sums are exact."""
+    whole: np.ndarray = np.rint(amounts * MILLION).astype(np.int64)
+    return whole
+
+
 @kernel
 def leaf_count_of(host_count):
     """The number of leaves of a tree over *host_count* hosts: the next power of two."""
