@@ -62,7 +62,9 @@ class Looser:
 
         console.print(Text("\nwith one rule looser, all else and all draws the same", style="bold"))
         if not self.savings:
-            console.print("  no campaign has a gap, a cap, a pair, or sets of three domains to loosen")
+            console.print(
+                "  no campaign has a gap, a spread, a cap, a pair, a window, or sets of three domains to loosen"
+            )
             return
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
         for name in ("  campaign", "rule", "change"):
@@ -91,8 +93,11 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
     """Run the finished *run* again for each campaign and rule, that rule a tenth looser; nothing of it is kept.
 
     gap    `update_domain_gap` a tenth shorter
+    spread  `spread` a tenth shorter
     cap    each cap of a campaign a tenth higher
     pair   `pair_lag` a tenth shorter; and without pairs at all, as excluding one another has no tenth
+    window  the window for customers a tenth shorter, unless they have a plan of their own; that of the platform a tenth
+            longer where it left somebody overdue, else a tenth shorter, as its stage takes its region for all of it
     domains  sets of n update (or fault) domains have a tenth fewer, at least one: of the last the VMs join the first
 
     Needs the scenario as it was given, so a run of this version. Raises `InputError` where there is none.
@@ -157,25 +162,38 @@ def _changes(files: RunFiles) -> Iterator[tuple[str, str, str, list[str]]]:
         walk_by: walk_by in files.fleet_schema and _has_many_domains(files, walk_by)
         for walk_by in ("update_domain", "fault_domain")
     }
+    # Who is overdue though the window opened had no room in it.
+    is_crowded = (pl.col("overdue_count") > 0) & pl.col("scheduled_start_at").is_not_null()
+    crowded = set(files.scan("stages").filter(is_crowded).select("campaign").collect().to_series())
     for campaign in files.campaigns:
         name = campaign["name"]
         key = f"campaign.{name}"
         if gap_ms := int(campaign["update_domain_gap_ms"]):
-            shorter_ms = gap_ms * 9 // 10
-            told = f"update_domain_gap {duration(gap_ms)} -> {duration(shorter_ms)}"
-            yield name, "gap", told, [f"{key}.update_domain_gap={shorter_ms}ms"]
+            yield name, "gap", *_resized(key, "update_domain_gap", gap_ms, 9)
+        if spread_ms := int(campaign["spread_ms"]):
+            yield name, "spread", *_resized(key, "spread", spread_ms, 9)
         if caps := campaign.get("caps"):
             higher = [_higher(cap) for cap in caps]
             if told := ", ".join(told for _, told in higher if told):
                 yield name, "cap", told, [f"{key}.caps=[{', '.join(cap for cap, _ in higher)}]"]
         if name in files.excluding and any(edge <= set(campaign["regions"]) for edge in files.edges):
             if lag_ms := int(campaign["pair_lag_ms"]):
-                shorter_ms = lag_ms * 9 // 10
-                told = f"pair_lag {duration(lag_ms)} -> {duration(shorter_ms)}"
-                yield name, "pair", told, [f"{key}.pair_lag={shorter_ms}ms"]
+                yield name, "pair", *_resized(key, "pair_lag", lag_ms, 9)
             yield name, "pair", "paired regions may be at work together", [f"{key}.pair_exclusion=reboots"]
+        if "scheduled" in campaign:
+            customers_ms = int(campaign["self_service"]["length_ms"])
+            if customers_ms and "requests" not in campaign["self_service"]:
+                yield name, "window", *_resized(key, "self_service.length", customers_ms, 9)
+            tenths = 11 if name in crowded else 9
+            yield name, "window", *_resized(key, "scheduled.length", int(campaign["scheduled"]["length_ms"]), tenths)
         if has_domains[campaign["walk_by"]]:
             yield name, "domains", "a tenth fewer domains a set, at least one", []
+
+
+def _resized(campaign: str, key: str, was_ms: int, tenths: int) -> tuple[str, list[str]]:
+    """A span of *campaign* as that many *tenths* of what it was: in words, and as overrides."""
+    is_ms = was_ms * tenths // 10
+    return f"{key} {duration(was_ms)} -> {duration(is_ms)}", [f"{campaign}.{key}={is_ms}ms"]
 
 
 def _higher(cap: Mapping[str, Any]) -> tuple[str, str]:

@@ -76,6 +76,61 @@ def test_pairs_are_loosened_in_their_lag_and_as_such(tmp_path):
     }
 
 
+def lengths_by_change(found):
+    return {(saving.rule, saving.change): saving.length_ms for saving in found.savings}
+
+
+def test_a_tenth_less_spread_brings_starts_a_tenth_nearer(tmp_path):
+    fleet = pa.table({"vm": [1, 2], "region": ["westeurope"] * 2})
+    found = looser(fleetsim.run(fleet, HEAD + 'spread = "10h"', tmp_path / "run").path)
+
+    (saving,) = found.savings
+    apart_ms = found.length_ms["hosts"] - 30_000
+    assert (saving.rule, saving.change) == ("spread", "spread 10 h -> 9 h")
+    assert apart_ms > 600_000
+    assert saving.length_ms - 30_000 == pytest.approx(apart_ms * 0.9, abs=2)
+
+
+REBOOTS = 'kind = "reboot"\nself_service = {{ length = "10d" }}\nscheduled = {{ length = "{}" }}\niterations_max = 1\n'
+
+
+def test_windows_are_a_tenth_shorter_where_all_have_room(tmp_path):
+    fleet = pa.table({"vm": [1, 2], "region": ["westeurope"] * 2})
+    found = looser(fleetsim.run(fleet, HEAD + REBOOTS.format("10d"), tmp_path / "run").path)
+
+    # VMs start at random within the window, so that they are still done by its end.
+    apart_ms = found.length_ms["hosts"] - 30_000
+    assert apart_ms > 600_000
+    told = lengths_by_change(found)
+    assert told["window", "self_service.length 10 d -> 9 d"] == found.length_ms["hosts"]
+    window_ms = 10 * 86_400_000
+    nearer_ms = apart_ms * (0.9 * window_ms - 30_000) / (window_ms - 30_000)
+    assert told["window", "scheduled.length 10 d -> 9 d"] - 30_000 == pytest.approx(nearer_ms, abs=2)
+
+
+def test_a_window_without_room_for_all_is_a_tenth_longer(tmp_path):
+    # Three domains of 30 s, a minute between: 210 s, of which a window of 200 s has room for two.
+    fleet = {"vm": [1, 2, 3], "region": ["westeurope"] * 3, "set": ["s"] * 3, "update_domain": [0, 1, 2]}
+    keys = HEAD + REBOOTS.format("200s") + 'update_domain_gap = "1min"'
+    found = looser(fleetsim.run(pa.table(fleet), keys, tmp_path / "run").path)
+
+    assert found.updated_count == {"hosts": 2}
+    saving = next(each for each in found.savings if each.change.startswith("scheduled.length"))
+    assert (saving.rule, saving.change) == ("window", "scheduled.length 3 min 20 s -> 3 min 40 s")
+    assert (saving.saved_ms, saving.updated_count) == (None, 3)
+
+
+def test_customers_with_a_plan_keep_their_window(tmp_path):
+    (tmp_path / "plan.csv").write_text("vm,at\n1,2026-12-02T00:00:00Z\n")
+    (tmp_path / "s.toml").write_text(
+        HEAD + REBOOTS.format("10d").replace('"10d" }', '"10d", requests = "plan.csv" }', 1)
+    )
+    fleet = pa.table({"vm": ["1", "2"], "region": ["westeurope"] * 2})
+    found = looser(fleetsim.run(fleet, tmp_path / "s.toml", tmp_path / "run").path)
+
+    assert [change for rule, change in savings(found) if rule == "window"] == ["scheduled.length 10 d -> 9 d"]
+
+
 def test_under_a_horizon_those_left_out_are_told_and_no_time(tmp_path, capsys):
     from rich.console import Console
 
