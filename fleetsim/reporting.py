@@ -485,12 +485,23 @@ class Report(Sheet):
         notes = []
         if self.approximate:
             notes.append("~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events")
+        notes += self._bound_notes()
         yield Grid(
             None,
             ["campaign", *(row["campaign"] for row in rows)],
             [[name, *(self._spelt(name, row[name]) for row in rows)] for name in names],
             notes=notes,
         )
+
+    def _bound_notes(self) -> Iterator[str]:
+        """That windows, which no bound knows, make a campaign many times as long as its bound."""
+        own = [name for name, best in self.bounds.items() if best is not None and best.has_windows]
+        if own:
+            of = f" of {', '.join(own)}" if len(own) < len(self.files.campaigns) else ""
+            yield (
+                f"length_bound_ratio{of} tells of windows, not of the order: VMs start at random within them, stages"
+                " and iterations wait for them, and the bound has only the work"
+            )
 
     def _spelt(self, name: str, value: float | None) -> str:
         return spelt(name, value, is_about=name in self.approximate)
@@ -763,6 +774,10 @@ class Items:
 
     def render(self, console: Console) -> None:
         _print_title(console, self.title)
+        if not any(label for label, _ in self.items):
+            for _, sentence in self.items:
+                console.print(Padding(Text(_shown(sentence), overflow="fold"), (0, 0, 0, 2), expand=False))
+            return
         grid = Table.grid(padding=(0, 2 if any(len(label) > 2 for label, _ in self.items) else 1))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")

@@ -2071,3 +2071,23 @@ def test_who_has_failed_is_told_in_each_iteration_and_in_the_end(in_vain):
     assert f"{count} VM{'s' if count > 1 else ''} failed: in eastus every try in the scheduled window failed" in page
     warning = f"scheduled.retry_timeout: {count} VMs of campaign 'boot' are not updated: every try"
     assert any(each.startswith(warning) for each in RunFiles.open(run).manifest["warnings"])
+
+
+def test_where_there_are_windows_the_bound_is_said_to_leave_them_out(in_vain, tmp_path):
+    write_run(tmp_path / "freeze")
+    told = " ".join(rendered(in_vain[0]).split())
+    assert "length_bound_ratio tells of windows, not of the order" in told
+    assert (
+        report(in_vain[0])
+        .bounds["boot"]
+        .sentence()
+        .startswith("no order takes less than 3 h 40 min, windows left out:")
+    )
+    assert "windows" not in rendered(tmp_path / "freeze")
+
+
+def test_of_which_campaigns_the_bound_leaves_windows_out(tmp_path):
+    boot = {"name": "boot", "kind": "reboot", "self_service": {"length": "1d"}, "iterations_max": 1}
+    scenario = {"name": "two", "start": START, "seed": 1, "campaign": [boot, {"name": "freeze"}]}
+    run_it(pl.DataFrame({"vm": [1, 2], "region": ["eastus"] * 2}), scenario, tmp_path / "run")
+    assert "length_bound_ratio of boot tells of windows" in " ".join(rendered(tmp_path / "run").split())
