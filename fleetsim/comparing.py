@@ -16,9 +16,11 @@ import polars as pl
 from fleetsim import figures, schema
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES, Paired, RunFiles, duration
+from fleetsim.figures.runs import scanned
 from fleetsim.progress import Progress
 from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, report, spelt
 from fleetsim.scenario import difference
+from fleetsim.schema import FIRST_ITERATION
 
 __all__ = ["Comparison", "compare"]
 
@@ -34,6 +36,12 @@ SUMS = (
     *("set_out_ms", "application_out_ms", "quorum_lost_ms"),
 )
 """Figures that grow with the VMs in scope: where these are not as many, neither run is better for less."""
+HARMS = tuple(name for name in SUMS if name not in (*figures.OUTCOME_COUNTS, "remaining_count", "no_guarantee_count"))
+"""Those of SUMS that grow with the VMs hit: who leaves more of them without the update does not do less harm."""
+NEAR = 0.005
+"""What differs by no more than this share of the base's is as good as equal; of an instant, of the base's time from
+first start to last end."""
+NEAR_TOLD = f"{NEAR * 100:g} %"
 ONE_DRAW = "one draw each: what is due to chance is not told apart"
 
 
@@ -122,11 +130,12 @@ def _shared_start(names: Sequence[str]) -> int:
 
 def _other(name: str, base: Report, other: Report, matched: dict[str, str], progress: Progress | None) -> "Other":
     is_same_fleet = base.files.manifest["fleet_digest"] == other.files.manifest["fleet_digest"]
+    are_same_vms = is_same_fleet or _are_same_vms(base.files, other.files)
     texts = [(each.files.path / "resolved.toml").read_text("utf-8") for each in (base, other)]
     told = difference(texts[0], texts[1], matched)
     watched = replace(base.files, progress=progress)
     pairs = {
-        campaign: figures.paired(watched, other.files, campaign_base, campaign) if is_same_fleet else None
+        campaign: figures.paired(watched, other.files, campaign_base, campaign) if are_same_vms else None
         for campaign_base, campaign in matched.items()
     }
     return Other(
@@ -135,18 +144,39 @@ def _other(name: str, base: Report, other: Report, matched: dict[str, str], prog
         report=other,
         campaigns={campaign: campaign_base for campaign_base, campaign in matched.items()},
         is_same_fleet=is_same_fleet,
+        are_same_vms=are_same_vms,
         # That the fleet is another one is told by itself, in words; a name is no key that changes anything.
         scenario_differences=tuple(each for each in told if not each.startswith(("fleet: ", "name: "))),
         pairs=pairs,
     )
 
 
+def _are_same_vms(base: RunFiles, other: RunFiles) -> bool:
+    """Whether each `vm_row` is the same VM, in the same set and region, though other columns differ, as `host`."""
+    if base.manifest["counts"]["vms"] != other.manifest["counts"]["vms"]:
+        return False
+    names = [name for name in ("vm", "set", "region") if name in base.fleet_schema]
+    if names != [name for name in ("vm", "set", "region") if name in other.fleet_schema]:
+        return False
+    ours, theirs = ({str(path.relative_to(each.path)): path for path in each.fleet_paths} for each in (base, other))
+    if ours.keys() != theirs.keys():
+        return False
+    for place, path in ours.items():
+        one, two = (
+            scanned(each).select("vm_row", pl.col(names).cast(pl.String)).collect() for each in (path, theirs[place])
+        )
+        if not one.equals(two):
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Other:
     """One run against the base.
 
-    `campaigns` maps a campaign's name here to that in the base. `pairs` has for each of them what became of the same
-    VMs, or None: the fleets differ, or one of the runs kept neither outcomes nor events.
+    `campaigns` maps a campaign's name here to that in the base. `are_same_vms` where each `vm_row` is the same VM in
+    the same set and region, though its other columns may differ. `pairs` has for each campaign what became of the same
+    VMs, or None: they are not the same, or one of the runs kept neither outcomes nor events.
     """
 
     name: str
@@ -154,12 +184,16 @@ class Other:
     report: Report
     campaigns: dict[str, str]
     is_same_fleet: bool
+    are_same_vms: bool
     scenario_differences: tuple[str, ...]
     pairs: dict[str, Paired | None]
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """Every figure of both that is of a shared campaign, or of all: rows of `schema.COMPARISON` but for names."""
+        """Every figure of both that is of a shared campaign, or of all: rows of `schema.COMPARISON` but for names.
+
+        Besides, `is_near`: it differs, but is as good as equal.
+        """
         keys = ["figure", "unit", "grain", "key"]
         own = self.report.frame.filter(_first(pl.col("key")).is_in([*map(_encoded, self.campaigns), "*"]))
         renamed = {_encoded(before): _encoded(after) for after, before in self.campaigns.items()}
@@ -175,24 +209,30 @@ class Other:
             before.rename({"value": "base_value"}), on=keys, how="full", coalesce=True, maintain_order="left_right"
         )
         change = pl.col("value") - pl.col("base_value")
-        is_amount = ~pl.col("figure").is_in(INSTANTS) & (pl.col("base_value") > 0)
+        is_instant = pl.col("figure").is_in(INSTANTS)
         less = [name for name, figure in FIGURES.items() if figure.is_less_better]
-        # A sum over more VMs is no worse for that.
-        counts = both.filter(figure="vm_count").filter(change.fill_null(1) != 0)
-        others = counts.filter(grain="campaign")["key"]
-        parts = counts.select("grain", "key", is_other=True)  # of regions and groups, though the whole may be as many
-        both = both.join(parts, on=["grain", "key"], how="left", maintain_order="left")
-        is_of_others = _first(pl.col("key")).is_in(others.implode()) | pl.col("is_other").fill_null(value=False)
-        is_like = ~(pl.col("figure").is_in(SUMS) & is_of_others)
+        base_start, base_end = (pl.col("base_value").filter(pl.col("figure") == name).first() for name in INSTANTS)
+        spans = both.filter(is_instant).group_by("grain", "key").agg(span_ms=base_end - base_start)
+        both = _with_unlike(both.join(spans, on=["grain", "key"], how="left", maintain_order="left"))
+        of = pl.when(is_instant).then("span_ms").otherwise("base_value")
+        is_near = ((change != 0) & (change.abs() <= NEAR * of)).fill_null(value=False)
+        is_like = ~(pl.col("figure").is_in(SUMS) & pl.col("is_of_others"))
+        is_like &= ~(pl.col("figure").is_in(HARMS) & pl.col("is_of_others_hit"))
         return both.select(
             *keys,
             "base_value",
             "value",
             difference=change,
-            ratio=pl.when(is_amount).then(pl.col("value") / pl.col("base_value")),
-            better=pl.when(pl.col("figure").is_in(less) & is_like & (change != 0))
+            ratio=pl.when(~is_instant & (pl.col("base_value") > 0)).then(pl.col("value") / pl.col("base_value")),
+            better=pl.when(pl.col("figure").is_in(less) & is_like & (change != 0) & ~is_near)
             .then(pl.when(change < 0).then(pl.lit("run")).otherwise(pl.lit("base"))),
+            is_near=is_near,
         )  # fmt: skip
+
+    def has_iterations(self, campaign: str) -> bool:
+        """Whether *campaign* has more than one iteration in either: of figures of a VM its last one counts."""
+        sides = ((self.base, self.campaigns[campaign]), (self.report, campaign))
+        return any((made.stage_rows.filter(campaign=name)["iteration"] > FIRST_ITERATION).any() for made, name in sides)
 
     def figures_of(self, campaign: str) -> pl.DataFrame:
         """The figures of the whole *campaign*, in the order of reports."""
@@ -235,6 +275,7 @@ class Other:
         return {
             "run": self.name,
             "is_same_fleet": self.is_same_fleet,
+            "are_same_vms": self.are_same_vms,
             "is_same_seed": self.base.files.manifest["seed"] == self.report.files.manifest["seed"],
             "scenario_differences": list(self.scenario_differences),
             "campaigns_only_in_base": self._unmatched(self.base, self.campaigns.values()),
@@ -303,10 +344,11 @@ class Other:
         if len(told) > DIFFERENCES_SHOWN:
             items.append(("scenario", f"... {len(told) - DIFFERENCES_SHOWN:,} more keys, in --json"))
         items = items or [("scenario", "the same in every key")]
-        if self.is_same_fleet:
+        if self.are_same_vms:
             paired = any(each is not None for each in self.pairs.values())
             how = "paired by VM" if paired else "no pairing by VM: a run kept neither outcomes nor events"
-            items.append(("fleet", f"the same, {_counted(base['vm_count'], 'VM')}: {how}"))
+            which = "the same" if self.is_same_fleet else "the same VMs in the same sets, other columns differ"
+            items.append(("fleet", f"{which}, {_counted(base['vm_count'], 'VM')}: {how}"))
         else:
             sizes = f"{_counted(base['vm_count'], 'VM')} and {_counted(other['vm_count'], 'VM')}"
             items.append(("fleet", f"different fleets, {sizes}: no pairing by VM"))
@@ -334,21 +376,35 @@ class Other:
     def _figures(self, name: str, title: str, base_name: str) -> Iterator[Block]:
         """What is better, what is worse, what else differs, and what is equal."""
         rows = self.figures_of(name)
+        shares = self.shares_of(name)
+        labels = [*rows["figure"], *(_share_title(row) for row in shares.to_dicts())]
+        told = pl.concat([rows, shares.select(rows.columns)]).with_columns(label=pl.Series(labels, dtype=pl.String))
         is_changed = pl.col("value").ne_missing(pl.col("base_value"))
-        lines = [(row["better"], self._line(row["figure"], row)) for row in rows.filter(is_changed).to_dicts()]
-        shares = self.shares_of(name).filter(is_changed)
-        lines += [(row["better"], self._line(_share_title(row), row)) for row in shares.to_dicts()]
+        is_news = is_changed & ~pl.col("is_near")
+        lines = [(row["better"], self._line(row["label"], row)) for row in told.filter(is_news).to_dicts()]
         equal = rows.filter(~is_changed, pl.col("value") != 0)
         notes = []
         if len(equal):
             same = ", ".join(f"{row['figure']} {spelt(row['figure'], row['value'])}" for row in equal.to_dicts())
             notes.append(f"equal: {same}")
-        if len(rows.filter(pl.col("figure") == "vm_count", pl.col("value") != pl.col("base_value"))):
+        if len(near := told.filter("is_near")):
+            differ = "; ".join(f"{row['label']} {signed(row['figure'], row['difference'])}" for row in near.to_dicts())
+            notes.append(f"as good as equal, {NEAR_TOLD} apart at most: {differ}")
+        unlike = set(rows.filter(is_changed)["figure"])
+        if "vm_count" in unlike:
             notes.append("The VMs in scope are not the same number: of counts and sums, less is not better here.")
+        elif unlike & {"vm_hit_count", "remaining_count"}:
+            notes.append("The VMs hit, or left without the update, are not the same number: of what adds up over VMs"
+                         " hit, less is not better here.")  # fmt: skip
+        if self.has_iterations(name) and any(figure.startswith("down_ms") for figure in rows["figure"]):
+            notes.append(
+                "down_ms is of the last iteration that a VM is in scope of; by VM, below, all of them are summed."
+            )
         if self.base.approximate or self.report.approximate:
             notes.append("~ from the engine's histogram, 1/64 too low at most: a run kept no outcomes and no events")
         if not lines:
-            yield Items(f"{title}: no figure differs", [("", each) for each in notes])
+            than = f" by more than {NEAR_TOLD}" if len(near) else ""
+            yield Items(f"{title}: no figure differs{than}", [("", each) for each in notes])
             return
         words = {"run": f"better in {self.name}", "base": f"worse in {self.name}", None: "what else differs"}
         kinds = [kind for kind in words if any(better == kind for better, _ in lines)]
@@ -387,7 +443,8 @@ class Other:
         if both.difference_ms_p50 is not None:
             counts = {"longer": both.longer_count, "shorter": both.shorter_count, "equal": both.equal_count}
             told = ", ".join(f"{word} for {count:,}" for word, count in counts.items() if count)
-            items.append(("time out", f"of a VM hit in both, in {self.name}: {told}"))
+            summed = ", all its iterations summed" if self.has_iterations(name) else ""
+            items.append(("time out", f"of a VM hit in both{summed}, in {self.name}: {told}"))
             if both.equal_count < both.hit_both_count:
                 items.append(("", self._spread(both)))
         if both.over_both_count is not None:
@@ -424,7 +481,7 @@ class Other:
     @staticmethod
     def _spread(both: Paired) -> str:
         p50, p95, least, most = map(
-            signed_span,
+            change_of,
             (both.difference_ms_p50, both.difference_ms_p95, both.difference_ms_min, both.difference_ms_max),
         )
         return f"by VM: p50 {p50}, p95 {p95}, from {least} to {most}"
@@ -556,9 +613,10 @@ class Comparison(Sheet):
                 rows = {row["figure"]: row for row in other.figures_of(name).to_dicts()}
                 told = [_in_words(word, rows[figure]) for figure, word in _HEADLINES.items() if figure in rows]
                 campaign = f"{name}: " if len(other.campaigns) > 1 else ""
-                nothing = (
-                    "as long, on as many, as hard" if any(row["difference"] for row in rows.values()) else "the same"
-                )
+                nothing = "the same"
+                if any(row["difference"] for row in rows.values()):
+                    is_near = any(rows[figure]["is_near"] for figure in _HEADLINES if figure in rows)
+                    nothing = f"as long, on as many, as hard{f', {NEAR_TOLD} apart at most' if is_near else ''}"
                 items.append((other.name, f"{campaign}{', '.join(filter(None, told)) or nothing}"))
         return Items(f"in short, against {self.names[0]}", items)
 
@@ -594,10 +652,10 @@ _HEADLINES = {
 
 
 def _in_words(word: str, row: dict[str, Any]) -> str:
-    """`length +36 h 4 min (17.7 times)`; nothing where nothing differs, or one of them has none."""
-    if not row["difference"]:
+    """`length +36 h 4 min (17.7 times)`; nothing where they are as good as equal, or one of them has none."""
+    if not row["difference"] or row["is_near"]:
         return ""
-    many = "" if row["ratio"] is None or times(row["ratio"]) == "1.00" else f" ({times(row['ratio'])} times)"
+    many = "" if row["ratio"] is None else f" ({times(row['ratio'])} times)"
     return f"{word} {signed(row['figure'], row['difference'])}{many}"
 
 
@@ -628,6 +686,11 @@ def signed_span(value_ms: float | None) -> str:
     return "none" if not value_ms else f"{'+' if value_ms > 0 else '-'}{duration(abs(value_ms))}"
 
 
+def change_of(value_ms: float | None) -> str:
+    """`signed_span` within a sentence: of VMs out as long in both it says so."""
+    return "no change" if value_ms == 0 else signed_span(value_ms)
+
+
 def _share_title(row: dict[str, Any]) -> str:
     match row["grain"]:
         case "pause":
@@ -637,7 +700,7 @@ def _share_title(row: dict[str, Any]) -> str:
             return f"waited_ms, {row['of']}"
         case _:
             line = int(row["figure"].split("_")[1]) / 100
-            return f"{row['of']}s below {line:g} %"
+            return f"{'VM' if row['of'] == 'vm' else row['of']}s below {line:g} %"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -660,6 +723,23 @@ def _encoded(name: str) -> str:
 
 def _decoded(part: str) -> str | None:
     return None if part == "%00" else part.replace("%2F", "/").replace("%25", "%")
+
+
+def _with_unlike(both: pl.DataFrame) -> pl.DataFrame:
+    """*both* with `is_of_others` and `is_of_others_hit`: a row is of VMs in scope, or hit, that are not as many."""
+    is_unlike = pl.col("value").ne_missing(pl.col("base_value"))
+    first = _first(pl.col("key"))
+    for name, counts in (("is_of_others", ["vm_count"]), ("is_of_others_hit", ["vm_hit_count", "remaining_count"])):
+        found = both.filter(pl.col("figure").is_in(counts), is_unlike).select("grain", "key").unique()
+        both = both.join(found.with_columns(pl.lit(value=True).alias(name)), on=["grain", "key"], how="left",
+                         maintain_order="left")  # fmt: skip
+        campaigns = found.filter(grain="campaign")["key"]
+        is_of_campaign = first.is_in(campaigns.implode()) | ((first == "*") & bool(len(campaigns)))
+        # Service levels have no counts of their own. As many in scope may be others where the whole is not as many; who
+        # is hit of a group is known.
+        reaches = is_of_campaign if name == "is_of_others" else is_of_campaign & (pl.col("grain") == "sla")
+        both = both.with_columns(pl.col(name).fill_null(value=False) | reaches)
+    return both
 
 
 def _first(key: pl.Expr) -> pl.Expr:

@@ -538,7 +538,12 @@ COMPARISON = Table(
         Column("value", "f64", "the value in the run; null where it has none", is_nullable=True),
         Column("difference", "f64", "value - base_value", is_nullable=True),
         Column("ratio", "f64", "value / base_value; null of instants, and where the base is 0", is_nullable=True),
-        Column("better", "text", "which is better, `run` or `base`; null where it cannot be said", is_nullable=True),
+        Column(
+            "better",
+            "text",
+            "which is better, `run` or `base`; null where it cannot be said, or they are 0.5 % apart at most",
+            is_nullable=True,
+        ),
     ),
 )
 

@@ -15,7 +15,9 @@ from fleetsim import cli, schema
 from fleetsim.comparing import Comparison, _names, signed, times
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES
+from fleetsim.page.comparison import _differences
 from fleetsim.page.document import sort_value
+from fleetsim.page.palette import DOWN, SPREAD, UPDATED
 from fleetsim.reporting import report
 from tests import browser
 from tests.test_reporting import NORTH, SOUTH, VMS, write_run
@@ -58,8 +60,9 @@ def rendered(made: Comparison, width: int = 80) -> str:
 def test_differences_by_hand(pair):
     made = fleetsim.compare(*pair)
     assert made.names == ("base", "other")
-    assert change(made, "length_ms") == (8_222_000, 8_227_000, 5_000, 8_227 / 8_222, "base")
-    assert change(made, "last_end_ms") == (8_722_000, 8_727_000, 5_000, None, "base")  # an instant is no multiple
+    assert change(made, "length_ms") == (8_222_000, 8_227_000, 5_000, 8_227 / 8_222, None)  # as good as equal
+    assert change(made, "last_end_ms") == (8_722_000, 8_727_000, 5_000, None, None)  # an instant is no multiple
+    assert change(made, "set_out_ms") == (20_000, 25_000, 5_000, 1.25, "base")
     assert change(made, "first_start_ms") == (500_000, 500_000, 0, None, None)
     assert change(made, "unavailable_ms") == (86_000, 73_500, -12_500, 73_500 / 86_000, "run")
     assert change(made, "paused_ms_p99") == (30_000, 25_000, -5_000, 25 / 30, "run")
@@ -67,6 +70,32 @@ def test_differences_by_hand(pair):
     assert change(made, "skipped_count") == (0, 0, 0, None, None)  # nothing is a multiple of none
     assert change(made, "paused_over_ratio", "pause", "hypervisor/15s") == (2 / 6, 1 / 6, -1 / 6, 0.5, "run")
     assert change(made, "last_end_ms", "stage", "hypervisor/1/north") == (1_642_000, 1_622_000, -20_000, None, "run")
+
+
+@pytest.mark.parametrize(
+    ("out_ms", "end_ms", "better", "said"),
+    [
+        (20_100, 8_722_000, (None, None), "as good as equal, 0.5 % apart at most: set_out_ms +100 ms"),
+        (20_101, 8_722_000, ("base", None), "worse in near"),
+        (19_900, 8_722_000, (None, None), "hypervisor: no figure differs by more than 0.5 %"),
+        (19_899, 8_722_000, ("run", None), "better in near"),
+        # 0.5 % of the 8,222 s from first start to last end: 41.11 s. Of the time since the scenario's start it is more.
+        (20_000, 8_763_110, (None, None), "last_end_ms +41.1 s"),
+        (20_000, 8_763_111, (None, "base"), "worse in near"),
+        (20_000, 8_680_889, (None, "run"), "better in near"),
+    ],
+)
+def test_what_differs_by_half_a_percent_is_as_good_as_equal(pair, tmp_path, out_ms, end_ms, better, said):
+    south = SOUTH | {"set_out_ms": out_ms, "end_ms": end_ms}
+    write_run(tmp_path / "near", stages=(NORTH, south))
+    made = fleetsim.compare(pair[0], tmp_path / "near")
+    assert (change(made, "set_out_ms")[4], change(made, "last_end_ms")[4]) == better
+    assert change(made, "length_ms")[4] == better[1]
+    text = " ".join(rendered(made).split())
+    assert said in text
+    is_near = better == (None, None)
+    assert ("as long, on as many, as hard" in text) == (better[1] is None)
+    assert ("better in near" in text or "worse in near" in text) != is_near
 
 
 def test_vms_paired_by_hand(pair):
@@ -104,7 +133,8 @@ def test_the_terminal_tells_it_in_80_columns(pair):
         "hypervisor: worse in other",
         "fleet the same, 6 VMs: paired by VM",
         "longer for 3, shorter for 1, equal for 2",
-        "by VM: p50 none, p95 +5.0 s, from -20.0 s to +5.0 s",
+        "by VM: p50 no change, p95 +5.0 s, from -20.0 s to +5.0 s",
+        "as good as equal, 0.5 % apart at most: length_ms +5.0 s; length_bound_ratio +0.007; last_end_ms +5.0 s",
         "hypervisor: of 2 regions, 1 end later and 1 earlier",
         "one draw each",
     ):
@@ -335,6 +365,97 @@ def test_pairs_recounted(made, names, campaign):
         assert both.outcome_changed_count > 0
 
 
+def test_fewer_vms_updated_is_no_less_harm(made, tmp_path):
+    """Of a pair, the second region has no room before the horizon: fewer VMs are hit, so less time is lost."""
+    overrides = ['campaign.hypervisor.length={ p50 = "12s", p99 = "18s" }', "horizon=3h"]
+    fleetsim.run(made / "fleet.parquet", made / "s.toml", tmp_path / "cut", overrides=overrides)
+    cut = fleetsim.compare(made / "a", tmp_path / "cut", by=["region"])
+    assert change(cut, "vm_count")[2] == 0
+    assert change(cut, "vm_hit_count")[2] < 0
+    assert change(cut, "remaining_count")[4] == change(cut, "overdue_count")[4] == "base"
+    assert change(cut, "paused_ms_p50")[4] == "base"
+    for figure in ("unavailable_ms", "pending_vm_ms", "over_tolerance_count"):
+        assert abs(change(cut, figure)[3] - 1) > 0.01
+        assert change(cut, figure)[4] is None
+    # Where as many are hit, in eastus, it can be said.
+    assert change(cut, "vm_hit_count", "region", "hypervisor/eastus")[2] == 0
+    assert change(cut, "unavailable_ms", "region", "hypervisor/eastus")[4] == "base"
+    assert change(cut, "unavailable_ms", "stage", "hypervisor/1/eastus")[4] == "base"
+    assert "The VMs hit, or left without the update, are not the same number" in " ".join(rendered(cut).split())
+
+    reboots = fleetsim.compare(made / "d", made / "e")
+    assert change(reboots, "remaining_count", key="kernel")[4] == "run"
+    for figure in ("unavailable_ms", "addresses_changed_count"):
+        assert abs(change(reboots, figure, key="kernel")[3] - 1) > 0.01
+        assert change(reboots, figure, key="kernel")[4] is None
+
+
+def test_service_levels_of_other_vms_hit_are_not_judged(pair, tmp_path):
+    shorter = [(*vm[:6], 3_000_000 if vm[0] == "c" else vm[6]) for vm in VMS]  # 50 min: misses 99.9 % and all above
+    stages = {"less": NORTH | {"vm_hit_count": 3}, "alike": NORTH}
+    for name, north in stages.items():
+        write_run(tmp_path / name, stages=(north, SOUTH))
+    write_run(tmp_path / "long", vms=shorter)
+    for name, better in (("less", None), ("alike", "run")):
+        made = fleetsim.compare(tmp_path / "long", tmp_path / name)
+        for key in ("hypervisor/vm",):
+            assert change(made, "sla_9990_missed_count", "sla", key)[:3] == (1, 0, -1)
+            assert change(made, "sla_9990_missed_count", "sla", key)[4] == better
+
+
+def test_of_which_iterations_times_are_is_said(made):
+    text = " ".join(rendered(fleetsim.compare(made / "d", made / "e")).split())
+    assert "down_ms is of the last iteration that a VM is in scope of; by VM, below, all of them are summed" in text
+    assert "of a VM hit in both, all its iterations summed, in e" in text
+    assert "iteration" not in rendered(fleetsim.compare(made / "a", made / "b"))
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory):
+    """20 VMs of two sets on hosts: `one`, `two` on others; `other` has another VM, `moved` one in another set."""
+    folder = tmp_path_factory.mktemp("placed")
+    (folder / "s.toml").write_text(SCENARIO.split("[tolerance]", maxsplit=1)[0])
+    row = pl.int_range(20, eager=True)
+    fleet = pl.DataFrame({"vm": row, "region": ["eastus"] * 20, "set": pl.Series(["a", "b"]).gather(row % 2)})
+    fleet = fleet.with_columns(update_domain=row // 2 % 5, host=pl.lit("h") + (row // 2).cast(pl.String))
+    shifted = fleet.with_columns(host=pl.lit("k") + ((row + 10) // 2 % 10).cast(pl.String))
+    for name, each in {
+        "one": fleet,
+        "two": shifted,
+        "other": shifted.with_columns(vm=pl.when(row == 3).then(99).otherwise("vm")),
+        "moved": shifted.with_columns(set=pl.when(row == 18).then(pl.lit("b")).otherwise("set")),
+    }.items():
+        fleetsim.run(each, folder / "s.toml", folder / name)
+    return folder
+
+
+def test_the_same_vms_on_other_hosts_are_paired(placed):
+    made = fleetsim.compare(placed / "one", placed / "two")
+    other = made.others[0]
+    assert (other.is_same_fleet, other.are_same_vms) == (False, True)
+    both = other.pairs["hypervisor"]
+    one, two = (of_vms_on_hosts(placed / name) for name in ("one", "two"))
+    joined = one.join(two, on="vm", suffix="_other")
+    assert both.hit_both_count == len(joined) == 20
+    assert both.difference_ms_sum == (joined["out_other"] - joined["out"]).sum() != 0
+    assert both.longer_count == (joined["out_other"] > joined["out"]).sum()
+    text = " ".join(rendered(made).split())
+    assert "the same VMs in the same sets, other columns differ, 20 VMs: paired by VM" in text
+
+
+@pytest.mark.parametrize("name", ["other", "moved"])
+def test_other_vms_on_other_hosts_are_not(placed, name):
+    made = fleetsim.compare(placed / "one", placed / name)
+    assert made.others[0].pairs == {"hypervisor": None}
+    assert "different fleets" in " ".join(rendered(made).split())
+
+
+def of_vms_on_hosts(run: Path) -> pl.DataFrame:
+    fleet = pl.read_parquet(run / "fleet/**/*.parquet").select("vm_row", "vm")
+    rows = pl.read_parquet(run / "outcomes/**/*.parquet").select("vm_row", out=pl.col("paused_ms").cast(pl.Int64))
+    return rows.join(fleet, on="vm_row")
+
+
 def test_events_alone_tell_the_same_but_for_outcomes(made):
     whole, alone = (fleetsim.compare(made / "a", made / name).others[0].pairs["hypervisor"] for name in "bc")
     names = ("hit_both_count", "longer_count", "difference_ms_p50", "difference_ms_p95", "over_only_other_count")
@@ -484,6 +605,21 @@ def pages(made):
 )
 def test_differences_sort_by_what_they_are(text, value):
     assert sort_value(text) == value
+
+
+def test_those_out_as_long_are_neither_shorter_nor_longer(pair, tmp_path):
+    vms = [(*vm[:6], 9_100 if vm[0] == "d" else vm[6]) for vm in OTHER_VMS]
+    write_run(tmp_path / "other", vms=vms, stages=(OTHER_NORTH, OTHER_SOUTH))
+    chart = _differences(fleetsim.compare(pair[0], tmp_path / "other").others[0], "hypervisor", "base", "1-1")
+    # -20 s, 0, 0, 0.1, 2, 5 s: the two that are equal stand in the bin of the one that is a tenth of a second longer.
+    counts = dict(chart.frame.group_by("what").agg(pl.col("vm_count").sum()).rows())
+    assert counts == {"shorter": 1, "as long": 2, "longer": 3}
+    at_zero = chart.frame.filter(bin_start_ms=0).select("what", "below_count", "top_count").rows()
+    assert at_zero == [("as long", 0, 2), ("longer", 2, 3)]
+    assert "2 as long. By VM: p50 no change, p95 +5.0 s" in chart.text
+    bars = chart.draw(600, False).to_dict()["layer"][0]
+    scale = bars["encoding"]["color"]["scale"]
+    assert scale == {"domain": ["shorter", "as long", "longer"], "range": [UPDATED, SPREAD, DOWN]}
 
 
 def test_the_page_stands_alone(pages):

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from fleetsim import figures
-from fleetsim.comparing import ONE_DRAW, Comparison, Other, signed, signed_span, times
-from fleetsim.figures import FIGURES, duration
+from fleetsim.comparing import NEAR_TOLD, ONE_DRAW, Comparison, Other, change_of, signed, times
+from fleetsim.figures import FIGURES, Paired, duration
 from fleetsim.page.charts import BINS, Clock, Lacking, counts_axis
 from fleetsim.page.document import block_of, code_of, figure_of, html_of, lacking_of
 from fleetsim.page.drawing import Chart
@@ -79,8 +79,9 @@ def _chart(chart: Chart | Lacking) -> str:
 def _run_line(made: Comparison) -> str:
     base = made.reports[0].header()
     told = [f"{made.names[0]} is {base['scenario']}", f"starts {base['start']}", f"{base['vm_count']:,} VMs"]
-    fleets = [other.is_same_fleet for other in made.others]
-    told.append("the same fleet" if all(fleets) else "different fleets" if not any(fleets) else "some other fleets")
+    fleets, vms = ([getattr(other, name) for other in made.others] for name in ("is_same_fleet", "are_same_vms"))
+    same = "the same fleet" if all(fleets) else "the same VMs" if all(vms) else ""
+    told.append(same or ("different fleets" if not any(vms) else "some other fleets"))
     seeds = list(dict.fromkeys(each.header()["seed"] for each in made.reports))
     told.append(f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
     spans = " · ".join(f"<span>{escape(each)}</span>" for each in told)
@@ -115,8 +116,8 @@ def _answer(row: dict[str, Any], base: str, name: str) -> tuple[str, str]:
         return "the same", f"{spelt(figure, row['value'])} in both"
     if row["ratio"] is not None:
         more += f": {times(row['ratio'])} times"
-    if row["better"]:
-        more += f", {_WORDS[row['better']]}"
+    if row["better"] or row["is_near"]:
+        more += f", {_WORDS.get(row['better'], 'as good as equal')}"
     return signed(figure, row["difference"]), more
 
 
@@ -141,11 +142,11 @@ def _ratios(made: Comparison, name: str, many: bool) -> Chart | Lacking:
         for row in other.figures_of(name).to_dicts()
         if row["ratio"] is not None
     ]
-    # What is the same in all runs is no news.
-    changed = list(dict.fromkeys(row["figure"] for row in rows if row["difference"]))
+    # What is as good as the same in all runs is no news.
+    changed = list(dict.fromkeys(row["figure"] for row in rows if row["difference"] and not row["is_near"]))
     rows = [row for row in rows if row["figure"] in changed]
     if not rows:
-        return Lacking("all", title, "no figure is another multiple than 1")
+        return Lacking("all", title, f"no figure is another multiple than 1, to {NEAR_TOLD}")
     frame = pl.DataFrame(
         [
             {
@@ -309,29 +310,20 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
     title = _titled(name, "the same VMs: how much longer each is out", len(other.campaigns) > 1)
     both = other.pairs[name]
     if both is None:
-        why = "the fleets differ" if not other.is_same_fleet else "a run kept neither outcomes nor events"
+        why = "the fleets differ" if not other.are_same_vms else "a run kept neither outcomes nor events"
         return Lacking("paired", title, why)
     if both.bins.is_empty() or both.difference_ms_p50 is None or both.difference_ms_p95 is None:
         return Lacking("paired", title, "no VM is hit in both")
     span_ms = max(abs(both.difference_ms_min or 0), abs(both.difference_ms_max or 0))
     if not span_ms:
         return Lacking("paired", title, f"every one of the {both.hit_both_count:,} VMs is out as long in both")
-    frame = both.bins.with_columns(
-        what=pl.when(pl.col("bin_start_ms") < 0).then(pl.lit("shorter")).otherwise(pl.lit("as long or longer")),
-        tells=pl.struct("bin_start_ms", "bin_ms", "vm_count").map_elements(
-            lambda row: (
-                f"{row['vm_count']:,} VMs from {signed_span(row['bin_start_ms'])} to below"
-                f" {signed_span(row['bin_start_ms'] + row['bin_ms'])}"
-            ),
-            return_dtype=pl.String,
-        ),
-    )
+    frame = _stacked(both)
     marks = [("p50", both.difference_ms_p50), ("p95", both.difference_ms_p95)]
     text = (
         f"Of {both.hit_both_count:,} VMs hit in both, {both.longer_count:,} are out longer in {other.name} than in"
-        f" {base}, {both.shorter_count:,} shorter, {both.equal_count:,} as long. By VM: p50 {signed_span(marks[0][1])},"
-        f" p95 {signed_span(marks[1][1])}, from {signed_span(both.difference_ms_min)} to"
-        f" {signed_span(both.difference_ms_max)}."
+        f" {base}, {both.shorter_count:,} shorter, {both.equal_count:,} as long. By VM: p50 {change_of(marks[0][1])},"
+        f" p95 {change_of(marks[1][1])}, from {change_of(both.difference_ms_min)} to"
+        f" {change_of(both.difference_ms_max)}{', all iterations summed' if other.has_iterations(name) else ''}."
     )
 
     def draw(width: int, is_narrow: bool) -> Any:
@@ -344,8 +336,9 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
         )
         low, high = min(0.0, float(here["start"].min())), max(0.0, float(here["end"].max()))  # type: ignore[arg-type]
         pad = (high - low) * 0.03
-        words = ["shorter", "as long or longer"]
-        most = int(here["vm_count"].max())  # type: ignore[arg-type]
+        colours = {"shorter": UPDATED, "as long": SPREAD, "longer": DOWN}
+        words = [word for word in colours if word in set(here["what"])]
+        most = int(here["top_count"].max())  # type: ignore[arg-type]
         bars = (
             alt.Chart(here)
             .mark_rect(stroke=PAPER, strokeWidth=0.5)
@@ -357,12 +350,12 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
                     axis=alt.Axis(format="+,.2~f", tickCount=6 if is_narrow else 12),
                 ),
                 x2="end:Q",
-                y=alt.Y("vm_count:Q", title="VMs", axis=counts_axis(), scale=alt.Scale(domain=[0, most * 1.3])),
-                y2=alt.datum(0),
+                y=alt.Y("top_count:Q", title="VMs", axis=counts_axis(), scale=alt.Scale(domain=[0, most * 1.3])),
+                y2="below_count:Q",
                 color=alt.Color(
                     "what:N",
                     title=None,
-                    scale=alt.Scale(domain=words, range=[UPDATED, DOWN]),
+                    scale=alt.Scale(domain=words, range=[colours[word] for word in words]),
                     legend=alt.Legend(symbolType="square"),
                 ),
                 description="tells:N",
@@ -373,13 +366,34 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
     return Chart(f"differences-{slug}", "paired", title, text, frame, draw)
 
 
+def _stacked(both: Paired) -> pl.DataFrame:
+    """The bins of *both*, of the one that holds 0 the VMs out as long below, those out longer on top of them.
+
+    `bin_start_ms`, `bin_ms`, `vm_count`, `what`, `below_count`, `top_count`, `tells`.
+    """
+    rows = []
+    for start_ms, bin_ms, vm_count in both.bins.rows():
+        end_ms = start_ms + bin_ms
+        span = f"from {change_of(start_ms)} to below {change_of(end_ms)}"
+        if start_ms <= 0 < end_ms:  # bins are multiples of their width, so that 0 is the start of one
+            equal = both.equal_count
+            rows.append((start_ms, bin_ms, equal, "as long", 0, equal, f"{equal:,} VMs as long"))
+            rows.append((start_ms, bin_ms, vm_count - equal, "longer", equal, vm_count,
+                         f"{vm_count - equal:,} VMs longer, by less than {duration(end_ms)}"))  # fmt: skip
+        else:
+            what = "shorter" if start_ms < 0 else "longer"
+            rows.append((start_ms, bin_ms, vm_count, what, 0, vm_count, f"{vm_count:,} VMs {span}"))
+    names = ["bin_start_ms", "bin_ms", "vm_count", "what", "below_count", "top_count", "tells"]
+    return pl.DataFrame(rows, schema=names, orient="row").filter(pl.col("vm_count") > 0)
+
+
 def _marks(marks: Sequence[tuple[str, int]], clock: Clock, middle: float) -> Iterator[Any]:
     """A dashed line at each of *marks*, and what it is; one below the other, on the side that has room."""
     import altair as alt
 
     for row, (word, value_ms) in enumerate(marks):
         at = value_ms / clock.unit_ms
-        one = alt.Chart(pl.DataFrame([{"at": at, "text": f"{word} {signed_span(value_ms)}"}]))
+        one = alt.Chart(pl.DataFrame([{"at": at, "text": f"{word} {change_of(value_ms)}"}]))
         yield one.mark_rule(color=INK, strokeDash=[4, 3]).encode(x="at:Q")
         is_left = at > middle
         mark = one.mark_text(
