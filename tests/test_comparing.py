@@ -15,7 +15,8 @@ from fleetsim import cli, schema
 from fleetsim.comparing import Comparison, _names, signed, times
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES
-from fleetsim.page.comparison import _differences
+from fleetsim.page.charts import Clock
+from fleetsim.page.comparison import _differences, _marks
 from fleetsim.page.document import sort_value
 from fleetsim.page.palette import DOWN, SPREAD, UPDATED
 from fleetsim.reporting import report
@@ -620,6 +621,20 @@ def test_those_out_as_long_are_neither_shorter_nor_longer(pair, tmp_path):
     bars = chart.draw(600, False).to_dict()["layer"][0]
     scale = bars["encoding"]["color"]["scale"]
     assert scale == {"domain": ["shorter", "as long", "longer"], "range": [UPDATED, SPREAD, DOWN]}
+
+
+@pytest.mark.parametrize(
+    ("values_ms", "sides"),
+    [
+        ((0, 2_500), ["right", "left"]),  # `right` is to the left of the line, which its right end is at
+        ((-5_000, 2_500), ["left", "left"]),
+        ((0, 6_500), ["right", "right"]),
+    ],
+)
+def test_marks_that_are_near_do_not_cross(values_ms, sides):
+    marks = list(zip(("p50", "p95"), values_ms, strict=True))
+    layers = [each.to_dict() for each in _marks(marks, Clock.of(7_000, ""), (-5.5, 7), 290)]
+    assert [layer["mark"]["align"] for layer in layers if layer["mark"]["type"] == "text"] == sides
 
 
 def test_the_page_stands_alone(pages):

@@ -22,6 +22,8 @@ RUNS_DRAWN = len(CAMPAIGNS)
 CAMPAIGNS_DRAWN = 4
 RATIO_MIN, RATIO_MAX = 0.01, 100.0
 """Beyond these a bar ends at the chart's border; its label tells."""
+CHARACTER_WIDTH, AXIS_WIDTH = 6.5, 60
+"""Of bold text of 11 px, and of what stands left of a chart, in px, about."""
 _WORDS = {"run": "better", "base": "worse"}
 
 
@@ -361,7 +363,9 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
                 description="tells:N",
             )
         )
-        return alt.layer(bars, *_marks(marks, clock, (low + high) / 2)).properties(height=230)
+        return alt.layer(bars, *_marks(marks, clock, (low - pad, high + pad), width - AXIS_WIDTH)).properties(
+            height=230
+        )
 
     return Chart(f"differences-{slug}", "paired", title, text, frame, draw)
 
@@ -387,15 +391,22 @@ def _stacked(both: Paired) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row").filter(pl.col("vm_count") > 0)
 
 
-def _marks(marks: Sequence[tuple[str, int]], clock: Clock, middle: float) -> Iterator[Any]:
-    """A dashed line at each of *marks*, and what it is; one below the other, on the side that has room."""
+def _marks(marks: Sequence[tuple[str, int]], clock: Clock, span: tuple[float, float], width: int) -> Iterator[Any]:
+    """A dashed line at each of *marks*, and what it is, one below the other: the first to its left, others to the right.
+
+    On the other side where there is no room: *span* of the axis is about *width* px.
+    """
     import altair as alt
 
+    low, high = span
     for row, (word, value_ms) in enumerate(marks):
         at = value_ms / clock.unit_ms
-        one = alt.Chart(pl.DataFrame([{"at": at, "text": f"{word} {change_of(value_ms)}"}]))
+        text = f"{word} {change_of(value_ms)}"
+        one = alt.Chart(pl.DataFrame([{"at": at, "text": text}]))
         yield one.mark_rule(color=INK, strokeDash=[4, 3]).encode(x="at:Q")
-        is_left = at > middle
+        needed = (len(text) * CHARACTER_WIDTH + 8) / width
+        left, right = (at - low) / (high - low), (high - at) / (high - low)
+        is_left = left >= needed if not row else right < needed <= left
         mark = one.mark_text(
             align="right" if is_left else "left", baseline="top", dx=-4 if is_left else 4, fontWeight="bold"
         )
