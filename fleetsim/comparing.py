@@ -18,7 +18,7 @@ from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES, Paired, RunFiles, duration
 from fleetsim.figures.runs import scanned
 from fleetsim.progress import Progress
-from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, report, spelt
+from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, Sparks, report, spelt
 from fleetsim.scenario import difference
 from fleetsim.schema import FIRST_ITERATION
 
@@ -327,7 +327,7 @@ class Other:
     def blocks(self, base_name: str) -> Iterator[tuple[str, Block]]:
         """What a page tells of this run against the base, which is called *base_name*: subject and block.
 
-        Subjects: `asked`, `figures`, `paired`, `regions`, `groups`.
+        Subjects: `asked`, `figures`, `paired`, `regions`, `hours`, `groups`.
         """
         yield "asked", self._asked(base_name)
         for name in self.campaigns:
@@ -335,6 +335,7 @@ class Other:
             yield from (("figures", block) for block in self._figures(name, title, base_name))
             yield from (("paired", block) for block in self._paired(name, title, base_name))
             yield from (("regions", block) for block in self._regions(name, title, base_name))
+            yield from (("hours", block) for block in self._hours(name, title, base_name))
             yield from (("groups", block) for block in self._groups(name, base_name))
 
     def _asked(self, base_name: str) -> Block:
@@ -521,6 +522,16 @@ class Other:
             ],
             notes=[f"... {more:,} more"] if more > 0 else [],
         )
+
+    def _hours(self, name: str, title: str, base_name: str) -> Iterator[Block]:
+        """When impacts start in both, where that differs."""
+        sides = [(base_name, self.base, self.campaigns[name]), (self.name, self.report, name)]
+        rows = [
+            (run, tuple(made.hour_rows.filter(campaign=campaign).select("hour", "hourly_start_count").rows()))
+            for run, made, campaign in sides
+        ]
+        if rows[0][1] != rows[1][1]:
+            yield Sparks(title, tuple(rows))
 
     def _groups(self, name: str, base_name: str) -> Iterator[Block]:
         """One table a grouping: the time out of a VM at p99, and all of it summed."""

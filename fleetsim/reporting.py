@@ -36,6 +36,9 @@ INTOLERANCES_SHOWN = 5
 CHART_ROWS = 5
 CHART_LINES = 24
 """Rows of the chart where it is a table."""
+DAY_HOURS = 24
+HOURS_A_BAR = (1, 2, 3, 4, 6, 8, 12, DAY_HOURS)
+"""So that a bar ends where a day does; beyond, days."""
 SETS_SHOWN = 5
 VMS_SHOWN = 8
 REMAINING_TOLD = 100
@@ -881,48 +884,117 @@ class Chart:
     rows: tuple[tuple[int, int, int], ...]
 
     def render(self, console: Console) -> None:
-        blocks, rule = (" .:=#", "|") if console.options.ascii_only else (" ▁▂▃▄▅▆▇█", "▕")
+        blocks, rule = _blocks(console), "|" if console.options.ascii_only else "▕"
         label_width = 12
-        width = max(1, console.width - label_width - len(rule))
-        per_bar, started, lost_ms = self._summed(width)
-        first, last = self.rows[0][0], self.rows[-1][0]
-        bar_width = min(4, width // len(started))
-        _print_title(console, self._title(per_bar))
+        bars = Bars.of(self.rows, max(1, console.width - label_width - len(rule)))
+        started, lost_ms = (bars.sums([(row[0], row[place]) for row in self.rows]) for place in (1, 2))
+        bar_width = bars.width_of(console.width - label_width - len(rule))
+        _print_title(console, self._title(bars))
         labels = [f"{max(started):,}", *[""] * (CHART_ROWS - 1), duration(max(lost_ms))]
-        bars = [*_chart(started, CHART_ROWS, bar_width, blocks), *_chart(lost_ms, 1, bar_width, blocks)]
-        for label, line in zip(labels, bars, strict=True):
+        lines = [*_chart(started, CHART_ROWS, bar_width, blocks), *_chart(lost_ms, 1, bar_width, blocks)]
+        for label, line in zip(labels, lines, strict=True):
             console.print(Text(f"{label:>{label_width}}{rule}{line}", no_wrap=True, overflow="crop"))
-        left, right = f"{first:,} h", f"{last + 1:,} h"
-        axis = f"{left}{right:>{max(len(right) + 1, bar_width * len(started) - len(left))}}"
-        console.print(Text(f"{'':{label_width + len(rule)}}{axis}", style="dim", no_wrap=True, overflow="crop"))
+        _print_axis(console, label_width + len(rule), bars, bar_width)
 
     def markdown(self) -> Iterator[str]:
-        per_bar, started, lost_ms = self._summed(CHART_LINES)
+        bars = Bars.of(self.rows, CHART_LINES)
+        started, lost_ms = (bars.sums([(row[0], row[place]) for row in self.rows]) for place in (1, 2))
         yield _row(["from hour", "impacts started", "VM time lost"])
         yield _row(["---:"] * 3, is_rule=True)
         for place, (count, value_ms) in enumerate(zip(started, lost_ms, strict=True)):
-            yield _row([f"{self.rows[0][0] + place * per_bar:,}", f"{count:,}", duration(value_ms)])
+            yield _row([f"{bars.first + place * bars.hours:,}", f"{count:,}", duration(value_ms)])
 
     @property
     def title(self) -> str:
-        return self._title(self._summed(CHART_LINES)[0])
+        return self._title(Bars.of(self.rows, CHART_LINES))
 
-    def _title(self, per_bar: int) -> str:
-        step = "hour" if per_bar == 1 else f"{per_bar:,} hours"
-        return f"{self.campaign}: impacts started, by {step} since scenario start; below, VM time lost"
-
-    def _summed(self, bar_count: int) -> tuple[int, list[int], list[int]]:
-        """Hours a bar, and what started and was lost in each of *bar_count* bars at most."""
-        first, last = self.rows[0][0], self.rows[-1][0]
-        per_bar = -(-(last + 1 - first) // bar_count)
-        started, lost_ms = ([0] * ((last - first) // per_bar + 1) for _ in range(2))
-        for hour, count, value_ms in self.rows:
-            started[(hour - first) // per_bar] += count
-            lost_ms[(hour - first) // per_bar] += value_ms
-        return per_bar, started, lost_ms
+    def _title(self, bars: "Bars") -> str:
+        return f"{self.campaign}: impacts started, by {bars.step} since scenario start; below, VM time lost"
 
 
-Block = Items | Grid | Code | Chart
+@dataclass(frozen=True, slots=True)
+class Sparks:
+    """Impacts started of several runs, a line each, on one clock and one scale: (label, (hour, count) rows)."""
+
+    campaign: str
+    rows: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+
+    def render(self, console: Console) -> None:
+        blocks = _blocks(console)
+        label_width = max(cell_len(_shown(label)) for label, _ in self.rows)
+        most_width = max(len(f"{sum(count for _, count in rows):,}") for _, rows in self.rows)  # at most
+        room = console.width - label_width - most_width - 6
+        bars = self._bars(max(1, room))
+        sums = [bars.sums(rows) for _, rows in self.rows]
+        top, bar_width = max(map(max, sums)), bars.width_of(room)
+        _print_title(console, self._title(bars))
+        for (label, _), counts in zip(self.rows, sums, strict=True):
+            (line,) = _chart(counts, 1, bar_width, blocks, top)
+            name = f"{_shown(label)}{' ' * (label_width - cell_len(_shown(label)))}"
+            told = f"  {name}  {line:{bar_width * bars.count}}  {max(counts):>{most_width},}"
+            console.print(Text(told, no_wrap=True, overflow="crop"))
+        _print_axis(console, label_width + 4, bars, bar_width)
+
+    def markdown(self) -> Iterator[str]:
+        bars = self._bars(CHART_LINES)
+        yield _row(["from hour", *(label for label, _ in self.rows)])
+        yield _row(["---:"] * (1 + len(self.rows)), is_rule=True)
+        for place, counts in enumerate(zip(*(bars.sums(rows) for _, rows in self.rows), strict=True)):
+            yield _row([f"{bars.first + place * bars.hours:,}", *(f"{count:,}" for count in counts)])
+
+    @property
+    def title(self) -> str:
+        return self._title(self._bars(CHART_LINES))
+
+    def _bars(self, count_max: int) -> "Bars":
+        return Bars.of(sorted(row for _, rows in self.rows for row in rows), count_max)
+
+    def _title(self, bars: "Bars") -> str:
+        return f"{self.campaign}: impacts started, by {bars.step} since scenario start, and the most of one"
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """*count* bars of so many *hours* each; the first begins at hour *first*, a multiple of them, as days do."""
+
+    first: int
+    hours: int
+    count: int
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, ...]], count_max: int) -> "Bars":
+        """The narrowest that hold all *rows*, which begin with their hour, in order, within *count_max* bars."""
+        first, last = rows[0][0], rows[-1][0]
+        days = -(-(last + 1 - first) // (DAY_HOURS * count_max))
+        for hours in (*HOURS_A_BAR, days * DAY_HOURS, (days + 1) * DAY_HOURS, last + 1):
+            if (count := last // hours - first // hours + 1) <= count_max:
+                break
+        return cls(first // hours * hours, hours, count)
+
+    @property
+    def step(self) -> str:
+        """A bar in words."""
+        number, word = (self.hours, "hour") if self.hours % DAY_HOURS else (self.hours // DAY_HOURS, "day")
+        return word if number == 1 else f"{number:,} {word}s"
+
+    def sums(self, rows: Sequence[tuple[int, int]]) -> list[int]:
+        """What (hour, value) *rows* come to in each bar."""
+        sums = [0] * self.count
+        for hour, value in rows:
+            sums[(hour - self.first) // self.hours] += value
+        return sums
+
+    def width_of(self, room: int) -> int:
+        """Cells that a bar takes where there is *room* for all."""
+        return max(1, min(4, room // self.count))
+
+    def instant(self, place: int) -> str:
+        """When the bar at *place* begins."""
+        hour = self.first + place * self.hours
+        return f"{hour // DAY_HOURS:,} d" if not self.hours % DAY_HOURS else f"{hour:,} h"
+
+
+Block = Items | Grid | Code | Chart | Sparks
 
 
 def _markdown(blocks: Iterator[Block]) -> Iterator[str]:
@@ -1074,9 +1146,24 @@ def _json_value(value: Any) -> Any:
     return value if is_plain else str(value)
 
 
-def _chart(values: list[int], height: int, bar_width: int, blocks: str) -> list[str]:
-    """Bars of *values* as *height* lines, top line first, of *blocks* (empty to full); only 0 is not seen."""
-    steps, top = len(blocks) - 1, max(*values, 1)
+def _blocks(console: Console) -> str:
+    """What bars are made of, from empty to full."""
+    return " .:=#" if console.options.ascii_only else " ▁▂▃▄▅▆▇█"
+
+
+def _print_axis(console: Console, indent: int, bars: Bars, bar_width: int) -> None:
+    """When the first of *bars* begins and the last ends, below them."""
+    left, right = bars.instant(0), bars.instant(bars.count)
+    axis = f"{left}{right:>{max(len(right) + 1, bar_width * bars.count - len(left))}}"
+    console.print(Text(f"{'':{indent}}{axis}", style="dim", no_wrap=True, overflow="crop"))
+
+
+def _chart(values: list[int], height: int, bar_width: int, blocks: str, top: int | None = None) -> list[str]:
+    """Bars of *values* as *height* lines, top line first, of *blocks* (empty to full); only 0 is not seen.
+
+    Full is *top*, or the largest of them.
+    """
+    steps, top = len(blocks) - 1, max(*values, 1) if top is None else top
     heights = [-(-value * height * steps // top) for value in values]
     gap = " " if bar_width > 2 else ""
     return [

@@ -144,6 +144,24 @@ def test_the_terminal_tells_it_in_80_columns(pair):
         assert max(map(len, rendered(made, width).splitlines())) <= width
 
 
+def test_hours_of_both_are_on_one_clock_and_scale(pair, tmp_path):
+    bins = {("north", "hourly_start_count"): {3_600_000: 2, 4 * 3_600_000: 4}}
+    write_run(tmp_path / "later", bins=bins)
+    made = fleetsim.compare(pair[0], tmp_path / "later")
+    lines = rendered(made).splitlines()
+    at = lines.index("hypervisor: impacts started, by hour since scenario start, and the most of one")
+    # In the base 5 impacts start in hour 0 and 1 in hour 2.
+    assert [line.rstrip() for line in lines[at + 1 : at + 4]] == [
+        "  base   ███     ▂▂▂           5",
+        "  later      ▄▄▄         ▇▇▇   4",
+        "         0 h              5 h",
+    ]
+    assert "| 2 | 1 | 0 |" in made.text("markdown")
+    for width in (20, 40, 120):
+        assert max(map(len, rendered(made, width).splitlines())) <= width
+    assert "impacts started" not in rendered(fleetsim.compare(*pair))
+
+
 def test_a_figure_is_that_of_the_report(pair):
     made = fleetsim.compare(*pair, by=["size"], timeouts=["25s"])
     for path, column in zip(pair, ("base_value", "value"), strict=True):

@@ -33,7 +33,7 @@ from fleetsim import figures, schema
 from fleetsim import run as run_it
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, outages, read_events
-from fleetsim.reporting import OF_WHOLE, report
+from fleetsim.reporting import OF_WHOLE, Bars, report
 
 START = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
 
@@ -378,7 +378,7 @@ def test_quiet_hours_take_nothing(tmp_path):
     lines = rendered(run).splitlines()
     last = max(place for place, line in enumerate(lines) if "▕" in line)
     bar, axis = lines[last : last + 2]
-    assert axis.split() == ["0", "h", "1,000,000,001", "h"]
+    assert axis.split() == ["0", "d", "41,666,697", "d"]  # 67 bars of 621,891 days
     assert bar.partition("▕")[2] == "█" + " " * 65 + "▃"  # one bar at each end of 67 columns
 
 
@@ -1731,9 +1731,28 @@ def test_long_curves_are_summed_until_they_fit(tmp_path):
 
     text = rendered(run)
 
-    assert "by 11 hours since scenario start" in text  # 694 hours on 67 columns
-    assert "0 h" in text and "694 h" in text
+    assert "by 12 hours since scenario start" in text  # 694 hours on 67 columns: 11 of them do, 12 end where days do
+    assert "0 h" in text and "696 h" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("hours", "count_max", "first", "width", "count", "step"),
+    [
+        ([0], 67, 0, 1, 1, "hour"),
+        ([5, 71], 67, 5, 1, 67, "hour"),
+        ([5, 72], 67, 4, 2, 35, "2 hours"),
+        ([97, 1_539], 67, 96, 24, 61, "day"),
+        ([23, 24 * 60], 24, 0, 72, 21, "3 days"),
+        ([23, 48 * 24 - 1 + 23], 24, 0, 72, 17, "3 days"),  # by 2 days they would be 25, one too many
+        ([10**9], 1, 10**9, 1, 1, "hour"),
+        ([0, 10**9], 67, 0, 621_891 * 24, 67, "621,891 days"),
+    ],
+)
+def test_bars_end_where_days_do(hours, count_max, first, width, count, step):
+    bars = Bars.of([(hour,) for hour in hours], count_max)
+    assert (bars.first, bars.hours, bars.count, bars.step) == (first, width, count, step)
+    assert sum(bars.sums([(hour, 1) for hour in hours])) == len(hours)
 
 
 def test_what_no_group_has_takes_no_width_and_a_name_that_fits_is_not_cut(tmp_path):

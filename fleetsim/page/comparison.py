@@ -392,7 +392,7 @@ def _stacked(both: Paired) -> pl.DataFrame:
 
 
 def _marks(marks: Sequence[tuple[str, int]], clock: Clock, span: tuple[float, float], width: int) -> Iterator[Any]:
-    """A dashed line at each of *marks*, and what it is, one below the other: the first to its left, others to the right.
+    """A dashed line at each of *marks*, and what it is, one below the other: the first to its left, all others right.
 
     On the other side where there is no room: *span* of the axis is about *width* px.
     """
