@@ -24,6 +24,7 @@ from rich.text import Text
 from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.figures import FIGURES, Bound, Hosts, Intolerance, Link, Remedy, RunFiles, duration
+from fleetsim.figures.declared import HOUR_MS
 from fleetsim.progress import Progress
 
 __all__ = ["Report", "report"]
@@ -39,6 +40,8 @@ CHART_LINES = 24
 DAY_HOURS = 24
 HOURS_A_BAR = (1, 2, 3, 4, 6, 8, 12, DAY_HOURS)
 """So that a bar ends where a day does; beyond, days."""
+DAYS_FROM_HOURS = 100
+"""Instants from so many hours on are told in days, as lengths are."""
 SETS_SHOWN = 5
 VMS_SHOWN = 8
 REMAINING_TOLD = 100
@@ -799,7 +802,7 @@ class Grid:
     """A table: the first *key_count* columns name a row, the others are right-aligned.
 
     Columns that a terminal has no room for follow in a table of their own, below; the last *together_count* stay
-    together. Keys are cut to a third of its width, or a half.
+    together. Keys are cut to a third of its width; to a half where they are sentences, or one table cannot hold all.
     """
 
     title: str | None
@@ -824,6 +827,10 @@ class Grid:
         keys = sum(widths[: self.key_count]) + gap * self.key_count
         least = min(keys, max(console.width // (2 if self.are_keys_sentences else 3), 16))
         room = console.width - indent - least + gap  # the last column has none after it
+        if sum(values) > room and not self.are_keys_sentences:
+            # More than one table it will be, so names, which may begin alike, have the room that they need.
+            least = min(keys, max(console.width // 2, 16))
+            room = console.width - indent - least + gap
         tables: list[list[int]] = [[]]
         alone = list(range(len(values)))
         last = alone[-self.together_count :]
@@ -991,7 +998,9 @@ class Bars:
     def instant(self, place: int) -> str:
         """When the bar at *place* begins."""
         hour = self.first + place * self.hours
-        return f"{hour // DAY_HOURS:,} d" if not self.hours % DAY_HOURS else f"{hour:,} h"
+        if not self.hours % DAY_HOURS:
+            return f"{hour // DAY_HOURS:,} d"
+        return f"{hour} h" if hour < DAYS_FROM_HOURS else duration(hour * HOUR_MS)
 
 
 Block = Items | Grid | Code | Chart | Sparks

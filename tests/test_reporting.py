@@ -33,7 +33,7 @@ from fleetsim import figures, schema
 from fleetsim import run as run_it
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES, OUTCOME_COUNTS, RunFiles, duration, impact_by, outages, read_events
-from fleetsim.reporting import OF_WHOLE, Bars, report
+from fleetsim.reporting import OF_WHOLE, Bars, Grid, report
 
 START = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
 
@@ -1732,7 +1732,7 @@ def test_long_curves_are_summed_until_they_fit(tmp_path):
     text = rendered(run)
 
     assert "by 12 hours since scenario start" in text  # 694 hours on 67 columns: 11 of them do, 12 end where days do
-    assert "0 h" in text and "696 h" in text
+    assert "0 h" in text and "29 d" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -1753,6 +1753,23 @@ def test_bars_end_where_days_do(hours, count_max, first, width, count, step):
     bars = Bars.of([(hour,) for hour in hours], count_max)
     assert (bars.first, bars.hours, bars.count, bars.step) == (first, width, count, step)
     assert sum(bars.sums([(hour, 1) for hour in hours])) == len(hours)
+
+
+def test_an_axis_has_days_where_hours_are_many():
+    bars = Bars.of([(770,), (1_435,)], 67)
+    assert (bars.step, bars.instant(0), bars.instant(bars.count)) == ("12 hours", "32 d", "60 d")
+    assert [Bars.of([(0,), (90,)], 67).instant(place) for place in (0, 46)] == ["0 h", "92 h"]
+
+
+def test_names_are_whole_where_columns_follow_below():
+    sizes = ["Standard_D2s_v3", "Standard_D2s_v4"]
+    values = ["28 h 20 min"] * 5
+    grid = Grid(None, ["application", "size", *"abcde"], [["billing", size, *values] for size in sizes], key_count=2)
+    console = Console(width=80, record=True, file=io.StringIO())
+    grid.render(console)
+    told = console.export_text()
+    assert told.count(sizes[0]) == told.count(sizes[1]) == 2  # in either table
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_what_no_group_has_takes_no_width_and_a_name_that_fits_is_not_cut(tmp_path):
