@@ -36,7 +36,11 @@ SUMS = (
     *("set_out_ms", "application_out_ms", "quorum_lost_ms"),
 )
 """Figures that grow with the VMs in scope: where these are not as many, neither run is better for less."""
-HARMS = tuple(name for name in SUMS if name not in (*figures.OUTCOME_COUNTS, "remaining_count", "no_guarantee_count"))
+HARMS = tuple(
+    name
+    for name in SUMS
+    if FIGURES[name].is_less_better and name not in (*figures.OUTCOME_COUNTS, "remaining_count", "no_guarantee_count")
+)
 """Those of SUMS that grow with the VMs hit: who leaves more of them without the update does not do less harm."""
 NEAR = 0.005
 """What differs by no more than this share of the base's is as good as equal; of an instant, of the base's time from

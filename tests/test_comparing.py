@@ -16,7 +16,7 @@ from fleetsim.comparing import Comparison, _names, signed, times
 from fleetsim.errors import InputError
 from fleetsim.figures import FIGURES
 from fleetsim.page.charts import Clock
-from fleetsim.page.comparison import _differences, _marks
+from fleetsim.page.comparison import _answers, _differences, _marks
 from fleetsim.page.document import sort_value
 from fleetsim.page.palette import DOWN, SPREAD, UPDATED
 from fleetsim.reporting import report
@@ -653,6 +653,21 @@ def test_marks_that_are_near_do_not_cross(values_ms, sides):
     marks = list(zip(("p50", "p95"), values_ms, strict=True))
     layers = [each.to_dict() for each in _marks(marks, Clock.of(7_000, ""), (-5.5, 7), 290)]
     assert [layer["mark"]["align"] for layer in layers if layer["mark"]["type"] == "text"] == sides
+
+
+def test_the_first_screen_says_what_is_equal_and_of_whom(made, pair, tmp_path):
+    south = SOUTH | {"end_ms": 8_763_110}
+    write_run(tmp_path / "near", stages=(NORTH, south))
+    near, reboots = (
+        fleetsim.compare(*each).others[0] for each in ((pair[0], tmp_path / "near"), (made / "d", made / "e"))
+    )
+    told = _answers(near, "hypervisor", "base")
+    assert "<strong>as good as equal</strong>" in told
+    assert "2 h 17 min in base, 2 h 18 min in near: +41.1 s" in told
+    assert "iteration" not in told
+    told = _answers(reboots, "kernel", "d")
+    assert "down, 1 in 100 VMs longer than that, in its last iteration" in told
+    assert told.count("the VMs hit, or left, are not as many") == 1
 
 
 def test_the_page_stands_alone(pages):

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from fleetsim import figures
-from fleetsim.comparing import NEAR_TOLD, ONE_DRAW, Comparison, Other, change_of, signed, times
+from fleetsim.comparing import HARMS, NEAR_TOLD, ONE_DRAW, Comparison, Other, change_of, signed, times
 from fleetsim.figures import FIGURES, Paired, duration
 from fleetsim.page.charts import BINS, Clock, Lacking, counts_axis
 from fleetsim.page.document import block_of, code_of, figure_of, html_of, lacking_of
@@ -98,13 +98,17 @@ def _answers(other: Other, name: str, base: str) -> str:
     hard = next((each for each in ("paused_ms_p99", "down_ms_p99") if each in rows), "paused_ms_p99")
     questions = {"How long?": "length_ms", "Whom?": "vm_hit_count", "How hard?": hard, "How much in all?":
                  "unavailable_ms"}  # fmt: skip
+    is_unlike = any(rows[each]["difference"] for each in ("vm_hit_count", "remaining_count") if each in rows)
     cells = ""
     for question, figure in questions.items():
         row = rows.get(figure)
         said, more = ("nobody is out", "") if row is None else _answer(row, base, other.name)
         if row is not None and question == "How hard?":
             word = hard.split("_")[0]
-            more += f"; {word}, 1 in 100 longer than that"
+            last = ", in its last iteration" if other.has_iterations(name) else ""
+            more += f"; {word}, 1 in 100 VMs longer than that{last}"
+        if row is not None and figure in HARMS and is_unlike and row["difference"] and not row["is_near"]:
+            more += "; the VMs hit, or left, are not as many"
         cells += f"<div><dt>{question}</dt><dd><strong>{escape(said)}</strong>{code_of(more)}</dd></div>"
     return f'<dl class="answers">{cells}</dl>'
 
@@ -116,10 +120,12 @@ def _answer(row: dict[str, Any], base: str, name: str) -> tuple[str, str]:
         return "not in both", more
     if not row["difference"]:
         return "the same", f"{spelt(figure, row['value'])} in both"
+    if row["is_near"]:
+        return "as good as equal", f"{more}: {signed(figure, row['difference'])}"
     if row["ratio"] is not None:
         more += f": {times(row['ratio'])} times"
-    if row["better"] or row["is_near"]:
-        more += f", {_WORDS.get(row['better'], 'as good as equal')}"
+    if row["better"]:
+        more += f", {_WORDS[row['better']]}"
     return signed(figure, row["difference"]), more
 
 
