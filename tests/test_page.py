@@ -26,9 +26,9 @@ import fleetsim
 from fleetsim import cli, figures
 from fleetsim.errors import InputError
 from fleetsim.figures import RunFiles
-from fleetsim.page import charts, drawing
+from fleetsim.page import CHART_NAME_LENGTH_MAX, charts, drawing
 from fleetsim.page.document import sort_value
-from fleetsim.page.palette import DARK, STEPS
+from fleetsim.page.palette import DARK, IDLE, STEPS
 from fleetsim.reporting import report
 from tests import browser
 
@@ -178,6 +178,43 @@ def test_lengths_count_every_vm_that_is_hit(both, bare):
             assert rows.filter(campaign="kernel")["vm_count"].sum() == hit["kernel"]
 
 
+def test_shares_of_applications_add_up_to_when_they_are_out(both):
+    made = report(both)
+    for name in ("kernel", "hypervisor"):
+        own = made.applications.filter(campaign=name)
+        names = own["application"].to_list()
+        rows = figures.application_shares(made.files, name, names, charts.SHARES)
+        all_out = rows.filter(step=len(charts.SHARES)).select("application", "out_ms")
+        assert dict(all_out.rows()) == {
+            row["application"]: row["application_out_ms"] for row in own.to_dicts() if row["application_out_ms"]
+        }
+        # By hand: merged spans of the impacts of each.
+        vms = fleetsim.read_events(both, columns=["application"]).filter(
+            pl.col("campaign") == name, pl.col("duration_ms") > 0
+        )
+        merged = (
+            vms.sort("start_at")
+            .with_columns(before=pl.col("end_at").cum_max().shift(1).over("application"))
+            .with_columns(since=pl.max_horizontal("start_at", "before"))
+            .group_by("application")
+            .agg(out_ms=(pl.col("end_at") - pl.col("since")).dt.total_milliseconds().clip(0).sum())
+            .collect()
+        )
+        found = rows.group_by("application").agg(pl.col("out_ms").sum())
+        assert dict(found.rows()) == dict(merged.rows()), name
+        first = figures.application_shares(made.files, name, names[:1], charts.SHARES)
+        assert first.equals(rows.filter(application=names[0]))
+
+
+def test_joint_outage_is_drawn_for_each_campaign(both):
+    drawn = {each.name: each for each in charts.charts_of(report(both)) if isinstance(each, drawing.Chart)}
+    frame = drawn["joint-outage-hypervisor"].frame
+
+    assert "joint-outage-kernel" in drawn
+    assert set(frame["application"]) == {ROGUE, "shop", "the rest"}
+    assert set(frame["share"]) <= set(charts._step_words(charts.SHARES, "{:.0%}"))
+
+
 def test_hours_of_regions_add_up_to_hours(both):
     files = RunFiles.open(both)
     keys = ["campaign", "hour"]
@@ -197,6 +234,53 @@ def test_pairs_are_neighbours_in_the_timeline(both):
     assert len(set(lanes.values())) == 3
 
 
+def test_each_campaign_has_a_timeline_on_a_scale_of_its_own(both):
+    made = report(both)
+    drawn = {each.name: each for each in charts.charts_of(made) if getattr(each, "section", "") == "timeline"}
+
+    assert [set(each.frame["campaign"]) for each in drawn.values()] == [{"kernel"}, {"hypervisor"}]
+    for chart, (name, unit_ms) in zip(drawn.values(), (("kernel", 86_400_000), ("hypervisor", 3_600_000)), strict=True):
+        own = chart.frame
+        domains = {
+            tuple(layer["encoding"]["x"]["scale"]["domain"])
+            for layer in chart.spec(drawing.WIDE)["layer"]
+            if "scale" in layer["encoding"]["x"]
+        }
+        ((low, high),) = domains
+        assert low == own["start_ms"].min() / unit_ms, name
+        assert high == pytest.approx(own["end_ms"].max() / unit_ms, rel=0.01), name
+        row = made.campaign_rows.row(by_predicate=pl.col("campaign") == name, named=True)
+        work = own.filter(what="at work")
+        assert work["end_ms"].max() == row["last_end_ms"]
+        assert f"at {figures.duration(row['last_end_ms'])}." in chart.text
+
+
+def test_the_timeline_of_some_vms_is_theirs(both):
+    events = fleetsim.read_events(both, columns=["application"]).filter(
+        pl.col("application") == "shop", pl.col("campaign") == "hypervisor"
+    )
+    start_ms = int(dt.datetime(2026, 12, 1, tzinfo=dt.UTC).timestamp() * 1_000)
+    last = events.group_by("region").agg(pl.col("end_at").max().dt.epoch("ms") - start_ms).collect()
+    made = report(both, only=["application=shop"])
+    (drawn,) = [each for each in charts.charts_of(made) if getattr(each, "name", "") == "timeline-hypervisor"]
+    work = drawn.frame.filter(what="at work")
+
+    assert dict(work.select("region", "end_ms").rows()) == dict(last.rows())
+    assert "Of the VMs asked for, first at work is" in drawn.text
+    assert f"at {figures.duration(max(last['end_at']))}." in drawn.text
+    whole = figures.stages(RunFiles.open(both)).filter(campaign="hypervisor")
+    assert max(last["end_at"]) < whole["end_ms"].max(), "the whole campaign goes on with others"
+
+
+def test_campaigns_without_charts_of_their_own_share_a_timeline(tmp_path):
+    campaign = '\n[[campaign]]\nname = "c{}"\nlength = "5s"\n'
+    scenario = 'name = "many"\nstart = 2026-12-01T00:00:00Z\n' + "".join(map(campaign.format, range(6)))
+    found = [each for each in charts.charts_of(report(made_run(tmp_path, scenario, 60))) if each.section == "timeline"]
+
+    assert [sorted(set(each.frame["campaign"])) for each in found] == [["c0"], ["c1"], ["c2"], ["c3"], ["c4", "c5"]]
+    assert found[-1].title.startswith("2 other campaigns")
+
+
 def test_the_chain_of_units_is_drawn_to_its_end(capped):
     made = report(capped)
     (drawn,) = [each for each in charts.charts_of(made) if getattr(each, "name", "") == "chain"]
@@ -207,6 +291,61 @@ def test_the_chain_of_units_is_drawn_to_its_end(capped):
     own = drawn.frame.filter(pl.col("what") != "waits for another stage").sort("start_ms")
     for _, lane in own.group_by("lane"):
         assert (lane["start_ms"].shift(-1) >= lane["end_ms"]).all(), "bars of one stage do not overlap"
+
+
+@pytest.fixture(scope="module")
+def intolerant(tmp_path_factory):
+    """Pauses of 6 s, which `published_maximum` would make longer for those who stand 8 s."""
+    scenario = CAPS.replace("caps = ", "# caps = ") + '[tolerance]\nreal-time = "5s"\nweb = "5500ms"\n'
+    return made_run(tmp_path_factory.mktemp("intolerant"), scenario, 500)
+
+
+def test_a_remedy_that_saves_nobody_has_no_bar(intolerant):
+    made = report(intolerant)
+    (drawn,) = [each for each in charts.charts_of(made) if getattr(each, "name", "") == "tolerance"]
+    saved = {(each.workload, remedy.name): remedy.saved_count for each in made.intolerances for remedy in each.remedies}
+
+    assert min(saved.values()) < 0 < max(saved.values())
+    bars = drawn.frame.filter(pl.col("what") != "paused too long")
+    assert bars["vm_count"].min() >= 0.5
+    assert len(bars) == sum(round(count) > 0 for count in saved.values())
+    workloads = ", ".join(each.workload for each in made.intolerances)
+    assert f". Nobody of {workloads} is saved by self-service: a freeze has none" in drawn.text
+    worse = ", ".join(
+        workload for (workload, name), count in saved.items() if (name, count < 0) == ("published_maximum", True)
+    )
+    assert f". More of {worse} would be paused too long with pauses of 10 s, all of them" in drawn.text
+    for width in (drawing.WIDE, drawing.NARROW):
+        svg = drawn.svg(width)
+        assert "…" not in svg, "no label is cut"
+        assert "self-service" not in svg
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory):
+    """A run over all regions whose place is known, most of which wait for a wave that never starts."""
+    known = pl.read_csv(Path(fleetsim.__file__).parents[1] / "datasets" / "region_pairs_real.csv")
+    placed = known.drop_nulls("latitude")["region"].to_list()
+    vms = pl.DataFrame({"region": [name for place, name in enumerate(placed) for _ in range(30 + place * 7 % 10)]})
+    scenario = (
+        'name = "map"\nstart = 2026-12-01T00:00:00Z\nhorizon = "2d"\n[[campaign]]\nname = "c"\nspread = "9h"\n'
+        'waves = [["westeurope", "germanywestcentral", "japaneast"], ["*"]]\nbake = "5d"\n'
+    )
+    fleet = vms.with_columns(vm=pl.int_range(pl.len()), application=pl.format("payments in {}", "region"))
+    return fleetsim.run(fleet, scenario, tmp_path_factory.mktemp("everywhere") / "run").path
+
+
+def test_a_region_never_at_work_has_a_colour_of_its_own(everywhere):
+    (drawn,) = [each for each in charts.charts_of(report(everywhere)) if getattr(each, "name", "") == "map"]
+    idle = drawn.frame.filter(pl.col("last_end_ms").is_null())
+    svg = drawn.svg()
+
+    assert 0 < len(idle) < len(drawn.frame)
+    assert f"Never at work: {len(idle)} regions" in drawn.text
+    marks = re.findall(r'aria-label="(\w+): [\d,]+ VMs, (not )?at work[^>]*fill="(#\w+)"', svg)
+    assert len(marks) == len(drawn.frame)
+    assert {region for region, is_idle, colour in marks if colour == IDLE} == set(idle["region"])
+    assert ">not at work<" in svg
 
 
 # The file
@@ -245,6 +384,18 @@ def test_the_page_says_what_was_run_and_what_was_found(page, both):
     assert "not verified" not in text
 
 
+def test_rules_that_had_nothing_to_check_are_counted_apart(page, both):
+    text = " ".join("".join(Elements(page.read_text("utf-8")).texts).split())
+    found = fleetsim.verify(both).rules
+    kept = sum(rule.status == "kept" and rule.row_count > 0 for rule in found)
+    idle = sum(rule.status == "kept" and rule.row_count == 0 for rule in found)
+    unchecked = sum(rule.status == "not checked" for rule in found)
+
+    assert kept and idle
+    said = f"{kept} rules kept, {idle} had nothing to check" + (f", {unchecked} not checked" if unchecked else "")
+    assert text.count(said) == 2, "on the first screen and below"
+
+
 def test_why_of_windows_is_what_the_iterations_took(page, both):
     text = " ".join("".join(Elements(page.read_text("utf-8")).texts).split())
     chain = report(both).chains["kernel"]
@@ -252,7 +403,49 @@ def test_why_of_windows_is_what_the_iterations_took(page, both):
     length_ms = report(both).campaign_rows.filter(campaign="kernel")["length_ms"].item()
 
     assert max(link.iteration for link in chain) >= 2
-    assert f"{anew_ms / length_ms:.0%} of it is scheduling anew who was left" in text
+    said = f"{anew_ms / length_ms:.0%} of its length, {figures.duration(length_ms)}, is scheduling anew who was left"
+    assert said in text
+
+
+TAIL = """
+name = "tail"
+start = 2026-12-01T00:00:00Z
+[[campaign]]
+name = "kernel"
+kind = "reboot"
+notice = "10d"
+self_service = { length = "5d" }
+scheduled = { gap = "1d", length = "3d", failure_ratio = 0.03, retry_timeout = "0s" }
+"""
+
+
+def test_few_who_cost_most_of_the_time_are_told_first(tmp_path):
+    run = made_run(tmp_path, TAIL, 600)
+    ends = fleetsim.read_events(run).filter(pl.col("result").cast(pl.String) != "aborted").select("end_at").collect()
+    row = report(run).campaign_rows.row(0, named=True)
+    start_ms = int(dt.datetime(2026, 12, 1, tzinfo=dt.UTC).timestamp() * 1_000)
+    ends_ms = sorted((ends["end_at"].dt.epoch("ms") - start_ms).to_list())
+    last_ms, length_ms = row["last_end_ms"], row["length_ms"]
+    quiet = [
+        (after - before, count)
+        for count, (before, after) in enumerate(itertools.pairwise(ends_ms), start=1)
+        if count >= 0.95 * len(ends_ms) and last_ms - before > length_ms / 2
+    ]
+    _, count = max(quiet)
+    at = dt.datetime(2026, 12, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=ends_ms[count - 1])
+    more = figures.duration(last_ms - ends_ms[count - 1])
+    fleetsim.write_page(run, html=tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+
+    said = f"; {count} of {len(ends_ms)} updated by {at:%d %b %H:%M}, the last {len(ends_ms) - count} take {more} more"
+    assert said in text
+    assert figures.stragglers(RunFiles.open(run), "kernel", 0, last_ms, 0.0) is None, "nobody is less than few"
+
+
+def test_where_most_of_the_time_goes_to_many_nobody_is_called_few(capped, tmp_path):
+    fleetsim.write_page(capped, html=tmp_path / "page.html")
+
+    assert "updated by" not in (tmp_path / "page.html").read_text("utf-8").split("<nav")[0]
 
 
 def test_the_page_asks_nobody_for_anything(page):
@@ -321,11 +514,48 @@ def test_charts_are_files_of_three_kinds(both, tmp_path):
     for name in made.charts:
         assert (tmp_path / "charts" / f"{name}.svg").read_text("utf-8").startswith("<svg")
         assert (tmp_path / "charts" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    drawn = pl.read_parquet(tmp_path / "charts" / "completion-2.parquet")
+    drawn = pl.read_parquet(tmp_path / "charts" / "completion-hypervisor.parquet")
     assert (
         drawn["updated_count"].max() == made.report.campaign_rows.filter(campaign="hypervisor")["updated_count"].item()
     )
-    assert {"timeline", "map", "sets", "chain-1", "heat-2", "applications-1", "tolerance-2"} <= set(made.charts)
+    named = {"timeline-kernel", "map", "sets", "chain-kernel", "heat-hypervisor", "applications-kernel"}
+    assert named | {"tolerance-hypervisor"} <= set(made.charts)
+
+
+def test_charts_as_files_have_their_title_in_them(both):
+    for chart in charts.charts_of(report(both)):
+        if not isinstance(chart, drawing.Chart):
+            continue
+        lines = chart.spec(drawing.WIDE, is_titled=True)["title"]["text"]
+        assert " ".join(lines) == chart.title
+        for line in lines:
+            assert f">{line.replace('<', '&lt;').replace('>', '&gt;')}</text>" in chart.svg()
+        assert f">{lines[0]}</text>" not in chart.inline(drawing.WIDE), "on the page it is a heading"
+
+
+def test_names_of_campaigns_are_names_of_files():
+    names = ["Kernel 5.15", "kernel-5-15", "..", "/", "über", "日本", "others", "x" * 300]
+    slugs = charts.slugs_of(names)
+
+    assert slugs["Kernel 5.15"] == "kernel-5-15"
+    assert slugs["über"] == "uber"
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) for slug in slugs.values())
+    assert len({*slugs.values(), charts.OTHERS}) == len(names) + 1
+    longest = max(len(f"applications-{slug}.parquet") for slug in slugs.values())
+    assert longest <= CHART_NAME_LENGTH_MAX
+
+
+@pytest.mark.parametrize("place", [".", "there", "new"])
+def test_charts_go_into_a_folder_that_is_empty_or_new(capped, tmp_path, monkeypatch, capsys, place):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    if place == "there":
+        Path("there").mkdir()
+    code = cli.answer(["report", str(capped), "--charts", place])
+
+    assert code == 0, capsys.readouterr().err
+    assert (Path(place) / "chain.svg").is_file() and (Path(place) / "chain.png").is_file()
+    assert not [path for path in tmp_path.rglob("*") if "unfinished" in path.name]
 
 
 def test_what_a_run_cannot_tell_is_said_and_why(bare, tmp_path):
@@ -335,7 +565,7 @@ def test_what_a_run_cannot_tell_is_said_and_why(bare, tmp_path):
     assert {why for title, why in made.lacking.items() if "updated" in title} == {
         "the run kept no events: [outputs] events = false"
     }
-    assert "timeline" in made.charts and "out-1" in made.charts and "lengths-2" in made.charts
+    assert {"timeline-kernel", "out-kernel", "lengths-hypervisor"} <= set(made.charts)
     for title, why in made.lacking.items():
         assert f"{title}: not drawn, {why}." in text
     assert "not verified" in text
@@ -422,6 +652,10 @@ def test_without_the_extra_it_says_how_to_get_it(both, tmp_path, monkeypatch, ca
         (["--html", "."], "must be a file, got a folder"),
         (["--charts", "full"], "must be a new or an empty folder"),
         (["--charts", "full/file"], "must be a new or an empty folder"),
+        (["--charts", "."], "must be a new or an empty folder, got a folder with 'full' in it"),
+        (["--html", f"{'n' * 250}.html"], "must be a shorter name"),
+        (["--charts", "n" * 300], "must be a shorter name"),
+        (["--html", f"{'n/' * 3000}page.html"], "must be a shorter name"),
         (["--html", "page.html", "--by", "nothing"], "must be a column of the fleet"),
         (["--html", "page.html", "--out", "x", "--format", "json"], "do not go with"),
         (["--verify"], "--verify goes with --html"),
@@ -542,6 +776,32 @@ def test_no_label_covers_another(driver, page, width):
     assert driver.execute_script(_OVERLAPS) == []
 
 
+def test_names_on_the_map_cover_nothing_and_are_whole(driver, everywhere, tmp_path):
+    fleetsim.write_page(everywhere, html=tmp_path / "page.html")
+    browser.show(driver, tmp_path / "page.html", width=1400)
+    named = driver.execute_script(
+        "const all = [...document.querySelectorAll('#chart-map svg.wide .mark-text text')];"
+        "return all.map(each => [each.textContent, each.getBoundingClientRect().toJSON()]);"
+    )
+    dots = driver.execute_script(
+        "const all = [...document.querySelectorAll('#chart-map svg.wide [data-tells]')];"
+        "return all.map(each => [each.dataset.tells, each.getBoundingClientRect().toJSON()]);"
+    )
+
+    regions = {tells.split(":")[0] for tells, _ in dots}
+    named = [[name, box] for name, box in named if name in regions]
+
+    assert driver.execute_script(_OVERLAPS) == []
+    assert len({name for name, _ in named}) == charts.NAMES_DRAWN
+    for name, box in named:
+        for tells, dot in dots:
+            wide = min(box["right"], dot["right"]) - max(box["left"], dot["left"])
+            high = min(box["bottom"], dot["bottom"]) - max(box["top"], dot["top"])
+            assert not (wide > 0 and high > 0), f"{name} covers {tells}"
+    browser.show(driver, tmp_path / "page.html", width=400)
+    assert driver.execute_script(_OVERLAPS) == [], "names of regions are long, and leave axes little room"
+
+
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (400, 850)])
 def test_one_screen_answers(driver, capped, tmp_path, width, height):
     fleetsim.write_page(capped, html=tmp_path / "page.html")
@@ -552,6 +812,21 @@ def test_one_screen_answers(driver, capped, tmp_path, width, height):
 
     assert len(bottoms) == 4
     assert max(bottoms) < height
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_tables_wider_than_the_screen_say_so(driver, page, width):
+    browser.show(driver, page, width=width)
+    driver.execute_script("document.querySelectorAll('details').forEach(each => (each.open = true))")
+    time.sleep(0.2)
+    found = driver.execute_script(
+        "return [...document.querySelectorAll('.table')].map(each => {"
+        " const inner = each.querySelector('.scroll'), hint = each.querySelector('.hint');"
+        " return [inner.scrollWidth > inner.clientWidth, hint.getBoundingClientRect().width > 0]; })"
+    )
+
+    assert all(is_wide == is_told for is_wide, is_told in found)
+    assert {is_wide for is_wide, _ in found} >= {width == 400}
 
 
 def test_tables_sort_by_mouse_and_by_keyboard_and_copy(driver, page):
@@ -595,7 +870,7 @@ def test_marks_tell_what_they_are(driver, page):
     from selenium.webdriver.common.by import By
 
     browser.show(driver, page, width=1400)
-    marks = driver.find_elements(By.CSS_SELECTOR, "#chart-timeline svg.wide [data-tells]")
+    marks = driver.find_elements(By.CSS_SELECTOR, "#chart-timeline-kernel svg.wide [data-tells]")
     mark = max(marks, key=lambda each: each.size["width"])
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     time.sleep(0.2)  # to scroll hides what a mark told

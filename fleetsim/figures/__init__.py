@@ -16,13 +16,13 @@ from fleetsim.figures.declared import (
     STAGE,
     duration,
 )
-from fleetsim.figures.outages import application_outages, application_totals, service_levels
+from fleetsim.figures.outages import application_outages, application_shares, application_totals, service_levels
 from fleetsim.figures.pairing import Paired, paired
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
 from fleetsim.figures.phases import iterations, remaining
 from fleetsim.figures.remedies import Intolerance, Remedy, intolerances
 from fleetsim.figures.runs import RunFiles, read_events
-from fleetsim.figures.spans import bin_width_ms, courses, lengths
+from fleetsim.figures.spans import Stragglers, bin_width_ms, courses, lengths, stragglers
 from fleetsim.figures.steps import Hosts, hosts_of
 from fleetsim.figures.timeline import WINDOWS, Bound, bound, campaigns, hours, stages, times, windows
 
@@ -42,7 +42,9 @@ __all__ = [
     "Paired",
     "Remedy",
     "RunFiles",
+    "Stragglers",
     "application_outages",
+    "application_shares",
     "application_totals",
     "bin_width_ms",
     "bound",
@@ -65,6 +67,7 @@ __all__ = [
     "remaining",
     "service_levels",
     "stages",
+    "stragglers",
     "tallies",
     "times",
     "waits",

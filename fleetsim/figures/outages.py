@@ -5,7 +5,7 @@ So many intervals at a time, whatever the fleet.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,66 @@ def _applications(files: RunFiles, names: Collection[str]) -> Iterator[pl.DataFr
         for rows in _applications(replace(files, only={}), names):
             yield rows.filter(pl.col("application").is_in(asked))
         return
+    min_up = _min_up(files)
+    lost = None if min_up is None else _is_lost(min_up)
+    for swept in _swept(files, names):
+        spans, hits = swept.spans, swept.hits
+        out = spans.group_by("group").agg(
+            application_out_ms=_SPAN_MS.filter(_IS_ALL_OUT).sum(),
+            quorum_lost_ms=pl.lit(None, pl.Int64) if lost is None else _SPAN_MS.filter(lost).sum(),
+            application_down_ratio_max=pl.col("down_ratio").max(),
+        )
+        hit = hits.group_by("group").agg(
+            vm_hit_count=pl.col("vm_row").n_unique().cast(pl.Int64),
+            first_start_ms=pl.col("start_ms").min(),
+            last_end_ms=pl.col("end_ms").max(),
+        )
+        yield (
+            hit.join(swept.vms.group_by("group").agg(pl.col("vm_count").sum()), on="group", how="left")
+            .join(out, on="group", how="left")
+            .join(_most_in_a_month(spans.filter(_IS_ALL_OUT), "group"), on="group", how="left")
+            .join(swept.words, on="group", how="left")
+            .with_columns(pl.col("month_out_ms_max").fill_null(0))
+            .select(_APPLICATIONS.columns[1:])
+        )
+
+
+def application_shares(
+    files: RunFiles, campaign: str, applications: Sequence[str], bounds: Sequence[float]
+) -> pl.DataFrame:
+    """How long how much of each of *applications* is out at once by *campaign*: one row an application and step.
+
+    `application`, `step` (i64, how many of the ascending *bounds*, shares of its living VMs, are reached) and `out_ms`
+    (i64), in which some VM is out; the steps of an application that occur, in order. Applications are whole, though
+    only some VMs are looked at. Empty where the run kept no events.
+    """
+    types = {"application": pl.String, "step": pl.Int64, "out_ms": pl.Int64}
+    step = pl.sum_horizontal(*((pl.col("down_ratio") >= bound).cast(pl.Int64) for bound in bounds))
+    found = [pl.DataFrame(schema=types)]
+    for swept in _swept(replace(files, only={}), [campaign], applications) if files.has("events") else ():
+        summed = swept.spans.group_by("group", step=step).agg(out_ms=_SPAN_MS.sum())
+        found.append(summed.join(swept.words, on="group").select(*types))
+    place = {name: number for number, name in enumerate(applications)}
+    return pl.concat(found).sort(pl.col("application").replace_strict(place, return_dtype=pl.Int64), "step")
+
+
+@dataclass(frozen=True, slots=True)
+class _Swept:
+    """Whole applications swept: `_out_spans` of them, their impacts, `_lives`, and `application` by `group`."""
+
+    spans: pl.DataFrame
+    hits: pl.DataFrame
+    vms: pl.DataFrame
+    words: pl.DataFrame
+
+
+def _swept(files: RunFiles, names: Collection[str], applications: Sequence[str] | None = None) -> Iterator[_Swept]:
+    """What the campaigns *names* together do to applications, or to those given, so many at a time."""
     events: dict[Path, list[Path]] = defaultdict(list)
     for part in files.parts("events"):
         if part.campaign in names:
             events[part.fleet_path].append(part.path)
-    min_up = _min_up(files)
-    lost = None if min_up is None else _is_lost(min_up)
-    for fleets in _portions(files, events):
+    for fleets in _portions(files, events, applications):
         rows_hit = [
             pl.concat(intervals(files, each) for each in events[path]).join(rows.select("vm_row", "group"), on="vm_row")
             for path, rows in fleets.items()
@@ -142,27 +195,10 @@ def _applications(files: RunFiles, names: Collection[str]) -> Iterator[pl.DataFr
         words, code = vms.select(pl.col("group").unique()), pl.col("group").to_physical()
         hits, vms = hits.with_columns(code), vms.with_columns(code)
         spans = _out_spans(vms.lazy(), hits.lazy())
-        span_ms = pl.col("end_ms") - pl.col("start_ms")
-        out = spans.group_by("group").agg(
-            application_out_ms=span_ms.filter(_IS_ALL_OUT).sum(),
-            quorum_lost_ms=pl.lit(None, pl.Int64) if lost is None else span_ms.filter(lost).sum(),
-            application_down_ratio_max=pl.col("down_ratio").max(),
-        )
-        hit = hits.group_by("group").agg(
-            vm_hit_count=pl.col("vm_row").n_unique().cast(pl.Int64),
-            first_start_ms=pl.col("start_ms").min(),
-            last_end_ms=pl.col("end_ms").max(),
-        )
-        yield (
-            hit.join(vms.group_by("group").agg(pl.col("vm_count").sum()), on="group", how="left")
-            .join(out, on="group", how="left")
-            .join(_most_in_a_month(spans.filter(_IS_ALL_OUT), "group"), on="group", how="left")
-            .join(words.select(code, application=pl.col("group").cast(pl.String)), on="group", how="left")
-            .with_columns(pl.col("month_out_ms_max").fill_null(0))
-            .select(_APPLICATIONS.columns[1:])
-        )
+        yield _Swept(spans, hits, vms, words.select(code, application=pl.col("group").cast(pl.String)))
 
 
+_SPAN_MS = pl.col("end_ms") - pl.col("start_ms")
 _IS_ALL_OUT = pl.col("out") == pl.col("living")
 
 
@@ -172,15 +208,21 @@ def _is_lost(min_up: str | int | float) -> pl.Expr:
     return (living >= needed) & (living - pl.col("out") < needed)
 
 
-def _portions(files: RunFiles, events: Mapping[Path, list[Path]]) -> Iterator[dict[Path, pl.LazyFrame]]:
-    """The VMs with an application, in portions of whole applications: fleet part -> `vm_row`, `group`, lifetimes.
+def _portions(
+    files: RunFiles, events: Mapping[Path, list[Path]], applications: Sequence[str] | None
+) -> Iterator[dict[Path, pl.LazyFrame]]:
+    """The VMs with an application, or one of those given, in portions of whole ones: part -> `vm_row`, `group`, lives.
 
     One portion where they fit in memory; else those of applications that are in one region, region by region, and
     the rest over all regions, each cut by a hash of the application where even that is too much.
     """
     lives = {name: name for name in ("created", "deleted") if name in files.fleet_schema}
     fleets = {
-        path: files.fleet(path, {"group": "application", **lives}).filter(pl.col("group").is_not_null())
+        path: files.fleet(path, {"group": "application", **lives}).filter(
+            pl.col("group").is_not_null()
+            if applications is None
+            else pl.col("group").cast(pl.String).is_in(list(applications))
+        )
         for path in files.fleet_paths
     }
     counts: dict[Path, int] = defaultdict(int)

@@ -4,6 +4,7 @@ Counted in bins, a few parts at a time: memory follows the bins, not the fleet.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -131,6 +132,61 @@ def _course(counted: pl.DataFrame, campaign: str, width_ms: int) -> pl.DataFrame
         .with_columns(**columns)
         .select(_COURSES.columns)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stragglers:
+    """Few VMs that take more than half of a campaign's time: who is updated before them, by when, and how many wait.
+
+    `prompt_count` VMs are updated by `prompt_ms`, since scenario start; `late_count` take until the end.
+    """
+
+    prompt_count: int
+    prompt_ms: int
+    late_count: int
+
+
+STRAGGLER_BINS = 1_000
+"""In so many parts of a campaign's time updates are looked at: a pause between two that is shorter is none."""
+
+
+def stragglers(files: RunFiles, campaign: str, first_ms: int, last_ms: int, few_ratio: float) -> Stragglers | None:
+    """The VMs, *few_ratio* of those updated at most, that take more than half of *first_ms* to *last_ms* by *campaign*.
+
+    Both since scenario start. Of several such times, the one after which nobody is updated for longest; None where
+    there is none, or the run kept no events. Of the VMs looked at.
+    """
+    span_ms = max(1, last_ms - first_ms)
+    end_ms = pl.col("end_ms")
+    pieces = []
+    for part in files.parts("events") if files.has("events") else ():
+        if part.campaign != campaign:
+            continue
+        updated = whole_impacts(files, part).filter(~pl.col("has_failed"))
+        if files.only:
+            updated = updated.join(files.fleet(part.fleet_path, {}), on="vm_row", how="semi")
+        binned = updated.group_by(bin=(end_ms - first_ms) * STRAGGLER_BINS // span_ms)
+        pieces.append(binned.agg(count=pl.len().cast(pl.Int64), least_ms=end_ms.min(), most_ms=end_ms.max()))
+    found = (
+        pl.concat([_UPDATED, *in_turn(files, "stragglers", pieces)])
+        .group_by("bin")
+        .agg(pl.col("count").sum(), pl.col("least_ms").min(), pl.col("most_ms").max())
+        .sort("bin")
+        .with_columns(prompt_count=pl.col("count").cum_sum(), quiet_ms=pl.col("least_ms").shift(-1) - pl.col("most_ms"))
+        .with_columns(late_count=pl.col("count").sum() - pl.col("prompt_count"))
+        .filter(
+            pl.col("late_count").is_between(1, few_ratio * pl.col("count").sum()),
+            2 * (last_ms - pl.col("most_ms")) > span_ms,
+        )
+        .sort("quiet_ms", "bin", descending=[True, False])
+    )
+    if found.is_empty():
+        return None
+    row = found.row(0, named=True)
+    return Stragglers(row["prompt_count"], row["most_ms"], row["late_count"])
+
+
+_UPDATED = pl.DataFrame(schema=dict.fromkeys(("bin", "count", "least_ms", "most_ms"), pl.Int64))
 
 
 def lengths(files: RunFiles, bins_ms: Mapping[str, int]) -> pl.DataFrame:

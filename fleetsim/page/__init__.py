@@ -7,6 +7,7 @@ And that of runs beside each other: `fleetsim compare RUN RUN --html FILE`.
 Nothing is drawn from VMs one by one, so that page and time hardly grow with the fleet.
 """
 
+import os
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ from fleetsim.reporting import Report, report
 from fleetsim.verifier import Verdict, verify
 
 __all__ = ["Page", "write_comparison", "write_page"]
+
+CHART_NAME_LENGTH_MAX = 80
+"""Letters of the name of a chart's file, at most."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def write_page(
 
     *by*, *only* and *timeouts* are those of `fleetsim.report`. With *verified* the verifier is asked first, and the
     page says what it found; else that nobody asked. Each chart becomes `NAME.svg`, `NAME.png` and `NAME.parquet`, the
-    rows it is drawn from. A file *html* is replaced, at once. Of an unfinished run the page says that it is, and what
-    was asked for.
+    rows it is drawn from; NAME says what it shows and, of several campaigns, of which: `timeline-hypervisor`. A file
+    *html* is replaced, at once. Of an unfinished run the page says that it is, and what was asked for.
 
     Raise `InputError` as `fleetsim.report` does, where *html* and *charts* are both None or cannot be written, or the
     extra `fleetsim[page]` is not installed.
@@ -110,23 +114,30 @@ def write_comparison(comparison: Comparison, html: str | Path, *, progress: Prog
 
 def _places(html: str | Path | None, charts: str | Path | None) -> tuple[Path | None, Path | None]:
     """The file and the folder to write; raise `InputError`, before anything is computed, where that cannot be."""
-    page, folder = (None if each is None else Path(each) for each in (html, charts))
+    page, folder = (None if each is None else _named(Path(each)) for each in (html, charts))
     if page is None and folder is None:
         raise InputError("html, charts: must ask for one at least, got none")
-    problems = []
+    problems = [
+        f"{path}: must be a shorter name, got one that the file system does not take: {why}"
+        for path, inside in ((page, None), (folder, "n" * CHART_NAME_LENGTH_MAX))
+        if path is not None and (why := _why_no_name(path, inside))
+    ]
+    if problems:
+        raise InputError(problems)
     if page is not None and folder is not None and page.absolute() == folder.absolute():
         problems.append(f"{page}: must be a file for the page and a folder for charts, got one name for both")
     if page is not None and page.is_dir():
         problems.append(f"{page}: must be a file, got a folder")
     for path in (page, folder):
-        if path is not None and not path.absolute().parent.is_dir():
-            problems.append(
-                f"{path}: must be in a folder that is there, got none{nearest_path(path.absolute().parent)}"
-            )
+        if path is not None and not (parent := path.absolute().parent).is_dir():
+            problems.append(f"{path}: must be in a folder that is there, got none{nearest_path(parent)}")
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        problems.append(
-            f"{folder}: must be a new or an empty folder, got {'files in it' if folder.is_dir() else 'a file'}"
-        )
+        found = f"a folder with '{min(folder.iterdir()).name}' in it" if folder.is_dir() else "a file"
+        problems.append(f"{folder}: must be a new or an empty folder, got {found}")
+    for path in [*([page] if page is not None else []), *([folder] if folder is not None else [])]:
+        place = path if path == folder and path.is_dir() else path.absolute().parent
+        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+            problems.append(f"{path}: must be where we may write, got a folder that is not ours to write in")
     if problems:
         raise InputError(problems)
     return page, folder
@@ -142,8 +153,33 @@ def _asked_of_unfinished(run: Path) -> dict[str, Any] | None:
         raise InputError(f"{run}/resolved.toml: must be readable TOML, got {error}") from error
 
 
+def _named(path: Path) -> Path:
+    """*path*, by its real name if it is `.` or ends in `..`."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
+def _unfinished(path: Path) -> Path:
+    """What *path* is called while it is written."""
+    return path.absolute().with_name(f".{path.absolute().name}.unfinished")
+
+
+def _why_no_name(path: Path, inside: str | None) -> str | None:
+    """Why nothing can be called *path*, or *inside* of it; None where it can be."""
+    names = [path, _unfinished(path)] if path.absolute().name else [path]
+    for each in [*names, *(name / inside for name in names if inside is not None)]:
+        try:
+            os.lstat(each)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except OSError as error:
+            return str(error.strerror).lower()
+        except ValueError as error:
+            return str(error)
+    return None
+
+
 def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = _unfinished(path)
     try:
         unfinished.write_text(text, "utf-8", newline="\n")
         unfinished.replace(path)
@@ -152,7 +188,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _write_charts(folder: Path, charts: Sequence[Chart]) -> None:
-    unfinished = folder.absolute().with_name(f".{folder.name}.unfinished")
+    # Into a folder that is there, which may be the one we are in, files are moved; a new one comes as a whole.
+    is_there = folder.is_dir()
+    unfinished = folder.absolute() / ".unfinished" if is_there else _unfinished(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir()
@@ -160,8 +198,11 @@ def _write_charts(folder: Path, charts: Sequence[Chart]) -> None:
             (unfinished / f"{chart.name}.svg").write_text(chart.svg(), "utf-8", newline="\n")
             (unfinished / f"{chart.name}.png").write_bytes(chart.png())
             chart.frame.write_parquet(unfinished / f"{chart.name}.parquet")
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
+        if is_there:
+            for path in sorted(unfinished.iterdir()):
+                path.rename(folder.absolute() / path.name)
+            unfinished.rmdir()
+        else:
+            unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

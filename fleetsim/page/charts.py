@@ -4,6 +4,10 @@ Figures come from the report and from `figures`; here they are put in order, bin
 is said, and why.
 """
 
+import math
+import re
+import textwrap
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +18,14 @@ import polars as pl
 
 from fleetsim import figures
 from fleetsim.figures import Link, duration
-from fleetsim.page.drawing import ROWS_DRAWN_MAX, Chart
+from fleetsim.page.drawing import PADDING, ROWS_DRAWN_MAX, Chart
 from fleetsim.page.palette import (
     CAMPAIGNS,
     CAP,
     CUSTOMERS,
     DOWN,
     GAP,
+    IDLE,
     INK,
     LAND,
     MUTED,
@@ -39,7 +44,7 @@ from fleetsim.reporting import REMEDIES, Report
 from fleetsim.shipped import dataset_path
 
 CAMPAIGNS_DRAWN = 4
-"""Campaigns that have charts of their own, the first of a scenario; tables and the timeline have all."""
+"""Campaigns that have charts of their own, the first of a scenario; tables have all, and a timeline the others."""
 BINS = 240
 HEAT_BINS = (60, 24)
 LENGTH_BINS = 60
@@ -47,12 +52,19 @@ LANES_MAX = 120
 """Regions that have a lane, those with most VMs."""
 UNITS_DRAWN = 250
 """Units of a chain drawn one by one in a region; of more, as many runs of them."""
+SHARES, SHARE_COLOURS = (0.1, 0.25, 0.5, 1.0), (*STEPS[2:6], DOWN)
+"""Of an application's VMs, out at once: bounds of the steps in which that is told, and the colour of each step."""
+OTHERS = "others"
+"""Stands for a campaign's name in the files of what those without charts of their own share."""
+SLUG_LENGTH_MAX = 40
 SETS_DRAWN = 20
 APPLICATIONS_DRAWN = 20
 WORKLOADS_DRAWN = 4
 NAMES_DRAWN = 14
-NAME_OFFSET = 13
-"""Px from the middle of a region's dot to its name."""
+NAME_GAP = 4
+"""Px from a region's dot to its name."""
+DOT_AREAS = (30, 420)
+"""Px², of the dots of regions with least and with most VMs; Vega's scale of roots begins at no VMs."""
 _HOUR_MS = 3_600_000
 
 
@@ -78,6 +90,23 @@ def _drawable(chart: Chart | Lacking) -> Chart | Lacking:
     return Lacking(chart.section, chart.title, why)
 
 
+def slugs_of(names: Sequence[str]) -> dict[str, str]:
+    """Each of *names* as a part of a file's name, on any file system: campaigns may be called anything.
+
+    No two are the same, big and small letters being one, and none is OTHERS.
+    """
+    slugs: dict[str, str] = {}
+    taken = {OTHERS}
+    for number, name in enumerate(names, start=1):
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-").lower()[:SLUG_LENGTH_MAX].strip("-")
+        while not slug or slug in taken:
+            slug = f"{slug}-{number}".strip("-")
+        taken.add(slug)
+        slugs[name] = slug
+    return slugs
+
+
 @dataclass(frozen=True)
 class Clock:
     """Spans of time in the unit that fits: `unit_ms` its length, `title` of an axis."""
@@ -85,9 +114,16 @@ class Clock:
     unit_ms: int
     title: str
 
+    def titled(self, is_narrow: bool) -> str | list[str]:
+        """The title of an axis; where room *is_narrow*, the start stands on a line of its own."""
+        since, comma, start = self.title.partition(", ")
+        return [since + comma, start] if is_narrow and start else self.title
+
     @classmethod
-    def of(cls, span_ms: float, start: str) -> "Clock":
-        """The clock for *span_ms*, since *start*."""
+    def of(cls, first_ms: float, last_ms: float, start: str) -> "Clock":
+        """The clock for an axis from *first_ms* to *last_ms*, since *start*."""
+        # By its span; and where it begins late, its numbers must not get long.
+        span_ms = max(last_ms - first_ms, last_ms / 12)
         units = ((1_000, "seconds", 300_000), (60_000, "minutes", 4 * _HOUR_MS), (_HOUR_MS, "hours", 96 * _HOUR_MS))
         unit_ms, word = next(
             ((unit_ms, word) for unit_ms, word, stop_ms in units if span_ms < stop_ms), (24 * _HOUR_MS, "days")
@@ -107,10 +143,13 @@ class _Charts:
         self.start = f"{report.files.resolved['start']:%Y-%m-%d %H:%M} UTC"
         self.names = [each["name"] for each in self.files.campaigns]
         self.drawn = self.names[:CAMPAIGNS_DRAWN]
+        self.slugs = slugs_of(self.names)
         self.colours = {name: CAMPAIGNS[place % len(CAMPAIGNS)] for place, name in enumerate(self.names)}
 
     def all(self) -> Iterator[Chart | Lacking]:
-        yield self.timeline()
+        yield from (self.timeline([name], self._slug("timeline", name)) for name in self.drawn)
+        if others := self.names[CAMPAIGNS_DRAWN:]:
+            yield self.timeline(others, f"timeline-{OTHERS}")
         yield from (self.gantt(name) for name in self.drawn)
         yield from (self.out(name) for name in self.drawn)
         yield from (self.completion(name) for name in self.drawn)
@@ -118,6 +157,7 @@ class _Charts:
         yield from (self.heat(name) for name in self.drawn)
         yield self.sets()
         yield from (self.applications(name) for name in self.drawn)
+        yield from (self.joint_outage(name) for name in self.drawn)
         yield from (self.tolerance(name) for name in self.drawn)
         yield self.map()
 
@@ -126,8 +166,8 @@ class _Charts:
         return f"{name}: {title}" if len(self.names) > 1 else title[0].upper() + title[1:]
 
     def _slug(self, subject: str, name: str) -> str:
-        """A file's name; campaigns may be called anything."""
-        return subject if len(self.names) == 1 else f"{subject}-{self.names.index(name) + 1}"
+        """A file's name: *subject* and, of several, the campaign *name*."""
+        return subject if len(self.names) == 1 else f"{subject}-{self.slugs[name]}"
 
     # Regions, pair neighbours next to each other
 
@@ -168,15 +208,19 @@ class _Charts:
     def stage_rows(self) -> pl.DataFrame:
         return self.report.stage_rows
 
-    def timeline(self) -> Chart | Lacking:
-        title = "Regions over time, pairs next to each other"
-        rows = self.stage_rows.filter(pl.col("region").is_in(list(self.lanes)), pl.col("vm_count") > 0)
+    def timeline(self, names: Sequence[str], slug: str) -> Chart | Lacking:
+        """The timeline of the campaigns *names*, on a scale that is theirs: beside 40 days a freeze is not seen."""
+        asked = "regions over time, pairs next to each other"
+        title = self._titled(names[0], asked) if len(names) == 1 else f"{len(names):,} other campaigns: {asked}"
+        own = self.stage_rows.filter(pl.col("campaign").is_in(names), pl.col("vm_count") > 0)
+        rows = own.filter(pl.col("region").is_in(list(self.lanes)))
         worked = rows.drop_nulls("first_start_ms")
         if rows.is_empty() or (worked.is_empty() and rows["start_ms"].is_null().all()):
             return Lacking("timeline", title, "no stage was at work")
         spans = []
         windows = {tuple(row[each] for each in figures.STAGE): row for row in figures.windows(self.files).to_dicts()}
-        many = len(self.names) > 1
+        many = len(names) > 1
+        of_asked = " of those asked for" if self.files.only else ""
         for row in rows.to_dicts():
             stage = tuple(row[each] for each in figures.STAGE)
             told = windows[stage]
@@ -195,7 +239,8 @@ class _Charts:
                     spans.append((row, what, told[first], told[last], what, again))
             if row["first_start_ms"] is not None:
                 word = f"{row['campaign']} at work" if many else "at work"
-                spans.append((row, word, row["first_start_ms"], row["end_ms"], "at work", again))
+                # Of some VMs, their first impact to their last: the stage may go on with others.
+                spans.append((row, word, row["first_start_ms"], row["last_end_ms"], "at work", again))
         frame = pl.DataFrame(
             [
                 {
@@ -208,50 +253,56 @@ class _Charts:
                     "start_ms": first_ms,
                     "end_ms": last_ms,
                     "tells": f"{row['region']}: {row['campaign']}{again}, {what} from {duration(first_ms)}"
-                    f" to {duration(last_ms)}, {row['vm_count']:,} VMs in scope",
+                    f" to {duration(last_ms)}, {row['vm_count']:,} VMs{of_asked} in scope",
                 }
                 for row, word, first_ms, last_ms, what, again in spans
             ]
         )
+        if frame.is_empty():
+            return Lacking("timeline", title, "no stage was at work")
         waves = (
             rows.filter(pl.col("wave") > 1)
             .group_by("campaign", "wave")
             .agg(pl.col("asked_ms").min())
             .sort("asked_ms", "campaign")
         )
-        ends = worked.sort("end_ms", "region").tail(1).to_dicts()
-        text = f"{len(self.lanes)} regions in lanes, paired regions next to each other."
+        drawn = set(frame["region"])
+        lanes = {region: group for region, group in self.lanes.items() if region in drawn}
+        text = f"{_counted(len(lanes), 'region')} in lanes, paired regions next to each other."
+        ends = worked.sort("last_end_ms", "region").tail(1).to_dicts()
         if ends:
             first_region = worked.sort("first_start_ms", "region").row(0, named=True)
+            of_whom = "Of the VMs asked for, first" if self.files.only else "First"
             text += (
-                f" First at work is {first_region['region']}, at {duration(first_region['first_start_ms'])};"
-                f" last done is {ends[0]['region']}, at {duration(ends[0]['end_ms'])}."
+                f" {of_whom} at work is {first_region['region']}, at {duration(first_region['first_start_ms'])};"
+                f" last done is {ends[0]['region']}, at {duration(ends[0]['last_end_ms'])}."
             )
         if len(waves):
             told_waves = ", ".join(f"{number} at {duration(ms)}" for _, number, ms in waves.rows())
             text += f" Lines mark when a wave is released: {told_waves}."
-        hidden = self.stage_rows.filter(pl.col("vm_count") > 0)["region"].n_unique() - len(self.lanes)
+        hidden = own["region"].n_unique() - rows["region"].n_unique()
         if hidden > 0:
             text += f" {hidden:,} regions with fewer VMs are left out here, and in the tables."
-        lanes, start = self.lanes, self.start
+        start = self.start
         colours = {"notice": NOTICE, "window for customers": CUSTOMERS, "scheduled window": SCHEDULED}
-        colours |= {f"{name} at work" if many else "at work": self.colours[name] for name in self.names}
+        colours |= {f"{name} at work": self.colours[name] for name in names} if many else {"at work": WORK}
 
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            clock = Clock.of(_most(frame["end_ms"]), start)
+            clock = Clock.of(_least(frame["start_ms"]), _most(frame["end_ms"]), start)
             here = _scaled(frame, clock)
             order = list(lanes)
             domain = [word for word in colours if word in set(frame["what"])]
             y = alt.Y(
                 "region:N", sort=order, title=None, axis=_names_axis(is_narrow), scale=alt.Scale(paddingInner=0.15)
             )
-            x = alt.X("start:Q", title=clock.title, axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10))
-            odd = [region for region, group in lanes.items() if group % 2]
-            low, high = min(0.0, _least(here["start"])), _most(here["end"])
+            low, high = _least(here["start"]), _most(here["end"])
             # However short, it is seen.
             here = here.with_columns(end=pl.max_horizontal("end", pl.col("start") + (high - low) * 2 / width))
+            scale = alt.Scale(domain=[low, _most(here["end"])], nice=False)
+            x = alt.X("start:Q", title=clock.titled(is_narrow), axis=_time_axis(is_narrow), scale=scale)
+            odd = [region for region, group in lanes.items() if group % 2]
             layers = []
             if odd:
                 stripes = pl.DataFrame({"region": odd, "start": [low] * len(odd), "end": [high] * len(odd)})
@@ -268,18 +319,21 @@ class _Charts:
                     continue
                 bars = alt.Chart(part).mark_bar(minBandSize=2, height=alt.RelativeBandSize(band=1 - inset))
                 layers.append(bars.encode(x=x, x2="end:Q", y=y, color=colour, description="tells:N"))
-            if len(waves):
-                marks = waves.select(at=pl.col("asked_ms") / clock.unit_ms, word=pl.format("wave {}", "wave"))
+            # One that is asked for after all is done would have no place on the scale.
+            seen = waves.filter(pl.col("asked_ms").is_between(low * clock.unit_ms, high * clock.unit_ms))
+            if len(seen):
+                marks = seen.select(at=pl.col("asked_ms") / clock.unit_ms, word=pl.format("wave {}", "wave"))
                 base = alt.Chart(marks).encode(x="at:Q")
                 layers.append(base.mark_rule(color=INK, strokeDash=[3, 3]))
-                layers.append(
-                    base.mark_text(align="left", baseline="top", dx=3, dy=2, fontSize=10).encode(
-                        text="word:N", y=alt.value(0)
-                    )
-                )
+                # On the side that has room.
+                for is_late, (_, align, sign) in zip((False, True), _SIDES, strict=True):
+                    part = marks.filter((pl.col("at") > low + 0.85 * (high - low)) == is_late)
+                    if len(part):
+                        words = alt.Chart(part).mark_text(align=align, baseline="top", dx=3 * sign, dy=2, fontSize=10)
+                        layers.append(words.encode(x="at:Q", text="word:N", y=alt.value(0)))
             return alt.layer(*layers).properties(height=alt.Step(15))
 
-        return Chart("timeline", "timeline", title, text, frame, draw)
+        return Chart(slug, "timeline", title, text, frame, draw)
 
     # Why so long
 
@@ -300,7 +354,7 @@ class _Charts:
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            clock = Clock.of(_most(frame["end_ms"]), start)
+            clock = Clock.of(_least(frame["start_ms"]), _most(frame["end_ms"]), start)
             here = _scaled(frame, clock)
             low, high = _least(here["start"]), _most(here["end"])
             # However short, it is seen.
@@ -318,9 +372,9 @@ class _Charts:
                 .encode(
                     x=alt.X(
                         "start:Q",
-                        title=clock.title,
+                        title=clock.titled(is_narrow),
                         scale=alt.Scale(domain=[low, high], nice=False),
-                        axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10),
+                        axis=_time_axis(is_narrow),
                     ),
                     x2="end:Q",
                     y=alt.Y("lane:N", sort=order, title=None, axis=_names_axis(is_narrow)),
@@ -402,7 +456,7 @@ class _Charts:
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            here, clock = _binned(_stacked(frame, "vm_mean"), start)
+            here, clock = _binned(_stacked(frame, "vm_mean"), start, first_ms=first_ms)
             domain = [word for word in colours if word in set(frame["what"])]
             return (
                 alt.Chart(_joined(here, width))
@@ -460,7 +514,7 @@ class _Charts:
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            here, clock = _binned(frame, start)
+            here, clock = _binned(frame, start, first_ms=first_ms)
             x = _bins_x(here, clock, first_ms, is_narrow)
             y_title = "VMs"
             waiting, done = "wait for their update", "updated"
@@ -543,7 +597,7 @@ class _Charts:
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            clock = Clock.of(longest_ms, "")
+            clock = Clock.of(0, longest_ms, "")
             here, _ = _binned(_stacked(frame, "vm_count"), "", clock)
             domain = [word for word in words if word in set(frame["what"])]
             colour = alt.Color(
@@ -660,9 +714,9 @@ class _Charts:
                 .encode(
                     x=alt.X(
                         "start:Q",
-                        title=clock.title,
+                        title=clock.titled(is_narrow),
                         scale=alt.Scale(domain=[_least(here["start"]), _most(here["end"])], nice=False),
-                        axis=alt.Axis(format=",.2~f", grid=False, tickCount=5 if is_narrow else 10),
+                        axis=_time_axis(is_narrow, grid=False),
                     ),
                     x2="end:Q",
                     y=alt.Y("region:N", sort=lanes, title=None, axis=_names_axis(is_narrow)),
@@ -766,15 +820,11 @@ class _Charts:
         rows = self.report.applications
         if rows is None:
             has = "application" in self.files.fleet_schema
-            return Lacking(
-                "applications", title, self._why_no_events() if has else "the fleet has no column application"
-            )
+            return Lacking("applications", title, self._why_no_events() if has else _NO_APPLICATIONS)
         own = rows.filter(campaign=name)
         if own.is_empty():
             return Lacking("applications", title, "no application was hit")
-        # Of one VM all is out whenever it is: nothing is joint there.
-        several = own.filter(pl.col("vm_count") > 1)
-        drawn = several if len(several) else own
+        drawn, several = _joint(own)
         frame = drawn.head(APPLICATIONS_DRAWN).with_columns(
             tells=pl.struct(pl.all()).map_elements(
                 lambda row: (
@@ -793,14 +843,14 @@ class _Charts:
             f"{_counted(len(own), 'application')} hit; out as a whole at some time: {out_count:,}; without quorum at"
             f" some time: {lost_count:,}."
             + (f" Drawn: the {APPLICATIONS_DRAWN} worst" if len(drawn) > APPLICATIONS_DRAWN else " Drawn: all")
-            + (" of those of several VMs." if len(several) else ".")
+            + (" of those of several VMs." if several else ".")
         )
         start = self.start
 
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            clock = Clock.of(_most(frame["last_end_ms"]), start)
+            clock = Clock.of(_least(frame["first_start_ms"]), _most(frame["last_end_ms"]), start)
             here = frame.select(
                 "application",
                 "tells",
@@ -817,17 +867,12 @@ class _Charts:
                 ),
             )
             y = alt.Y("application:N", sort=here["application"].to_list(), title=None, axis=_names_axis(is_narrow))
-            last = float(_most(here["end"]))
-            x = alt.X(
-                "start:Q",
-                title=clock.title,
-                axis=alt.Axis(format=",.2~f", tickCount=5),
-                scale=alt.Scale(domain=[0, last * 1.01]),
-            )
+            first, last = _least(here["start"]), _most(here["end"])
             # However short, it is seen.
-            here = here.with_columns(end=pl.max_horizontal("end", pl.col("start") + last * 4 / width))
-            bounds, colours = [0.1, 0.25, 0.5, 1.0], (*STEPS[2:6], DOWN)
-            here, colour = _in_steps(here, "share", bounds, colours, "most out at once", "{:.0%}", is_narrow)
+            here = here.with_columns(end=pl.max_horizontal("end", pl.col("start") + (last - first) * 4 / width))
+            scale = alt.Scale(domain=[first, _most(here["end"])], nice=False)
+            x = alt.X("start:Q", title=clock.titled(is_narrow), axis=_time_axis(is_narrow), scale=scale)
+            here, colour = _in_steps(here, "share", SHARES, SHARE_COLOURS, "most out at once", "{:.0%}", is_narrow)
             bars = alt.Chart(here).mark_bar(height=13).encode(x=x, x2="end:Q", y=y, color=colour, description="tells:N")
             # Above the bar, for inside it no one colour of text would be read on all.
             words = (
@@ -838,6 +883,74 @@ class _Charts:
             return alt.layer(bars, words).properties(height=alt.Step(32))
 
         return Chart(self._slug("applications", name), "applications", title, text, frame, draw)
+
+    def joint_outage(self, name: str) -> Chart | Lacking:
+        title = self._titled(name, "applications: for how long how much of each is out at once")
+        rows = self.report.applications
+        own = None if rows is None else rows.filter(campaign=name)
+        if own is None or own.is_empty():
+            has = "application" in self.files.fleet_schema
+            why = "no application was hit" if own is not None else self._why_no_events() if has else _NO_APPLICATIONS
+            return Lacking("applications", title, why)
+        drawn, several = _joint(own)
+        names = drawn["application"].head(APPLICATIONS_DRAWN).to_list()
+        words = _step_words(SHARES, "{:.0%}")
+        frame = figures.application_shares(self.files, name, names, SHARES).with_columns(
+            campaign=pl.lit(name), share=pl.col("step").replace_strict(dict(enumerate(words)), return_dtype=pl.String)
+        )
+        frame = frame.with_columns(
+            tells=pl.struct("application", "share", "out_ms").map_elements(
+                lambda row: (
+                    f"{row['application']}: {row['share']} of its VMs out at once for {duration(row['out_ms'])}"
+                ),
+                return_dtype=pl.String,
+            )
+        ).select("campaign", "application", "share", "step", "out_ms", "tells")
+        half = frame.filter(pl.col("step") >= SHARES.index(0.5) + 1).group_by("application").agg(pl.col("out_ms").sum())
+        worst = half.sort("out_ms", "application", descending=[True, False]).head(1).to_dicts()
+        text = (
+            f"Of the {len(names):,} drawn{', which have several VMs,' if several else ''} {len(half) or 'none'}"
+            f" {'has' if len(half) < 2 else 'have'} half of the VMs or more out at some time"
+            + (f"; for longest {worst[0]['application']}, {duration(worst[0]['out_ms'])}." if worst else ".")
+            + " A bar is the time in which some VM is out; most at once stands first."
+        )
+
+        def draw(width: int, is_narrow: bool) -> Any:
+            import altair as alt
+
+            # The worst from the start of the bar, where lengths are seen to differ.
+            end = pl.col("out_ms").cum_sum(reverse=True).over("application")
+            longest_ms = _most(frame.group_by("application").agg(pl.col("out_ms").sum())["out_ms"])
+            clock = Clock.of(0, longest_ms, "")
+            here = frame.with_columns(start=(end - pl.col("out_ms")) / clock.unit_ms, end=end / clock.unit_ms)
+            told = [
+                (word, colour) for word, colour in zip(words, SHARE_COLOURS, strict=True) if word in set(frame["share"])
+            ]
+            colour = alt.Color(
+                "share:N",
+                title="of its VMs out at once",
+                scale=alt.Scale(domain=[word for word, _ in told], range=[each for _, each in told]),
+                legend=alt.Legend(symbolType="square", symbolOpacity=1, columns=2 if is_narrow else 7),
+            )
+            return (
+                alt.Chart(here)
+                .mark_bar(height=13)
+                .encode(
+                    x=alt.X(
+                        "start:Q",
+                        title=f"{clock.title.split()[0]} with a VM out",
+                        axis=_time_axis(is_narrow),
+                        scale=alt.Scale(domain=[0, longest_ms * 1.01 / clock.unit_ms], nice=False),
+                    ),
+                    x2="end:Q",
+                    y=alt.Y("application:N", sort=names, title=None, axis=_names_axis(is_narrow)),
+                    color=colour,
+                    description="tells:N",
+                )
+                .properties(height=alt.Step(20))
+            )
+
+        return Chart(self._slug("joint-outage", name), "applications", title, text, frame, draw)
 
     def tolerance(self, name: str) -> Chart | Lacking:
         title = self._titled(name, "VMs paused longer than they stand, and how many each remedy saves")
@@ -853,10 +966,7 @@ class _Charts:
         for each in own:
             workload = each.workload or "(no workload)"
             bars.append((workload, paused, float(each.over_tolerance_count)))
-            bars += [
-                (workload, REMEDIES[remedy.name].removeprefix("saved by "), remedy.saved_count)
-                for remedy in each.remedies
-            ]
+            bars += [(workload, _remedy(remedy), remedy.saved_count) for remedy in each.remedies if _saves(remedy)]
         frame = pl.DataFrame(bars, orient="row", schema=["workload", "what", "vm_count"]).with_columns(
             tells=pl.struct(pl.all()).map_elements(
                 lambda row: (
@@ -871,8 +981,22 @@ class _Charts:
             " are paused too long"
             for each in own
         )
+        for remedy_name in REMEDIES:
+            for told, is_so in (
+                ("Nobody{} is saved by {}", _saves_nobody),
+                ("More{} would be paused too long with {}", _makes_worse),
+            ):
+                whose = [
+                    each.workload or "VMs without workload"
+                    for each in own
+                    if any(remedy.name == remedy_name and is_so(remedy) for remedy in each.remedies)
+                ]
+                if whose:
+                    of_whom = f" of {', '.join(whose)}" if len(own) > 1 else ""
+                    text += f". {told.format(of_whom, _REMEDY_WORDS[remedy_name])}"
         workloads = [each.workload or "(no workload)" for each in own]
-        order = list(dict.fromkeys(frame["what"]))
+        remedies = [_REMEDY_WORDS[name] for name in REMEDIES]
+        order = [word for word in (paused, *remedies) if word in set(frame["what"])]
 
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
@@ -883,19 +1007,41 @@ class _Charts:
                 scale=alt.Scale(domain=workloads, range=list(CAMPAIGNS[: len(workloads)])),
                 legend=alt.Legend(symbolType="square") if len(workloads) > 1 else None,
             )
-            axis = alt.Axis(labelLimit=170 if is_narrow else 300, ticks=False, domain=False, labelPadding=6)
-            most, least = (_most(frame["vm_count"]), min(0.0, _least(frame["vm_count"])))
-            domain = [least * 1.1, most * (1.2 if is_narrow else 1.06)]
-            base = alt.Chart(frame.with_columns(end=pl.max_horizontal("vm_count", 0))).encode(
-                y=alt.Y("what:N", sort=order, title=None, axis=axis),
+            line_height = 13
+            # A number stays with its unit.
+            wrapped = {
+                word: textwrap.wrap(re.sub(r"(\d|<=) ", "\\1\N{NO-BREAK SPACE}", word), 24) if is_narrow else [word]
+                for word in order
+            }
+            line_count = max(map(len, wrapped.values()))
+            here = frame.with_columns(
+                what=pl.col("what").replace_strict({w: "\n".join(each) for w, each in wrapped.items()})
+            )
+            axis = alt.Axis(
+                labelExpr="split(datum.label, '\\n')",
+                labelLimit=0,
+                labelLineHeight=line_height,
+                # Vega puts the first of two lines beside the bar.
+                labelOffset={
+                    "condition": {"test": "indexof(datum.label, '\\n') >= 0", "value": -line_height / 2},
+                    "value": 0,
+                },
+                ticks=False,
+                domain=False,
+                labelPadding=6,
+            )
+            domain = [0, _most(frame["vm_count"]) * (1.25 if is_narrow else 1.06)]
+            base = alt.Chart(here).encode(
+                y=alt.Y("what:N", sort=["\n".join(wrapped[word]) for word in order], title=None, axis=axis),
                 yOffset=alt.YOffset("workload:N", sort=workloads),
             )
             x = alt.X("vm_count:Q", title="VMs", axis=counts_axis(), scale=alt.Scale(domain=domain, nice=False))
             drawn = base.mark_bar().encode(x=x, color=colour, description="tells:N")
             words = base.mark_text(align="left", dx=3, fontSize=10).encode(
-                x="end:Q", text=alt.Text("vm_count:Q", format=",.0f")
+                x="vm_count:Q", text=alt.Text("vm_count:Q", format=",.0f")
             )
-            return alt.layer(drawn, words).properties(height=len(order) * (8 + 14 * len(workloads)))
+            step = 8 + max(14 * len(workloads), line_height * line_count)
+            return alt.layer(drawn, words).properties(height=len(order) * step + 40)
 
         return Chart(self._slug("tolerance", name), "tolerance", title, f"{text}.", frame, draw)
 
@@ -931,6 +1077,8 @@ class _Charts:
             )
         )
         text = f"{_counted(len(frame), 'region')}, as large as their VMs, coloured by when done; lines join pairs."
+        if idle := frame["last_end_ms"].null_count():
+            text += f" Never at work: {_counted(idle, 'region')}, in grey."
         if unknown:
             first = ", ".join(unknown[:8])
             text += f" Not on the map: {first}{f' and {len(unknown) - 8:,} more' if len(unknown) > 8 else ''}."
@@ -946,7 +1094,7 @@ class _Charts:
         def draw(width: int, is_narrow: bool) -> Any:
             import altair as alt
 
-            clock = Clock.of(_most(frame["last_end_ms"]), start)
+            clock = Clock.of(0, _most(frame["last_end_ms"]), start)
             here = frame.with_columns(at=pl.col("last_end_ms") / clock.unit_ms)
             low, high = -56.0, 76.0
             x_scale, y_scale = alt.Scale(domain=[-170, 180], nice=False), alt.Scale(domain=[low, high], nice=False)
@@ -963,25 +1111,27 @@ class _Charts:
                 layers.append(joined.encode(x=x, y=y, detail="edge:N"))
             bounds = _even_bounds(here["at"].drop_nulls().to_list(), 4)
             title = f"done, {clock.title.split()[0]} since scenario start"
-            here, colour = _in_steps(
-                here.with_columns(pl.col("at").fill_null(0)), "at", bounds, STEPS[2:], title, "{:g}", is_narrow
-            )
+            here, colour = _in_steps(here, "at", bounds, STEPS[2:], title, "{:g}", is_narrow, idle="not at work")
+            areas = [12, 120] if is_narrow else list(DOT_AREAS)
             dots = alt.Chart(here).mark_circle(opacity=1, stroke=PAPER, strokeWidth=0.7).encode(
                 x=x,
                 y=y,
-                size=alt.Size(
-                    "vm_count:Q", scale=alt.Scale(type="sqrt", range=[12, 120] if is_narrow else [30, 420]), legend=None
-                ),
+                size=alt.Size("vm_count:Q", scale=alt.Scale(type="sqrt", range=areas), legend=None),
                 color=colour,
                 description="tells:N",
             )  # fmt: skip
             layers.append(dots)
             room = width * (high - low) / 350
-            if not is_narrow:
-                names = alt.Chart(_named(frame, width, low, high)).encode(x=x, y=y, text="region:N")
-                # Lines end at a name, and do not strike it out.
-                layers.append(names.mark_text(align="left", dx=NAME_OFFSET, fontSize=10, stroke=PAPER, strokeWidth=3))
-                layers.append(names.mark_text(align="left", dx=NAME_OFFSET, fontSize=10))
+            for word, align, sign in () if is_narrow else _SIDES:
+                named = _named(frame, width - 2 * PADDING, low, high).filter(side=word)
+                if named.is_empty():
+                    continue
+                for offset, part in named.group_by("offset", maintain_order=True):
+                    names = alt.Chart(part).encode(x=x, y=y, text="region:N")
+                    dx = sign * int(offset[0])
+                    # Lines end at a name, and do not strike it out.
+                    layers.append(names.mark_text(align=align, dx=dx, fontSize=10, stroke=PAPER, strokeWidth=3))
+                    layers.append(names.mark_text(align=align, dx=dx, fontSize=10))
             # The height is that of all: the legend, of two columns on a phone, stands above the map.
             return alt.layer(*layers).properties(height=round(room) + (90 if is_narrow else 40))
 
@@ -1000,6 +1150,34 @@ class _Charts:
 
     def _why_no_events(self) -> str:
         return "" if self.files.has("events") else "the run kept no events: [outputs] events = false"
+
+
+_NO_APPLICATIONS = "the fleet has no column application"
+
+
+def _joint(applications: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """Those of *applications* that have several VMs, if any does, and whether: of one VM nothing is out jointly."""
+    several = applications.filter(pl.col("vm_count") > 1)
+    return (several, True) if len(several) else (applications, False)
+
+
+_REMEDY_WORDS = {name: words.removeprefix("saved by ") for name, words in REMEDIES.items()}
+
+
+def _remedy(remedy: figures.Remedy) -> str:
+    return _REMEDY_WORDS[remedy.name]
+
+
+def _saves(remedy: figures.Remedy) -> bool:
+    return round(remedy.saved_count) > 0
+
+
+def _saves_nobody(remedy: figures.Remedy) -> bool:
+    return round(remedy.saved_count) == 0
+
+
+def _makes_worse(remedy: figures.Remedy) -> bool:
+    return round(remedy.saved_count) < 0
 
 
 _GANTT: dict[str, Any] = {
@@ -1065,6 +1243,15 @@ def _link_rows(place: int, link: Link, campaign: str) -> Iterator[tuple[int, str
             )
 
 
+def _step_words(bounds: Sequence[float], spelt: str) -> list[str]:
+    """What lies below, between and above *bounds*, in words."""
+    return [
+        f"below {spelt.format(bounds[0])}",
+        *(f"{spelt.format(low)} to {spelt.format(high)}" for low, high in pairwise(bounds)),
+        f"{spelt.format(bounds[-1])} or more" if spelt.format(bounds[-1]) != "100%" else "100%",
+    ]
+
+
 def _in_steps(
     frame: pl.DataFrame,
     name: str,
@@ -1073,19 +1260,23 @@ def _in_steps(
     title: str,
     spelt: str,
     is_narrow: bool,
+    idle: str | None = None,
 ) -> tuple[pl.DataFrame, Any]:
-    """*frame* with a column `step` that says between which *bounds* the column *name* is, and the colour by it."""
+    """*frame* with a column `step` that says between which *bounds* the column *name* is, and the colour by it.
+
+    Where it is null that is *idle*, with a colour of its own.
+    """
     import altair as alt
 
-    words = [
-        f"below {spelt.format(bounds[0])}",
-        *(f"{spelt.format(low)} to {spelt.format(high)}" for low, high in pairwise(bounds)),
-        f"{spelt.format(bounds[-1])} or more" if spelt.format(bounds[-1]) != "100%" else "100%",
-    ]
+    words = _step_words(bounds, spelt)
     step = pl.sum_horizontal(*(pl.col(name) >= bound for bound in bounds))
-    here = frame.with_columns(step=step.replace_strict(dict(enumerate(words)), return_dtype=pl.String))
+    named = step.replace_strict(dict(enumerate(words)), return_dtype=pl.String)
+    here = frame.with_columns(
+        step=named if idle is None else pl.when(pl.col(name).is_null()).then(pl.lit(idle)).otherwise(named)
+    )
     told = set(here["step"])
-    kept = [(word, colour) for word, colour in zip(words, colours, strict=False) if word in told]
+    pairs = [*zip(words, colours, strict=False), *([(idle, IDLE)] if idle is not None else [])]
+    kept = [(word, colour) for word, colour in pairs if word in told]
     return here, alt.Color(
         "step:N",
         title=title,
@@ -1114,10 +1305,16 @@ def _stacked(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.sort("bin_start_ms", "what", descending=[False, True]).with_columns(low=high - pl.col(name), high=high)
 
 
-def _binned(frame: pl.DataFrame, start: str, clock: Clock | None = None) -> tuple[pl.DataFrame, Clock]:
-    """*frame* with `start` and `end` of its bins on *clock*, or the one that fits them."""
+def _binned(
+    frame: pl.DataFrame, start: str, clock: Clock | None = None, first_ms: float | None = None
+) -> tuple[pl.DataFrame, Clock]:
+    """*frame* with `start` and `end` of its bins on *clock*, or the one that fits them from *first_ms* on."""
     end_ms = pl.col("bin_start_ms") + pl.col("bin_ms")
-    clock = clock or Clock.of(frame.select(end_ms.max()).item(), start)
+    if clock is None:
+        least_ms = _least(frame["bin_start_ms"])
+        clock = Clock.of(
+            least_ms if first_ms is None else min(first_ms, least_ms), _most(frame.select(end_ms).to_series()), start
+        )
     return frame.with_columns(start=pl.col("bin_start_ms") / clock.unit_ms, end=end_ms / clock.unit_ms), clock
 
 
@@ -1127,9 +1324,7 @@ def _bins_x(here: pl.DataFrame, clock: Clock, first_ms: int, is_narrow: bool) ->
 
     first = min(first_ms / clock.unit_ms, _least(here["start"]))
     scale = alt.Scale(domain=[first, _most(here["end"])], nice=False)
-    return alt.X(
-        "start:Q", title=clock.title, scale=scale, axis=alt.Axis(format=",.2~f", tickCount=5 if is_narrow else 10)
-    )
+    return alt.X("start:Q", title=clock.titled(is_narrow), scale=scale, axis=_time_axis(is_narrow))
 
 
 def _joined(here: pl.DataFrame, width: int) -> pl.DataFrame:
@@ -1141,7 +1336,13 @@ def _joined(here: pl.DataFrame, width: int) -> pl.DataFrame:
 def _names_axis(is_narrow: bool) -> Any:
     import altair as alt
 
-    return alt.Axis(labelLimit=92 if is_narrow else 190, ticks=False, domain=False, labelPadding=6)
+    return alt.Axis(labelLimit=112 if is_narrow else 190, ticks=False, domain=False, labelPadding=6)
+
+
+def _time_axis(is_narrow: bool, *, grid: bool = True) -> Any:
+    import altair as alt
+
+    return alt.Axis(format=",.4~f", tickCount=5 if is_narrow else 10, grid=grid)
 
 
 def counts_axis() -> Any:
@@ -1173,24 +1374,48 @@ def _land(low: float, high: float) -> pl.DataFrame:
     )
 
 
+_SIDES: tuple[tuple[str, Literal["left", "right"], int], ...] = (("right", "left", 1), ("left", "right", -1))
+"""Where a name stands beside its dot, how it is aligned there, and which way it is moved."""
+
+
 def _named(frame: pl.DataFrame, width: int, low: float, high: float) -> pl.DataFrame:
-    """The largest regions of *frame* whose names do not cover a dot or one another on a map *width* px wide."""
-    taken: list[tuple[float, float, float, float]] = []
+    """The largest regions of *frame* whose names do not cover a dot or one another on a map *width* px wide.
+
+    Each with the `side` of its dot on which its name stands, and its `offset` in px from the dot's middle.
+    """
+    rows = frame.to_dicts()
+    most = max((row["vm_count"] for row in rows), default=1)
     dots = []
-    found = []
-    for row in frame.to_dicts():
+    for row in rows:
         x, y = (row["longitude"] + 170) / 350 * width, (high - row["latitude"]) / 350 * width
-        dots.append((x - 7, y - 7, x + 7, y + 7))
-    for place, row in enumerate(frame.to_dicts()):
-        x, y = dots[place][0] + 7 + NAME_OFFSET, dots[place][1] + 7
-        box = (x, y - 6, x + 4 + 5.6 * len(row["region"]), y + 6)
-        others = [dot for number, dot in enumerate(dots) if number != place]
-        if box[2] < width and not any(_overlap(box, other) for other in [*taken, *others]):
-            taken.append(box)
-            found.append(row["region"])
+        # Area by the root of the count, as Vega's scale has it; the radius by that of the area.
+        area = DOT_AREAS[0] + (DOT_AREAS[1] - DOT_AREAS[0]) * math.sqrt(row["vm_count"] / most)
+        dots.append((x, y, math.sqrt(area / math.pi)))
+    boxes = [(x - radius, y - radius, x + radius, y + radius) for x, y, radius in dots]
+    taken: list[tuple[float, float, float, float]] = []
+    found = []
+    for place, (row, (x, y, radius)) in enumerate(zip(rows, dots, strict=True)):
+        others = [*taken, *(box for number, box in enumerate(boxes) if number != place)]
+        offset, length = math.ceil(radius) + NAME_GAP, text_width(row["region"], 10)
+        for side, _, sign in _SIDES:
+            ends = sorted((x + sign * offset, x + sign * (offset + length)))
+            box = (ends[0] - 2, y - 7, ends[1] + 2, y + 7)
+            if box[0] >= 0 and box[2] <= width and not any(_overlap(box, other) for other in others):
+                taken.append(box)
+                found.append(row | {"side": side, "offset": offset})
+                break
         if len(found) == NAMES_DRAWN:
             break
-    return frame.filter(pl.col("region").is_in(found))
+    types = {**frame.schema, "side": pl.String(), "offset": pl.Int64()}
+    return pl.DataFrame(found, schema=types)
+
+
+def text_width(text: str, size: int) -> float:
+    """The width of *text* in px at a font *size* of px, rather too wide, for letters as Arial has them."""
+    narrow, broad = "iljtfrI1.,:;|'() -", "mwMW@%"
+    return size * sum(
+        0.36 if each in narrow else 0.92 if each in broad else 0.7 if each.isupper() else 0.58 for each in text
+    )
 
 
 def _overlap(one: Iterable[float], other: Iterable[float]) -> bool:

@@ -276,7 +276,7 @@ def _completion(made: Comparison, name: str, many: bool, progress: Progress | No
     def draw(width: int, is_narrow: bool) -> Any:
         import altair as alt
 
-        clock = Clock.of(float(frame["at_ms"].max()), "each run's own")  # type: ignore[arg-type]
+        clock = Clock.of(0, float(frame["at_ms"].max()), "each run's own")  # type: ignore[arg-type]
         here = frame.with_columns(at=pl.col("at_ms") / clock.unit_ms)
         return (
             alt.Chart(here)
@@ -337,7 +337,7 @@ def _differences(other: Other, name: str, base: str, slug: str) -> Chart | Lacki
     def draw(width: int, is_narrow: bool) -> Any:
         import altair as alt
 
-        clock = Clock.of(span_ms, "")
+        clock = Clock.of(0, span_ms, "")
         here = frame.with_columns(
             start=pl.col("bin_start_ms") / clock.unit_ms,
             end=(pl.col("bin_start_ms") + pl.col("bin_ms")) / clock.unit_ms,

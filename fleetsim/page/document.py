@@ -6,6 +6,7 @@ A Content-Security-Policy forbids all requests, and any script but our own: name
 import base64
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -19,7 +20,7 @@ from fleetsim.page.charts import Lacking
 from fleetsim.page.drawing import NARROW, WIDE, Chart
 from fleetsim.page.palette import style_sheet
 from fleetsim.reporting import Block, Code, Grid, Items, Report
-from fleetsim.verifier import Verdict
+from fleetsim.verifier import RuleResult, Verdict
 
 SECTIONS = {
     "figures": "Figures",
@@ -53,6 +54,9 @@ _SECTION_OF = {
 ROWS_TOLD = 250
 """Rows of a chart that the page has as a table too; `--charts` has all."""
 STAGES_TOLD = 500
+FEW_RATIO = 0.05
+"""Of the VMs updated: so many are few."""
+NOTHING_TO_CHECK = "nothing to check"
 
 
 def page_of(report: Report, charts: Sequence[Chart | Lacking], verdict: Verdict | None) -> str:
@@ -151,10 +155,16 @@ def _run_line(header: dict[str, Any], verdict: Verdict | None) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    counts = {
-        status: sum(rule.status == status for rule in verdict.rules) for status in ("kept", "broken", "not checked")
-    }
-    return ", ".join(f"{count} rules {status}" for status, count in counts.items() if count)
+    counts = Counter(map(_found, verdict.rules))
+    kept, idle, broken, unchecked = (counts[word] for word in ("kept", NOTHING_TO_CHECK, "broken", "not checked"))
+    told = [f"{kept} rule{'' if kept == 1 else 's'} kept"] if kept else []
+    told += [f"{count} {words}" for count, words in ((idle, f"had {NOTHING_TO_CHECK}"), (broken, "broken")) if count]
+    return ", ".join([*told, *([f"{unchecked} not checked"] if unchecked else [])])
+
+
+def _found(rule: RuleResult) -> str:
+    """The status of *rule*; one that no row of the run was asked about is not told as kept."""
+    return NOTHING_TO_CHECK if rule.status == "kept" and not rule.row_count else rule.status
 
 
 def _notices(report: Report, verdict: Verdict | None) -> Iterator[str]:
@@ -196,13 +206,28 @@ def _how_long(report: Report, row: dict[str, Any]) -> tuple[str, str]:
     if report.files.only:  # of these VMs; what the whole campaign takes is not theirs
         took_ms = row["last_end_ms"] - row["first_start_ms"]
         more = f"from {_instant(report, row['first_start_ms'])} to {_instant(report, row['last_end_ms'])}"
-        return duration(took_ms), f"{more}, of the VMs asked for; the whole campaign takes {duration(row['length_ms'])}"
+        more += ", of the VMs asked for" + _told_of_stragglers(report, row, took_ms)
+        return duration(took_ms), f"{more}; the whole campaign takes {duration(row['length_ms'])}"
     more = f"from {_instant(report, row['last_end_ms'] - row['length_ms'])} to {_instant(report, row['last_end_ms'])}"
     if row.get("updated_self_service_count"):
         more += ", after what customers did themselves"
+    more += _told_of_stragglers(report, row, row["length_ms"])
     if best is not None and not best.is_as_it_went:
         more += f"; no order takes less than {duration(best.bound_ms)}"
     return duration(row["length_ms"]), more
+
+
+def _told_of_stragglers(report: Report, row: dict[str, Any], took_ms: int) -> str:
+    """That few VMs cost more than half of the time, where they do."""
+    last_ms = row["last_end_ms"]
+    found = figures.stragglers(report.files, row["campaign"], last_ms - took_ms, last_ms, FEW_RATIO)
+    if found is None:
+        return ""
+    return (
+        f"; {found.prompt_count:,} of {found.prompt_count + found.late_count:,} updated by"
+        f" {_instant(report, found.prompt_ms)}, the last {found.late_count:,} take"
+        f" {duration(last_ms - found.prompt_ms)} more"
+    )
 
 
 def _instant(report: Report, value_ms: int) -> str:
@@ -284,7 +309,8 @@ def _why_of_windows(links: Sequence[Link], length_ms: int) -> str:
         "wait": "waiting for the first window",
     }
     cause, most_ms = max(told.items(), key=lambda each: each[1])
-    return f"{min(1.0, most_ms / max(1, length_ms)):.0%} of it is {because[cause]}."
+    share = min(1.0, most_ms / max(1, length_ms))
+    return f"{share:.0%} of its length, {duration(length_ms)}, is {because[cause]}."
 
 
 # Charts and tables
@@ -357,6 +383,7 @@ def _table(grid: Grid, name: str) -> str:
     label = escape(name)
     return (
         f'<div class="table"><button type="button" class="copy" aria-label="Copy: {label}">Copy</button>'
+        '<span class="hint" aria-hidden="true">more columns: scroll sideways &rarr;</span>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{notes}</div>\n"
     )
@@ -497,7 +524,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
         rows = [
             [
                 rule.rule,
-                rule.status,
+                _found(rule),
                 rule.sentence + (f" ({rule.reason})" if rule.reason else ""),
                 f"{rule.row_count:,}",
             ]

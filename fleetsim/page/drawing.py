@@ -1,6 +1,7 @@
 """Charts as pictures: Altair's specifications drawn by vl-convert, here, without a browser and without a network."""
 
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,8 +14,12 @@ from fleetsim.page.palette import INK, MUTED, PAPER, RULE
 
 WIDE, NARROW = 1040, 350
 """Widths of a chart in px: on a screen or on paper, and on a phone."""
+PADDING = 4
+"""Px around a chart, within its width."""
 FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 """Three names of one set of widths: what is measured here fits there."""
+TITLE_SIZE = 14
+"""Px, of the title of a chart that is a file; on the page it is a heading."""
 ROWS_DRAWN_MAX = 5_000
 """Rows a chart is drawn from, at most: what has more is aggregated before."""
 
@@ -33,8 +38,8 @@ class Chart:
     frame: pl.DataFrame
     draw: Callable[[int, bool], Any]
 
-    def spec(self, width: int) -> dict[str, Any]:
-        """Its Vega-Lite specification at *width* px."""
+    def spec(self, width: int, *, is_titled: bool = False) -> dict[str, Any]:
+        """Its Vega-Lite specification at *width* px; *is_titled*: with its title above it."""
         assert len(self.frame) <= ROWS_DRAWN_MAX, f"{self.name} is drawn from {len(self.frame)} rows"
         axis: dict[str, Any] = {
             "labelColor": INK,
@@ -60,22 +65,28 @@ class Chart:
         legend |= {"titleFontWeight": "normal", "labelFont": FONT, "titleFont": FONT, "labelLimit": 260}
         chart = (
             self.draw(width, width < WIDE)
-            .properties(width=width, autosize={"type": "fit", "contains": "padding"}, background=PAPER, padding=4)
+            .properties(width=width, autosize={"type": "fit", "contains": "padding"}, background=PAPER, padding=PADDING)
             .configure_axis(**axis)
             .configure_legend(**legend)
             .configure_view(stroke=None)
             .configure_text(font=FONT, color=INK, fontSize=11)
         )
         spec: dict[str, Any] = chart.to_dict()
+        if is_titled:
+            lines = textwrap.wrap(self.title, int(width / (TITLE_SIZE * 0.6)))
+            spec["title"] = {"text": lines, "anchor": "start", "frame": "bounds", "font": FONT, "fontSize": TITLE_SIZE}
+            spec["title"] |= {"color": INK, "fontWeight": "bold", "offset": 8}
+            if isinstance(spec.get("height"), int | float):  # that of all, titles too
+                spec["height"] += len(lines) * (TITLE_SIZE + 2) + 8
         return spec
 
     def svg(self, width: int = WIDE) -> str:
-        """The chart as an SVG file."""
-        return _tidy(_converter().vegalite_to_svg(self.spec(width)), self.name)
+        """The chart as an SVG file, its title above it."""
+        return _tidy(_converter().vegalite_to_svg(self.spec(width, is_titled=True)), self.name)
 
     def png(self, width: int = WIDE) -> bytes:
-        """The chart as a PNG file, two dots a px."""
-        picture: bytes = _converter().vegalite_to_png(self.spec(width), scale=2)
+        """The chart as a PNG file, its title above it, two dots a px."""
+        picture: bytes = _converter().vegalite_to_png(self.spec(width, is_titled=True), scale=2)
         return picture
 
     def inline(self, width: int) -> str:

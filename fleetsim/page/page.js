@@ -1,5 +1,6 @@
 "use strict";
-// Tables sort by a press on a column's name, and copy as tab-separated text; marks of charts tell what they are.
+// Tables sort by a press on a column's name, copy as tab-separated text, and say where they go on beyond the screen;
+// marks of charts tell what they are.
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const value = (row, place) => row.cells[place].dataset.v ?? row.cells[place].textContent;
@@ -34,6 +35,13 @@ for (const table of document.querySelectorAll("table")) {
     told(isCopied ? "Copied" : "Not copied");
   });
 }
+// A table wider than the screen says so; one in what is folded up is measured when it is opened.
+const measured = new ResizeObserver((entries) => {
+  for (const {target} of entries) {
+    target.closest(".table").classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  }
+});
+for (const each of document.querySelectorAll(".scroll")) measured.observe(each);
 const tip = document.createElement("div");
 tip.id = "tip";
 tip.hidden = true;

@@ -8,6 +8,8 @@ INK, MUTED, RULE, PAPER, STRIPE = "#1b1f24", "#59626d", "#d9dee4", "#ffffff", "#
 LAND = "#e7eaee"
 WORK, GAP, SPREAD, CAP, WAIT = "#1f6fb2", "#e08a1e", "#98a3b0", "#8a4fbf", "#c3cad3"
 DOWN, UPDATED, PENDING = "#c8372d", "#2c8a57", "#f2cf9a"
+IDLE = "#a9adb3"
+"""Of what was never at work."""
 CUSTOMERS, SCHEDULED, NOTICE = "#b9dfc9", "#bcd3ec", "#e4e0cf"
 CAMPAIGNS = (WORK, DOWN, UPDATED, CAP, "#0f8f94", "#7a5c2e")
 """Of the campaigns of a run, in file order; more of them begin anew."""
@@ -29,6 +31,7 @@ DARK = {
     DOWN: "#ff7b70",
     UPDATED: "#5cc48a",
     PENDING: "#7a5a24",
+    IDLE: "#5d646c",
     CUSTOMERS: "#24523a",
     SCHEDULED: "#2a4666",
     NOTICE: "#3b392c",
@@ -47,6 +50,7 @@ DARK = {
 def style_sheet() -> str:
     """CSS variables of both, and what turns charts dark, on screens that ask for it; paper stays light."""
     names = {"ink": INK, "muted": MUTED, "rule": RULE, "paper": PAPER, "stripe": STRIPE, "work": WORK, "down": DOWN}
+    names["shade"] = WAIT
     names |= {"updated": UPDATED, "gap": GAP}
     light = "".join(f"--{name}:{colour};" for name, colour in names.items())
     dark = "".join(f"--{name}:{DARK[colour]};" for name, colour in names.items())
