@@ -485,6 +485,9 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
 @click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in OUT.")
+@click.option("--replicas", type=int, default=1, help="Draw so often; of all the figures are kept. Default: 1.")
+@click.option("--until", metavar="RULE", help="Fewer replicas, as soon as a mean is known: 'length_ms 1%'.")
+@click.option("--replica", type=int, default=0, help="Run this one of a run with replicas, to have its events.")
 @click.option("--policies", type=_PATH, help="Python file with functions for host_order, marked with fleetsim.policy.")
 @_json
 def run(
@@ -496,6 +499,9 @@ def run(
     threads: int | None,
     overrides: tuple[str, ...],
     resume: bool,
+    replicas: int,
+    until: str | None,
+    replica: int,
     policies: Path | None,
     as_json: bool,
 ) -> None:
@@ -514,6 +520,9 @@ def run(
             threads=threads,
             overrides=overrides,
             resume=resume,
+            replicas=replicas,
+            until=until,
+            replica=replica,
             progress=progress,
         )
     for warning in finished.warnings:

@@ -2416,6 +2416,7 @@ def _of_stage(key: _Key) -> list[pl.Expr]:
     return [pl.lit(value, dtype).alias(name) for value, (name, dtype) in zip(key, STAGE_TYPES.items(), strict=True)]
 
 
+_OF_REPLICAS = pl.Schema({"grain": pl.String, "key": pl.String, "figure": pl.String, "value": pl.Float64})
 _SEEN_TYPES = {
     **STAGE_TYPES,
     **dict.fromkeys(("unit_row", "start_ms", "seen_end_ms", "seen_end_ms_max"), pl.Int64),
@@ -2880,6 +2881,19 @@ class Whole:
             schema={"figure": pl.String, "expected": pl.Int64, "value": pl.Int64},
             orient="row",
         )
+
+    @lazily
+    def first_replica(self) -> pl.DataFrame:
+        """Figures that the first replica, which is the run, and `summary` both tell: key, figure, value, expected."""
+        first = [file for file in self._listing.tables["replicas"] if "/replica=00000/" in f"/{file.path}"]
+        told = [self._listing.read(file, ["grain", "key", "figure", "value"]) for file in first]
+        found = pl.concat([pl.DataFrame(schema=_OF_REPLICAS), *(each.cast(_OF_REPLICAS) for each in told)])
+        named = {code: campaign.name for code, campaign in enumerate(self.testimony.campaigns)}
+        summed = self.summary.filter(pl.col("bin_start_ms").is_null())
+        campaign = pl.col("campaign").replace_strict(named, return_dtype=pl.String)
+        key = pl.concat_str(campaign, "iteration", self.testimony.region_names.decode("region"), separator="/")
+        expected = summed.select("figure", key=key, expected="value")
+        return found.filter(pl.col("grain") == "stage").drop("grain").join(expected, on=["key", "figure"])
 
     @lazily
     def stages_told(self) -> pl.DataFrame:

@@ -274,6 +274,13 @@ def _same_code(table: Table, name: str, code: IntEnum, count: int) -> pa.Diction
 def stages(
     sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign], start_ms_epoch: int, provenance: Provenance
 ) -> pa.Table:
+    """The table `stages`, in the order of *sums*."""
+    return _from_rows(STAGES, stage_rows(sums, campaigns, start_ms_epoch), provenance)
+
+
+def stage_rows(
+    sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign], start_ms_epoch: int
+) -> list[tuple[Any, ...]]:
     """Rows of `stages`, in the order of *sums*."""
     rows = []
     for decided, total in sums.items():
@@ -298,8 +305,8 @@ def stages(
             )
         if total.end_ms:
             row.update(first_start_at=start_ms_epoch + total.first_start_ms, last_end_at=start_ms_epoch + total.end_ms)
-        rows.append(row)
-    return _from_rows(STAGES, rows, provenance)
+        rows.append(tuple(row.values()))
+    return rows
 
 
 def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
@@ -321,14 +328,17 @@ def _bottleneck(decided: Decided, total: Sums) -> Bottleneck:
 def summary(
     sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign], rest: Sequence[SummaryRow], provenance: Provenance
 ) -> pa.Table:
-    """Rows of `summary`: single figures of each stage, then its bins; last the *rest*, of whole campaigns."""
-    rows = [
+    """The table `summary`: what `summary_rows` tells; last the *rest*, of whole campaigns."""
+    return _from_rows(SUMMARY, [*summary_rows(sums, campaigns), *rest], provenance)
+
+
+def summary_rows(sums: Mapping[Decided, Sums], campaigns: Sequence[Campaign]) -> list[SummaryRow]:
+    """Rows of `summary`, in the order of *sums*: single figures of each stage, then its bins."""
+    return [
         (campaigns[decided.stage.place].name, decided.stage.iteration, decided.stage.region, *figure)
         for decided, total in sums.items()
         for figure in _figures(decided, total, _kind(campaigns[decided.stage.place]))
     ]
-    columns = SUMMARY.names()
-    return _from_rows(SUMMARY, [dict(zip(columns, row, strict=True)) for row in [*rows, *rest]], provenance)
 
 
 def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple[str, int | None, float]]:
@@ -417,14 +427,13 @@ def _table(table: Table, columns: Mapping[str, pa.Array], provenance: Provenance
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _from_rows(table: Table, rows: list[dict[str, Any]], provenance: Provenance) -> pa.Table:
+def _from_rows(table: Table, rows: Sequence[tuple[Any, ...]], provenance: Provenance) -> pa.Table:
+    """*rows*, whose values are in the order of the columns."""
     schema = arrow_schema(table, provenance)
-    plain = pa.schema(
-        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
-    )
-    arrays = [pa.array([row[field.name] for row in rows], field.type) for field in plain]
-    encoded = [
-        array.dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else array
-        for array, field in zip(arrays, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(encoded, schema=schema)
+    columns = zip(*rows, strict=True) if rows else [() for _ in schema]
+    arrays = []
+    for field, values in zip(schema, columns, strict=True):
+        is_text = pa.types.is_dictionary(field.type)
+        array = pa.array(values, pa.string() if is_text else field.type)
+        arrays.append(array.dictionary_encode().cast(field.type) if is_text else array)
+    return pa.Table.from_arrays(arrays, schema=schema)

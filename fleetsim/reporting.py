@@ -153,7 +153,21 @@ def _summed_up(files: RunFiles, groupings: list[tuple[str, ...]], bounds_ms: lis
         remaining=figures.remaining(files, own_rows, REMAINING_TOLD),
         no_guarantee=files.scan("no_guarantee").collect(),
         approximate=() if files.has("outcomes") or files.has("events") else APPROXIMATE,
+        bands=figures.bands(files),
     )
+
+
+def figures_of_sums(files: RunFiles) -> pl.DataFrame:
+    """Rows of schema.REPORT that *files* tells without outcomes and events: of campaigns, stages and pauses."""
+    counted = figures.impacts(files, {}, [["campaign"], figures.STAGE], figures.tallies(files, figures.PAUSE_BOUNDS_MS))
+    stage_rows = figures.stages(files)
+    campaign_rows = _of_vms(files, counted, figures.campaigns(files, stage_rows), ["campaign"])
+    grains = [
+        ("campaign", ["campaign"], _known(campaign_rows)),
+        ("stage", list(figures.STAGE), _known(_of_vms(files, counted, stage_rows, figures.STAGE))),
+        ("pause", ["campaign", "pause"], figures.pauses_over(counted, figures.PAUSE_BOUNDS_MS)),
+    ]
+    return pl.concat(_long(*each) for each in grains)
 
 
 def _of_vms(files: RunFiles, counted: pl.DataFrame, rows: pl.DataFrame, grain: Sequence[str]) -> pl.DataFrame:
@@ -283,7 +297,9 @@ class Sheet(ABC):
         types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64()}
         declared, provenance = self._parquet()
         fields = [
-            pa.field(column.name, types[column.dtype], nullable=column.is_nullable) for column in declared.columns
+            pa.field(column.name, types[column.dtype], nullable=column.is_nullable)
+            for column in declared.columns
+            if column.name in self.frame.columns
         ]
         provenance |= {"fleetsim.schema_version": str(schema.SCHEMA_VERSION), "fleetsim.table": declared.name}
         table = self.frame.to_arrow().cast(pa.schema(fields, metadata=provenance))
@@ -317,6 +333,8 @@ class Report(Sheet):
     remaining: dict[str, list[dict[str, Any]]]
     no_guarantee: pl.DataFrame
     approximate: tuple[str, ...]
+    bands: pl.DataFrame | None
+    """Where there are replicas: the range of a figure over them, by grain and key as in `frame`."""
 
     @cached_property
     def frame(self) -> pl.DataFrame:
@@ -337,7 +355,15 @@ class Report(Sheet):
             ),
             *((groups.grain, ["campaign", *groups.names], groups.rows) for groups in self.groups),
         ]
-        return pl.concat([_long(*each) for each in grains])
+        told = pl.concat([_long(*each) for each in grains])
+        if self.bands is None:
+            return told
+        return told.join(self.bands, on=["figure", "grain", "key"], how="left", maintain_order="left")
+
+    @property
+    def replica_count(self) -> int:
+        """How often the run was drawn."""
+        return int(self.files.manifest.get("replicas", 1))
 
     def header(self) -> dict[str, Any]:
         """What was run: names, sizes, seed, digests, what is invented, warnings."""
@@ -347,6 +373,8 @@ class Report(Sheet):
             "scenario": resolved["name"],
             "start": resolved["start"].isoformat().replace("+00:00", "Z"),
             "seed": resolved["seed"],
+            "replica": int(manifest.get("replica", 0)),
+            "replica_count": self.replica_count,
             "preset": resolved["preset"],
             "vm_count": manifest["counts"]["vms"],
             "region_count": len(list(self.files.path.glob("fleet/region=*"))),
@@ -467,7 +495,10 @@ class Report(Sheet):
     def _header_blocks(self) -> "Iterator[Block]":
         header = self.header()
         fleet = f"{_counted(header['vm_count'], 'VM')} in {_counted(header['region_count'], 'region')}"
-        start = f"{header['start']}, seed {header['seed']}, preset {header['preset']}"
+        draws = "one draw" if self.replica_count == 1 else f"{self.replica_count:,} draws, of which this is the first"
+        if header["replica"]:
+            draws = f"draw {header['replica']:,} of others"
+        start = f"{header['start']}, seed {header['seed']}, preset {header['preset']}, {draws}"
         items = [("fleet", fleet), ("start", start), ("digest", header["run_digest"])]
         if self.files.only:
             asked = " and ".join(f"{column}={' or '.join(values)}" for column, values in self.files.only.items())
@@ -492,12 +523,32 @@ class Report(Sheet):
         if self.approximate:
             notes.append("~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events")
         notes += self._bound_notes()
-        yield Grid(
-            None,
-            ["campaign", *(row["campaign"] for row in rows)],
-            [[name, *(self._spelt(name, row[name]) for row in rows)] for name in names],
-            notes=notes,
-        )
+        if self.bands is not None:
+            notes.append(
+                f"p05 to p95: of {self.replica_count:,} draws; =: the same from one to the other; ~: by the engine's"
+                " histogram, 1/64 too low at most"
+            )
+        header, columns = ["campaign"], [names]
+        for row in rows:
+            header.append(row["campaign"])
+            columns.append([self._spelt(name, row[name]) for name in names])
+            if self.bands is not None:
+                header.append("p05 to p95")
+                columns.append([self._band(row["campaign"], name) for name in names])
+        cells = [list(cells) for cells in zip(*columns, strict=True)]
+        yield Grid(None, header, cells, together_count=1 if self.bands is None else 2, notes=notes)
+
+    def _band(self, campaign: str, name: str) -> str:
+        """From where to where a figure of *campaign* goes over the replicas; that it does not, or none is known."""
+        assert self.bands is not None
+        found = self.bands.filter(grain="campaign", key=campaign, figure=name)
+        if found.is_empty():
+            return "-"
+        low, high = found.select("p05", "p95").row(0)
+        is_about = name in APPROXIMATE
+        if low == high:
+            return "=~" if is_about else "="
+        return f"{spelt(name, low, is_about=is_about)} to {spelt(name, high, is_about=is_about)}"
 
     def _bound_notes(self) -> Iterator[str]:
         """That windows, which no bound knows, make a campaign many times as long as its bound."""
@@ -1138,7 +1189,7 @@ def _long(grain: str, keys: list[str], wide: pl.DataFrame) -> pl.DataFrame:
         wide.select(pl.col(names).cast(pl.Float64), grain=pl.lit(grain), key=pl.concat_str(parts, separator="/"))
         .unpivot(names, index=["grain", "key"], variable_name="figure", value_name="value")
         .with_columns(unit=pl.col("figure").replace_strict(units, return_dtype=pl.String))
-        .select(schema.REPORT.names())
+        .select(column.name for column in schema.REPORT.columns if column.is_required)
     )
 
 

@@ -521,9 +521,16 @@ REPORT = Table(
         Column("grain", "text", "what a row is of: campaign, stage, or the columns asked for"),
         Column("key", "text", "which one"),
         Column("value", "f64", "the value; null where nothing was hit", is_nullable=True),
+        Column("p05", "f64", "of replicas, the 5th percentile", is_nullable=True, is_required=False),
+        Column("p95", "f64", "of replicas, the 95th percentile", is_nullable=True, is_required=False),
     ),
 )
 
+REPLICAS = Table(
+    "replicas",
+    "Figures of the replicas of a run, a file each: of campaigns, stages and lengths of pauses.",
+    REPORT.columns[:5],
+)
 COMPARISON = Table(
     "comparison",
     "A comparison as a file: one row a run compared with the first one, figure, grain and key.",
@@ -562,6 +569,7 @@ TABLES = {
         STAGES,
         NO_GUARANTEE,
         SUMMARY,
+        REPLICAS,
         REPORT,
         COMPARISON,
     )

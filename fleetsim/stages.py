@@ -42,6 +42,10 @@ class Stage:
     lead_ms: int | None = None
     meets_customers: bool = False
 
+    def key(self, iterations_later: int = 0) -> tuple[int, int, str]:
+        """The stage by campaign, iteration and region, as files are in order; or that of another iteration."""
+        return self.place, self.iteration + iterations_later, self.region
+
     def tried_in_order(self) -> tuple[int, int, int, int, str]:
         return (self.asked_ms, self.place, self.iteration, self.rank, self.region)
 

@@ -36,6 +36,7 @@ from fleetsim.schema import (
     OUTCOMES,
     PREPARED,
     PREPARED_HOSTS,
+    REPLICAS,
     SCHEMA_VERSION,
     STAGES,
     STEPS,
@@ -75,6 +76,7 @@ _TABLES = {
     "no_guarantee": NO_GUARANTEE.columns,
     "hosts": PREPARED_HOSTS.columns,
     "steps": STEPS.columns,
+    "replicas": REPLICAS.columns,
 }
 _OUTSIDE_MANIFEST = {"manifest.json", "timings.json"}
 

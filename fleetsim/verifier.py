@@ -1384,6 +1384,12 @@ def _manifest_totals(whole: Whole) -> pl.DataFrame:
     return whole.counts.filter(pl.col("value").ne_missing(pl.col("expected")))
 
 
+@_rule("R74", "run", over="first_replica", needs="events stages summary")
+def _first_replica(whole: Whole) -> pl.DataFrame:
+    """The first replica is the run: its figures are those of the summary."""
+    return whole.first_replica.filter(pl.col("value").ne_missing(pl.col("expected")))
+
+
 @_rule("R76", "run", over="outages", needs="events stages summary")
 def _outages_swept(whole: Whole) -> pl.DataFrame:
     """Outages of sets and applications, and the time without quorum, equal a sweep over the events."""

@@ -455,6 +455,10 @@ def entity_key(identity: Identity) -> int:
     return identity % 2**64 if isinstance(identity, int) else fnv1a_64(identity.encode("utf-8"))
 
 
+REPLICA = 0
+"""Which of the draws of a seed; 0 is the run itself."""
+
+
 def campaign_key(seed: int, name: str) -> int:
     """The seed mixed with the campaign's name: another campaign in the file changes no draw of this one."""
     return int.from_bytes(hashlib.sha256(seed.to_bytes(8, "little") + name.encode("utf-8")).digest()[:8], "little")
@@ -465,8 +469,7 @@ def draw64(
 ) -> int:
     """The addressed draw, uniform in [0, 2^64)."""
     key, entity = campaign_key(seed, campaign), entity_key(identity)
-    replica = 0
-    counter = (entity % 2**32, entity >> 32, stream << 26 | iteration << 18 | number, replica)
+    counter = (entity % 2**32, entity >> 32, stream << 26 | iteration << 18 | number, REPLICA)
     words = philox4x32_10(counter, (key % 2**32, key >> 32))
     return words[0] | words[1] << 32
 

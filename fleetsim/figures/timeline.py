@@ -60,6 +60,12 @@ def stages(files: RunFiles) -> pl.DataFrame:
         .collect()
     )
     told = told.join(_moved(files), on=STAGE, how="left", maintain_order="left")
+    # Of all VMs their outcomes, which every run counts, tell who was moved.
+    is_asking = pl.lit(not files.only) & pl.col("campaign").is_in(list(_asking(files)))
+    told = told.with_columns(
+        moved_count=pl.coalesce("moved_count", pl.when(is_asking).then("updated_self_service_count")),
+        scope_count=pl.coalesce("scope_count", pl.when(is_asking).then("vm_count")),
+    ).with_columns(self_service_ratio=_share("moved_count", "scope_count"))
     events = files.parts("events") if "host_row" in files.fleet_schema else []
     cliques = [clique_of(files, stage, events) for stage in told.select(STAGE).iter_rows(named=True)]
     clique_ms = pl.Series("clique_bound_ms", [clique and clique.bound_ms for clique in cliques], pl.Int64)
@@ -163,7 +169,9 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
 
     A figure that the run does not have, as it was not asked for or is of a later version, is null.
     """
-    bounds = {each["name"]: bound(files, stage_rows, each) for each in files.campaigns}
+    rows_of = stage_rows.partition_by("campaign", as_dict=True)
+    nobody = stage_rows.head(0)
+    bounds = {each["name"]: bound(files, rows_of.get((each["name"],), nobody), each) for each in files.campaigns}
     names = pl.DataFrame(
         {
             "campaign": list(bounds),
@@ -223,11 +231,7 @@ def _moved(files: RunFiles) -> pl.DataFrame:
     STAGE, `moved_count` and `scope_count` VMs, `temp_disk_lost_gib` (null where the fleet does not tell),
     `addresses_changed_count`.
     """
-    asking = {
-        each["name"]
-        for each in files.campaigns
-        if (asked := each.get("self_service", {})).get("uptake_ratio") or "requests" in asked
-    }
+    asking = _asking(files)
     able = asking | {each["name"] for each in files.campaigns if each["kind"] == Kind.REDEPLOY.name.lower()}
     has_disks = "temp_disk_gib" in files.fleet_schema
     types = {"moved_count": pl.Int64, "scope_count": pl.Int64, "temp_disk_lost_gib": pl.Float64}
@@ -255,6 +259,15 @@ def _moved(files: RunFiles) -> pl.DataFrame:
     counts = pl.col("moved_count", "scope_count", "addresses_changed_count").sum()
     summed = pl.concat(found).group_by(STAGE).agg(counts, _sum_of_known("temp_disk_lost_gib"))
     return summed.with_columns(self_service_ratio=_share("moved_count", "scope_count"))
+
+
+def _asking(files: RunFiles) -> set[str]:
+    """Campaigns whose customers may act."""
+    return {
+        each["name"]
+        for each in files.campaigns
+        if (asked := each.get("self_service", {})).get("uptake_ratio") or "requests" in asked
+    }
 
 
 def _share(part: str, whole: str) -> pl.Expr:

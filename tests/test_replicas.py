@@ -1,0 +1,221 @@
+"""Replicas: each is what it is alone, whoever else is drawn, on how many threads, after whatever interruption."""
+
+import json
+import shutil
+import statistics
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fleetsim
+from fleetsim.cli import cli
+from fleetsim.errors import InputError
+from fleetsim.replicas import Until
+from tests import oracle
+from tests.strategies import scenes
+from tests.test_engine import HUNTS, assert_equals_the_oracle, fewer, read, run_of
+
+PLAN = """
+name = "december"
+start = 2026-12-01T00:00:00Z
+seed = 3
+
+[[campaign]]
+name = "kernel"
+length = { min = "6s", max = "60min" }
+spread = "2h"
+update_domain_gap = "10min"
+"""
+LEAN = ("outputs.events=false", "outputs.outcomes=false")
+
+
+def fleet(vm_count: int = 60) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "vm": [f"vm-{i:03}" for i in range(vm_count)],
+            "region": ["westeurope" if i % 4 else "northeurope" for i in range(vm_count)],
+            "set": [None if i % 7 == 0 else f"set-{i % 4}-{i // 12}" for i in range(vm_count)],
+        }
+    )
+
+
+def figures_of(run: Path, replica: int) -> pl.DataFrame:
+    return pl.read_parquet(run / f"replicas/replica={replica:05}/part-00000.parquet", hive_partitioning=False).cast(
+        dict.fromkeys(("figure", "unit", "grain", "key"), pl.String)
+    )
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*.parquet"))}
+
+
+@pytest.mark.parametrize("hunt", ["tries and lifetimes", "everything"])
+@fewer
+@given(data=st.data(), replica=st.sampled_from([1, 2, 70_000]))
+def test_a_replica_equals_the_oracle_under_its_draws(data, replica: int, hunt: str):
+    scene = data.draw(scenes(features=HUNTS[hunt]))
+
+    with pytest.MonkeyPatch.context() as patch, run_of(scene, replica=replica) as run:
+        patch.setattr(oracle, "REPLICA", replica)
+        assert_equals_the_oracle(scene, read(run, scene))
+
+
+@pytest.mark.parametrize("hunt", ["tries and lifetimes", "everything"])
+@settings(max_examples=8)
+@given(data=st.data())
+def test_each_of_several_replicas_is_what_it_is_alone(data, hunt: str):
+    scene = data.draw(scenes(features=HUNTS[hunt]))
+
+    with run_of(scene, replicas=3, threads=2) as several:
+        for replica in range(3):
+            found = figures_of(several.path, replica)
+            with run_of(scene, replica=replica, overrides=LEAN) as alone:
+                told = fleetsim.report(alone.path).frame
+            # Two bounds need the events: hosts that keep sets from one another, and quorums over regions.
+            told = told.filter(pl.col("figure") != "quorum_lost_ms")
+            both = found.join(told, on=["figure", "unit", "grain", "key"], suffix="_alone", validate="1:1")
+            assert both["value"].to_list() == both["value_alone"].to_list()
+            assert {"length_ms", "vm_hit_count", "unavailable_ms"} <= set(both["figure"])
+            assert both.filter(grain="campaign")["key"].n_unique() == len(scene.requests)
+
+
+def test_neither_threads_nor_other_replicas_nor_interruptions_change_one(tmp_path):
+    one = fleetsim.run(fleet(), PLAN, tmp_path / "one", replicas=40, threads=1)
+    three = fleetsim.run(fleet(), PLAN, tmp_path / "three", replicas=40, threads=3)
+    fewer = fleetsim.run(fleet(), PLAN, tmp_path / "fewer", replicas=2)
+    shutil.copytree(three.path, tmp_path / "resumed")
+    for path in [tmp_path / "resumed/manifest.json", *tmp_path.glob("resumed/replicas/replica=000[13]?/*")]:
+        path.unlink()
+    resumed = fleetsim.run(fleet(), PLAN, tmp_path / "resumed", replicas=40, resume=True)
+
+    assert contents(one.path) == contents(three.path) == contents(resumed.path)
+    assert contents(fewer.path) == {
+        name: content
+        for name, content in contents(one.path).items()
+        if not name.startswith("replicas/") or "replica=00000" in name or "replica=00001" in name
+    }
+    assert len({figures_of(one.path, replica)["value"][0] for replica in range(40)}) > 30
+    assert fleetsim.verify(resumed.path).ok
+
+
+def test_replicas_leave_the_run_as_it_is(tmp_path):
+    plain = fleetsim.run(fleet(), PLAN, tmp_path / "plain")
+    drawn = fleetsim.run(fleet(), PLAN, tmp_path / "drawn", replicas=3)
+
+    assert plain.digest == drawn.digest
+    assert drawn.manifest["replicas"] == 3 and "replicas" not in plain.manifest
+
+
+def test_bands_are_percentiles_of_the_replicas(tmp_path):
+    run = fleetsim.run(fleet(), PLAN, tmp_path / "run", replicas=30)
+    report = fleetsim.report(run.path)
+    drawn = pl.concat(figures_of(run.path, replica) for replica in range(30))
+    lengths = sorted(drawn.filter(grain="campaign", figure="length_ms")["value"])
+    row = report.frame.row(by_predicate=(pl.col("grain") == "campaign") & (pl.col("figure") == "length_ms"), named=True)
+
+    # Positions ceil(0.05 * 30) = 2 and ceil(0.95 * 30) = 29 of 30.
+    assert (row["p05"], row["p95"]) == (lengths[1], lengths[28]) and lengths[1] < lengths[28]
+    assert row["key"] == "kernel" and row["value"] == figures_of(run.path, 0)["value"][0]
+    assert "30 draws, of which this is the first" in report.text("markdown")
+    report.write(tmp_path / "report.parquet")
+    assert pl.read_parquet(tmp_path / "report.parquet").columns[-2:] == ["p05", "p95"]
+
+
+def test_a_stop_rule_ends_as_soon_as_the_mean_is_known(tmp_path):
+    found = [
+        fleetsim.run(fleet(), PLAN, tmp_path / f"run-{threads}", replicas=300, until="length_ms 2%", threads=threads)
+        for threads in (1, 2)
+    ]
+    count = found[0].manifest["replicas"]
+    lengths = [figures_of(found[0].path, replica)["value"][0] for replica in range(count)]
+    # Student's t at 0.975, of 9 to 300 degrees of freedom, is from 2.262 down to 1.968.
+    half_width = statistics.stdev(lengths) / count**0.5
+
+    assert 10 < count < 300
+    assert 1.96 * half_width <= 0.02 * statistics.fmean(lengths)
+    before = lengths[:-1]
+    assert 2.27 * statistics.stdev(before) / len(before) ** 0.5 > 0.02 * statistics.fmean(before)
+    assert contents(found[0].path) == contents(found[1].path)
+    assert fleetsim.verify(found[0].path).ok
+
+
+@pytest.mark.parametrize(
+    ("values", "ratio", "is_met"),
+    [([9.0, 11.0] * 5, 0.0755, True), ([9.0, 11.0] * 5, 0.0753, False), ([5.0] * 10, 0.0001, True)],
+)
+def test_an_interval_is_that_of_student(values: list[float], ratio: float, is_met: bool):
+    # stdev of five 9s and five 11s is sqrt(10 / 9), so half of the interval is 2.262157 sqrt(1 / 9) = 0.754052.
+    assert Until("length_ms", ratio).is_met({"kernel": values}) is is_met
+
+
+def test_verify_sees_a_first_replica_that_is_not_the_run(tmp_path):
+    run = fleetsim.run(fleet(), PLAN, tmp_path / "run", replicas=2)
+    path = run.path / "replicas/replica=00000/part-00000.parquet"
+    table = pl.read_parquet(path, hive_partitioning=False)
+    is_wrong = (pl.col("grain") == "stage") & (pl.col("figure") == "unavailable_ms")
+    changed = table.with_columns(value=pl.when(is_wrong).then(pl.col("value") + 1).otherwise("value"))
+    changed.write_parquet(path)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    part = next(part for part in manifest["parts"] if part["path"].startswith("replicas/replica=00000"))
+    part["sha256"] = sha256(path.read_bytes()).hexdigest()
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+
+    broken = [rule["rule"] for rule in fleetsim.verify(run.path).to_dict()["rules"] if rule["status"] == "broken"]
+    assert broken == ["R74"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"replicas": 0}, "replicas: must be from 1 to 100,000, got 0"),
+        ({"replicas": 200_000}, "replicas: must be from 1 to 100,000, got 200000"),
+        ({"replica": -1}, "replica: must be from 0 to 99,999, got -1"),
+        ({"replica": 1, "replicas": 2}, "replica: one that is run alone has no replicas, got 1 of 2"),
+        ({"until": "length_ms 1%"}, "until: needs replicas, the most there will be, of at least 10, got 1"),
+        (
+            {"until": "lenght_ms 1%", "replicas": 20},
+            "until: must name a figure of campaigns, got 'lenght_ms'; did you mean 'length_ms'?",
+        ),
+        (
+            {"until": "length_ms 1", "replicas": 20},
+            "until: must be FIGURE RATIO%, as 'length_ms 1%', got 'length_ms 1'",
+        ),
+        (
+            {"until": "length_ms x%", "replicas": 20},
+            "until: must be FIGURE RATIO%, as 'length_ms 1%', got 'length_ms x%'",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_before_anything_is_written(tmp_path, asked, message: str):
+    with pytest.raises(InputError) as raised:
+        fleetsim.run(fleet(), PLAN, tmp_path / "run", **asked)
+
+    assert str(raised.value) == message
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_other_replicas_is_refused(tmp_path):
+    run = fleetsim.run(fleet(), PLAN, tmp_path / "run", replicas=3)
+    (run.path / "manifest.json").unlink()
+
+    with pytest.raises(InputError, match="replicas"):
+        fleetsim.run(fleet(), PLAN, tmp_path / "run", replicas=4, resume=True)
+
+
+def test_the_command_draws_and_reports(tmp_path):
+    fleet().write_parquet(tmp_path / "fleet.parquet")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    run = ["run", str(tmp_path / "fleet.parquet"), str(tmp_path / "plan.toml"), "-o"]
+    drawn = CliRunner().invoke(cli, [*run, str(tmp_path / "run"), "--replicas", "12"])
+    alone = CliRunner().invoke(cli, [*run, str(tmp_path / "seven"), "--replica", "7"])
+    told = CliRunner().invoke(cli, ["report", str(tmp_path / "run")])
+
+    assert (drawn.exit_code, alone.exit_code, told.exit_code) == (0, 0, 0), drawn.output + alone.output + told.output
+    assert "seed 3, preset azure-2017, 12 draws" in told.stdout and "p05 to p95" in told.stdout
+    value = fleetsim.report(tmp_path / "seven").frame["value"][0]
+    assert value == figures_of(tmp_path / "run", 7)["value"][0]
