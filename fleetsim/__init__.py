@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fleetsim.runner import run as run
     from fleetsim.scenario import load_scenario as load_scenario
     from fleetsim.scenario import presets as presets
+    from fleetsim.sweeping import sweep as sweep
     from fleetsim.verifier import verify as verify
 
 # No module is called like one of these: importing it would put the module in the place of the function.
@@ -47,6 +48,7 @@ _HOMES = {
     "report": "reporting",
     "run": "runner",
     "status": "instance_view",
+    "sweep": "sweeping",
     "verify": "verifier",
     "verify_events": "foreign",
     "warmup": "first_run",

@@ -485,7 +485,7 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
 @click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="As campaign.NAME.length=10s.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in OUT.")
-@click.option("--replicas", type=int, default=1, help="Draw so often; of all the figures are kept. Default: 1.")
+@click.option("--replicas", type=int, help="Draw so often, and keep the figures of all draws.")
 @click.option("--until", metavar="RULE", help="Fewer replicas, as soon as a mean is known: 'length_ms 1%'.")
 @click.option("--replica", type=int, default=0, help="Run this one of a run with replicas, to have its events.")
 @click.option("--policies", type=_PATH, help="Python file with functions for host_order, marked with fleetsim.policy.")
@@ -499,7 +499,7 @@ def run(
     threads: int | None,
     overrides: tuple[str, ...],
     resume: bool,
-    replicas: int,
+    replicas: int | None,
     until: str | None,
     replica: int,
     policies: Path | None,
@@ -765,6 +765,56 @@ def compare(
         _tell(made.text(format_).removesuffix("\n"))
     else:
         _print(made, as_json or format_ == "json")
+
+
+@cli.command()
+@_fleet
+@click.argument("asked", metavar="SWEEP", type=_PATH)
+@click.option("-o", "--out", type=_PATH, required=True, help="Folder of the sweep; must be new.")
+@_pairs
+@click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
+@click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
+@click.option("--best", metavar="OBJECTIVE", help="As 'min length_ms where paused_ms_p99 <= 10s': which case to take.")
+@click.option("--yes", is_flag=True, help="Make as many cases as there are, without being asked.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted sweep in OUT.")
+@_json
+def sweep(
+    fleet: Path,
+    asked: Path,
+    out: Path,
+    pairs: Path | None,
+    hosts: Path | None,
+    threads: int | None,
+    best: str | None,
+    yes: bool,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run SWEEP.toml over FLEET: a scenario under many settings of its keys, each with replicas.
+
+    \b
+    scenario = "plan.toml"
+    replicas = 20
+    [grid]
+    campaign.update.length = ["10s", "30s"]
+    campaign.update.update_domain_gap = ["0s", "30min"]
+    """
+    from fleetsim.sweeping import sweep as call
+
+    with _interruptible("finished cases stay, --resume goes on"), _watched() as progress:
+        made = call(
+            fleet,
+            asked,
+            out,
+            pairs=pairs,
+            hosts=hosts,
+            threads=threads,
+            best=best,
+            yes=yes,
+            resume=resume,
+            progress=progress,
+        )
+    _print(made, as_json)
 
 
 @cli.command()

@@ -14,22 +14,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fleetsim import records
 from fleetsim.blocks import Scope, Vms, load
 from fleetsim.driving import Drive, Parts
-from fleetsim.engine import Sums
+from fleetsim.engine import Impacts
 from fleetsim.errors import InputError, nearest
 from fleetsim.figures import FIGURES, RunFiles
+from fleetsim.figures.declared import PERCENTILES
 from fleetsim.fleet.prepared import PreparedFleet
+from fleetsim.kinds import KINDS
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation
 from fleetsim.reporting import figures_of_sums
 from fleetsim.runfolder import RunFolder
 from fleetsim.scenario import Resolved
 from fleetsim.schema import REPLICAS, STAGES, SUMMARY
-from fleetsim.stages import Decided
+from fleetsim.stages import Decided, Stage, Verdict
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 
 AT_ONCE = 32
@@ -51,10 +55,6 @@ _TYPES: dict[str, Any] = {
 }
 _MARK = "\x1f"
 """Between a replica and a campaign, where several replicas are queried as one run."""
-
-
-_Rows = Mapping[str, list[tuple[Any, ...]]]
-"""Rows of the tables of one replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def draw(
     values: dict[str, list[float]] = {}
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-replica")
 
-    def submit(replicas: Iterable[int]) -> dict[int, Future[_Rows]]:
+    def submit(replicas: Iterable[int]) -> dict[int, Future["_Drawn"]]:
         lacking = [replica for replica in replicas if not drawing.is_there(replica)]
         return {replica: pool.submit(drawing.summed_up, replica) for replica in lacking}
 
@@ -182,37 +182,122 @@ class _Drawing:
             }
         )
 
-    def summed_up(self, replica: int) -> dict[str, list[tuple[Any, ...]]]:
-        """Run a replica from its first stage to its last: rows of its `stages` and of its `summary`."""
+    def summed_up(self, replica: int) -> "_Drawn":
+        """Run a replica from its first stage to its last."""
         drive = Drive(self.prepared, self.resolved, self.relation, replica, self.reading)
-        sums, scenario = _driven(drive), self.resolved.scenario
-        return {
+        lengths, tasks = _Lengths(drive), list(drive.start())
+        while tasks:
+            task = tasks.pop()
+            impacts = drive.compute(task)
+            lengths.add(task.decided, impacts)
+            tasks += drive.take(task, impacts.sums, impacts.known)
+        sums = dict(sorted(drive.sums.items(), key=lambda item: item[0].stage.key()))
+        scenario = self.resolved.scenario
+        rows = {
             "stages": records.stage_rows(sums, scenario.campaigns, scenario.start_ms_epoch),
-            "summary": list(records.summary_rows(sums, scenario.campaigns)),
+            "summary": records.summary_rows(sums, scenario.campaigns),
         }
+        return _Drawn(rows, lengths.figures())
 
-    def figures_of(self, drawn: Mapping[int, _Rows]) -> dict[int, pl.DataFrame]:
+    def figures_of(self, drawn: Mapping[int, "_Drawn"]) -> dict[int, pl.DataFrame]:
         """The figures of the replicas *drawn*, each by its number."""
         if not drawn:
             return {}
         files = _Replicas.of(self.folder.path, self.resolved_toml, drawn)
-        found = figures_of_sums(files)
-        replica = pl.col("key").str.split(_MARK).list.first().cast(pl.Int64)
-        of_one = found.with_columns(replica=replica, key=pl.col("key").str.split(_MARK).list.last())
+        told = [(number, *row) for number, each in drawn.items() for row in each.lengths]
+        types = {"replica": pl.Int64, "grain": pl.String, "key": pl.String, "figure": pl.String, "exact": pl.Float64}
+        exact = pl.DataFrame(told, types, orient="row")
+        marked = pl.col("key").str.split_exact(_MARK, 1).struct
+        of_one = (
+            figures_of_sums(files)
+            .with_columns(replica=marked.field("field_0").cast(pl.Int64), key=marked.field("field_1"))
+            .join(exact, on=["replica", "grain", "key", "figure"], how="left", maintain_order="left")
+            .with_columns(value=pl.coalesce("exact", "value"))
+            .drop("exact")
+        )
         return {
             int(number): frame.drop("replica")
             for (number,), frame in of_one.partition_by("replica", as_dict=True, maintain_order=True).items()
         }
 
 
-def _driven(drive: Drive) -> dict[Decided, Sums]:
-    """The sums of all stages, in file order."""
-    tasks = list(drive.start())
-    while tasks:
-        task = tasks.pop()
-        impacts = drive.compute(task)
-        tasks += drive.take(task, impacts.sums, impacts.known)
-    return dict(sorted(drive.sums.items(), key=lambda item: item[0].stage.key()))
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A replica: rows of its `stages` and of its `summary`, and figures of lengths: grain, key, figure and value."""
+
+    rows: Mapping[str, list[tuple[Any, ...]]]
+    lengths: list[tuple[str, str, str, float]]
+
+
+class _Lengths:
+    """How long VMs are out in one replica, counted one by one: bins of `summary` are too wide for percentiles.
+
+    Exact to the ms up to 65 s, and to 1/65,536 of the longest that is drawn where it is longer.
+    """
+
+    def __init__(self, drive: Drive) -> None:
+        self.campaigns = drive.scenario.campaigns
+        self._shifts = [_shifts(scope) for scope in drive.scopes]
+        self._counts: dict[tuple[Stage, bool], npt.NDArray[np.int64]] = {}  # by stage, and whether down or paused
+        self._longest_ms: dict[tuple[Stage, bool], int] = {}
+
+    def add(self, decided: Decided, impacts: Impacts) -> None:
+        """Count what a block of a stage does, unless it is only tried."""
+        if decided.verdict is Verdict.TRIAL:
+            return
+        is_paused = KINDS[self.campaigns[decided.stage.place].kind.name.lower()].is_paused
+        lengths = {not is_paused: impacts.duration_ms}
+        if impacts.is_rebooted is not None:
+            lengths = {False: impacts.duration_ms[~impacts.is_rebooted], True: impacts.duration_ms[impacts.is_rebooted]}
+        if impacts.requests is not None:
+            lengths[True] = np.concatenate([lengths[True], impacts.requests.of(impacts.requests.is_move).duration_ms])
+        for is_down, duration_ms in lengths.items():
+            if not len(duration_ms):
+                continue
+            key = decided.stage, is_down
+            bins = np.minimum(duration_ms >> self._shifts[decided.stage.place][is_down], _LAST_BIN)
+            counts = np.bincount(bins.astype(np.int64), minlength=_LAST_BIN + 1)
+            self._counts[key] = self._counts[key] + counts if key in self._counts else counts
+            self._longest_ms[key] = max(self._longest_ms.get(key, 0), int(duration_ms.max()))
+
+    def figures(self) -> list[tuple[str, str, str, float]]:
+        """Percentiles and maxima of stages, and of campaigns where a VM is out in one iteration alone."""
+        found = []
+        wholes: dict[tuple[int, bool], list[tuple[npt.NDArray[np.int64], int]]] = {}
+        for (stage, is_down), counts in self._counts.items():
+            campaign, longest_ms = self.campaigns[stage.place], self._longest_ms[stage, is_down]
+            key = f"{campaign.name}/{stage.iteration}/{stage.region}"
+            found += self._of("stage", key, stage.place, is_down, counts, longest_ms)
+            if campaign.tries is None or campaign.windows is None or campaign.windows.iterations_max == 1:
+                wholes.setdefault((stage.place, is_down), []).append((counts, longest_ms))
+        for (place, is_down), parts in wholes.items():
+            counts = np.sum([counts for counts, _ in parts], axis=0)
+            longest_ms = max(each_ms for _, each_ms in parts)
+            found += self._of("campaign", self.campaigns[place].name, place, is_down, counts, longest_ms)
+        return found
+
+    def _of(
+        self, grain: str, key: str, place: int, is_down: bool, counts: npt.NDArray[np.int64], longest_ms: int
+    ) -> list[tuple[str, str, str, float]]:
+        word, reached = "down" if is_down else "paused", np.cumsum(counts)
+        found = [(grain, key, f"{word}_ms_max", float(longest_ms))]
+        for percent in PERCENTILES:
+            at = int(np.searchsorted(reached, (int(reached[-1]) * percent + 99) // 100))
+            if at < _LAST_BIN:
+                found.append((grain, key, f"{word}_ms_p{percent}", float(at << self._shifts[place][is_down])))
+        return found
+
+
+def _shifts(scope: Scope) -> tuple[int, int]:
+    """By how many bits lengths are rounded down, of VMs paused and of VMs down."""
+    longest_ms = scope.quantiles_ms.max(axis=1)  # the last are those that a freeze reboots, if it does
+    paused_ms = longest_ms[:-1] if scope.campaign.reboot_length is not None else longest_ms
+    paused, down = (max(0, int(each_ms.max()).bit_length() - 16) for each_ms in (paused_ms, longest_ms))
+    return paused, down
+
+
+_LAST_BIN = 1 << 17
+"""Of those by which `_Lengths` counts: only tries in vain add up to more."""
 
 
 class _Kept:
@@ -236,10 +321,10 @@ class _Replicas(RunFiles):
     replicas: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, resolved: dict[str, Any], drawn: Mapping[int, _Rows]) -> "_Replicas":
+    def of(cls, path: Path, resolved: dict[str, Any], drawn: Mapping[int, "_Drawn"]) -> "_Replicas":
         tables = {}
         for table in (STAGES, SUMMARY):
-            rows = [(replica, *row) for replica, tables_of in drawn.items() for row in tables_of[table.name]]
+            rows = [(replica, *row) for replica, each in drawn.items() for row in each.rows[table.name]]
             types = {"replica": pl.Int64} | {column.name: _TYPES[column.dtype] for column in table.columns}
             campaign = pl.concat_str(pl.col("replica").cast(pl.String), pl.lit(_MARK), "campaign")
             tables[table.name] = pl.DataFrame(rows, types, orient="row").with_columns(campaign=campaign).drop("replica")

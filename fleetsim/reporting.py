@@ -294,7 +294,7 @@ class Sheet(ABC):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64()}
+        types = {"text": pa.dictionary(pa.int32(), pa.string()), "f64": pa.float64(), "u32": pa.uint32()}
         declared, provenance = self._parquet()
         fields = [
             pa.field(column.name, types[column.dtype], nullable=column.is_nullable)
@@ -524,10 +524,7 @@ class Report(Sheet):
             notes.append("~ from the engine's histogram, 1/64 too low at most: the run kept no outcomes and no events")
         notes += self._bound_notes()
         if self.bands is not None:
-            notes.append(
-                f"p05 to p95: of {self.replica_count:,} draws; =: the same from one to the other; ~: by the engine's"
-                " histogram, 1/64 too low at most"
-            )
+            notes.append(f"p05 to p95: of {self.replica_count:,} draws; =: the same from one to the other")
         header, columns = ["campaign"], [names]
         for row in rows:
             header.append(row["campaign"])
@@ -545,10 +542,7 @@ class Report(Sheet):
         if found.is_empty():
             return "-"
         low, high = found.select("p05", "p95").row(0)
-        is_about = name in APPROXIMATE
-        if low == high:
-            return "=~" if is_about else "="
-        return f"{spelt(name, low, is_about=is_about)} to {spelt(name, high, is_about=is_about)}"
+        return "=" if low == high else f"{spelt(name, low)} to {spelt(name, high)}"
 
     def _bound_notes(self) -> Iterator[str]:
         """That windows, which no bound knows, make a campaign many times as long as its bound."""

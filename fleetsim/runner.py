@@ -76,7 +76,7 @@ def run(
     threads: int | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
-    replicas: int = 1,
+    replicas: int | None = None,
     until: str | None = None,
     replica: int = 0,
     progress: Progress | None = None,
@@ -90,7 +90,7 @@ def run(
     threads    blocks computed and written at once; default: one a core
     overrides  `KEY=VALUE` each, as `--override` takes them
     resume     go on with an unfinished run of the same scenario, fleet and pairs
-    replicas   how many times to draw: the run is the first, of all the figures are kept
+    replicas   how many times to draw: the run is the first, of all the figures are kept; default: once, without those
     until      `FIGURE RATIO%`: fewer replicas, as soon as the mean of a figure of campaigns is known so well (95 %)
     replica    the number of the one to run: 0, or one of a run with replicas, to have its events
     progress   called now and then, from this thread
@@ -101,19 +101,21 @@ def run(
     out = Path(out)
     if threads is not None and threads < 1:
         raise InputError(f"threads: must be at least 1, got {threads}")
-    if not 1 <= replicas <= REPLICAS_MAX:
+    if replicas is not None and not 1 <= replicas <= REPLICAS_MAX:
         raise InputError(f"replicas: must be from 1 to {REPLICAS_MAX:,}, got {replicas}")
     if not 0 <= replica < REPLICAS_MAX:
         raise InputError(f"replica: must be from 0 to {REPLICAS_MAX - 1:,}, got {replica}")
-    if replica and replicas > 1:
+    if replica and replicas is not None:
         raise InputError(f"replica: one that is run alone has no replicas, got {replica} of {replicas}")
     rule = None if until is None else Until.parse(until)
-    if rule is not None and replicas < LEAST_COUNT:
-        raise InputError(f"until: needs replicas, the most there will be, of at least {LEAST_COUNT}, got {replicas}")
+    if rule is not None and (replicas or 1) < LEAST_COUNT:
+        raise InputError(
+            f"until: needs replicas, the most there will be, of at least {LEAST_COUNT}, got {replicas or 1}"
+        )
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
-    with _prepared(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
+    with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
         resolved = resolve_over(prepared, loaded, relation, threads)
         check_plans(prepared, loaded)
         provenance = {
@@ -124,7 +126,7 @@ def run(
             "pairs_digest": relation.digest,
             **({} if prepared.hosts_digest is None else {"hosts_digest": prepared.hosts_digest}),
             **({"replica": str(replica)} if replica else {}),
-            **({"replicas": str(replicas)} if replicas > 1 else {}),
+            **({"replicas": str(replicas)} if replicas is not None else {}),
             **({"until": until} if until is not None else {}),
         }
         resolved_text = resolved.to_toml(provenance)
@@ -143,7 +145,7 @@ def run(
             writing.run_stages(threads, progress)
             timings = {"prepare_s": prepared_s - started_s, "stages_s": time.perf_counter() - prepared_s}
             facts: dict[str, Any] = {"replica": replica} if replica else {}
-            if replicas > 1:
+            if replicas is not None:
                 drawn_s = time.perf_counter()
                 facts["replicas"] = draw(folder, prepared, resolved, relation, replicas, threads, rule, progress)
                 timings["replicas_s"] = time.perf_counter() - drawn_s
@@ -172,7 +174,7 @@ def _finished(out: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _prepared(
+def prepared_for(
     fleet: Any,
     out: Path,
     relation: Relation,

@@ -531,6 +531,20 @@ REPLICAS = Table(
     "Figures of the replicas of a run, a file each: of campaigns, stages and lengths of pauses.",
     REPORT.columns[:5],
 )
+SWEEP = Table(
+    "sweep",
+    "A sweep as a file: one row a case, campaign and figure.",
+    (
+        Column("case", "u32", "the case, as `cases.parquet` numbers them"),
+        Column("campaign", "text", "name of the campaign"),
+        Column("figure", "text", "name of the figure (`fleetsim schema figures`)"),
+        Column("unit", "text", "its unit"),
+        Column("mean", "f64", "mean over the replicas; null where nothing was hit", is_nullable=True),
+        Column("p05", "f64", "of replicas, the 5th percentile", is_nullable=True),
+        Column("p95", "f64", "of replicas, the 95th percentile", is_nullable=True),
+        Column("replica_count", "u32", "how many there are"),
+    ),
+)
 COMPARISON = Table(
     "comparison",
     "A comparison as a file: one row a run compared with the first one, figure, grain and key.",
@@ -572,5 +586,6 @@ TABLES = {
         REPLICAS,
         REPORT,
         COMPARISON,
+        SWEEP,
     )
 }

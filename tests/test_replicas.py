@@ -1,6 +1,7 @@
 """Replicas: each is what it is alone, whoever else is drawn, on how many threads, after whatever interruption."""
 
 import json
+import re
 import shutil
 import statistics
 from hashlib import sha256
@@ -9,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import fleetsim
@@ -65,8 +66,8 @@ def test_a_replica_equals_the_oracle_under_its_draws(data, replica: int, hunt: s
         assert_equals_the_oracle(scene, read(run, scene))
 
 
-@pytest.mark.parametrize("hunt", ["tries and lifetimes", "everything"])
-@settings(max_examples=8)
+@pytest.mark.parametrize("hunt", ["selection and lifetimes", "tries and lifetimes", "everything"])
+@settings(max_examples=8, phases=[Phase.explicit, Phase.generate])  # shrinking would take minutes
 @given(data=st.data())
 def test_each_of_several_replicas_is_what_it_is_alone(data, hunt: str):
     scene = data.draw(scenes(features=HUNTS[hunt]))
@@ -74,12 +75,24 @@ def test_each_of_several_replicas_is_what_it_is_alone(data, hunt: str):
     with run_of(scene, replicas=3, threads=2) as several:
         for replica in range(3):
             found = figures_of(several.path, replica)
-            with run_of(scene, replica=replica, overrides=LEAN) as alone:
+            with run_of(scene, replica=replica) as alone:
                 told = fleetsim.report(alone.path).frame
-            # Two bounds need the events: hosts that keep sets from one another, and quorums over regions.
-            told = told.filter(pl.col("figure") != "quorum_lost_ms")
+            # What only events tell: hosts that keep sets from one another, applications, and of whom tries have failed
+            # in several iterations, how long the last was.
+            unknown = [
+                "quorum_lost_ms",
+                *(["length_bound_ratio"] if any(vm.host is not None for vm in scene.vms) else []),
+            ]
+            told = told.filter(~pl.col("figure").is_in(unknown))
+            if re.search(r"scheduled = \{[^}]*failure_ratio", scene.toml()):
+                of_last = pl.col("figure").str.contains("_ms_p|_ms_max") & (pl.col("grain") == "campaign")
+                told = told.filter(~of_last & (pl.col("grain") != "pause"))
             both = found.join(told, on=["figure", "unit", "grain", "key"], suffix="_alone", validate="1:1")
-            assert both["value"].to_list() == both["value_alone"].to_list()
+            # Of a reboot of up to 25 min a percentile may be 1/65,536 of that too low.
+            low_ms = pl.when(pl.col("figure").str.starts_with("down_ms_p")).then(23).otherwise(0)
+            is_right = pl.col("value").is_between(pl.col("value_alone") - low_ms, "value_alone")
+            wrong = both.filter(~is_right.fill_null(pl.col("value").eq_missing(pl.col("value_alone"))))
+            assert wrong.is_empty(), wrong
             assert {"length_ms", "vm_hit_count", "unavailable_ms"} <= set(both["figure"])
             assert both.filter(grain="campaign")["key"].n_unique() == len(scene.requests)
 

@@ -16,7 +16,7 @@ from fleetsim.figures.declared import (
     STAGE,
     duration,
 )
-from fleetsim.figures.draws import bands
+from fleetsim.figures.draws import band, bands
 from fleetsim.figures.outages import application_outages, application_shares, application_totals, service_levels
 from fleetsim.figures.pairing import Paired, paired
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
@@ -47,6 +47,7 @@ __all__ = [
     "application_outages",
     "application_shares",
     "application_totals",
+    "band",
     "bands",
     "bin_width_ms",
     "bound",

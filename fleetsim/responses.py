@@ -1,0 +1,319 @@
+"""What came of a sweep: figures case by case, how they respond to what was asked, and which case to take.
+
+Met in the files of a sweep alone: `cases.parquet` says what was asked in each case, the data set of `replicas` what
+came of it. A figure of a case is its mean over the replicas, beside p05 and p95.
+"""
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import polars.selectors as cs
+
+from fleetsim import figures, schema
+from fleetsim.errors import InputError, nearest, nearest_path
+from fleetsim.figures import FIGURES, pause_ms
+from fleetsim.reporting import Block, Grid, Items, Sheet, spelt
+
+__all__ = ["Sweep"]
+
+MANIFEST, CASES = "sweep.json", "cases.parquet"
+EFFORT = "length_ms"
+HARMS = ("over_tolerance_count", "set_out_ms", "unavailable_ms", "paused_ms_p99", "down_ms_p99", "set_down_ratio_max")
+"""What a campaign harms, the gravest first: the first that differs from case to case is set against its length."""
+SHOWN = (EFFORT, "paused_ms_p99", "down_ms_p99", "unavailable_ms", "set_down_ratio_max", "set_out_ms")
+CASES_SHOWN = 40
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_COMPARED = re.compile(r"(\S+)\s*(<=|>=|<|>)\s*(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A condition of an objective: *figure* of *campaign* (None: the only one) is at most, or at least, *value*."""
+
+    campaign: str | None
+    figure: str
+    comparison: str
+    value: float
+
+    def holds(self, rows: pl.DataFrame) -> bool:
+        """Whether it does for what *rows* tell of one case: by its p95 where it is bounded from above, else its p05."""
+        row = _row(rows, self.campaign, self.figure)
+        worst = row["p95" if self.comparison in ("<=", "<") else "p05"]
+        return worst is not None and _HOLDS[self.comparison](worst, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """`min FIGURE where FIGURE <= VALUE and ...`: which of the cases is meant."""
+
+    text: str
+    is_least: bool
+    campaign: str | None
+    figure: str
+    limits: tuple[Limit, ...]
+
+    @staticmethod
+    def parse(text: str, campaigns: Sequence[str]) -> "Objective":
+        """The objective in *text*, about *campaigns*; raise `InputError` with every problem found."""
+        problems: list[str] = []
+        head, _, conditions = text.strip().partition(" where ")
+        word, _, figure = head.strip().partition(" ")
+        if word not in ("min", "max"):
+            problems.append(f"best: must be 'min FIGURE where ...' or 'max FIGURE ...', got '{text}'")
+        subject = _subject(figure.strip(), campaigns, problems)
+        limits = []
+        for each in re.split(r"\s+and\s+", conditions.strip()) if conditions.strip() else ():
+            match = _COMPARED.fullmatch(each.strip())
+            if match is None:
+                problems.append(f"best: a condition must be as 'paused_ms_p99 <= 10s', got '{each.strip()}'")
+                continue
+            about = _subject(match[1], campaigns, problems)
+            value = _value(match[3], about[1], problems)
+            limits.append(Limit(*about, match[2], value))
+        if problems:
+            raise InputError(problems)
+        return Objective(text.strip(), word == "min", *subject, tuple(limits))
+
+
+def _subject(text: str, campaigns: Sequence[str], problems: list[str]) -> tuple[str | None, str]:
+    """`FIGURE` or `CAMPAIGN.FIGURE` as a campaign, None where it is the only one, and a figure."""
+    campaign, _, figure = text.rpartition(".")
+    known = [name for name, each in FIGURES.items() if "campaign" in each.grains]
+    if figure not in known:
+        problems.append(f"best: must name a figure of campaigns, got '{figure}'{nearest(figure, known)}")
+    if campaign and campaign not in campaigns:
+        problems.append(f"best: must name a campaign, got '{campaign}'{nearest(campaign, campaigns)}")
+    if not campaign and len(campaigns) > 1:
+        problems.append(f"best: must say of which campaign, as {campaigns[0]}.{figure}, got '{figure}' of several")
+    return campaign or None, figure
+
+
+def _value(text: str, figure: str, problems: list[str]) -> float:
+    """A bound of *figure*: `10s` where it is a time, else `0.25`, `25%` or `100`."""
+    unit = FIGURES[figure].unit if figure in FIGURES else ""
+    try:
+        if unit == "ms" and not text.replace(".", "", 1).isdigit():
+            return float(pause_ms(text))
+        return float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
+    except (ValueError, InputError):
+        problems.append(f"best: must be a value of {figure}, as {'10s' if unit == 'ms' else '0.25'}, got '{text}'")
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Sweep(Sheet):
+    """A sweep as it stands in *path*; `frame` is the table `sweep` of the schema."""
+
+    path: Path
+    cases: pl.DataFrame
+    """`case`, and a text column a swept key."""
+    figures: pl.DataFrame
+    """Rows of schema.SWEEP: of the campaigns of each case that is finished."""
+    manifest: Mapping[str, Any] | None
+    """None where it is unfinished."""
+    best: "Objective | None" = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Sweep":
+        """The sweep in folder *path*, finished or not; raise `InputError` where there is none."""
+        path = Path(path)
+        if not (path / CASES).is_file():
+            found = f"no {CASES}" if path.is_dir() else f"nothing there{nearest_path(path)}"
+            raise InputError(f"{path}: must be the folder of a sweep, got {found}")
+        manifest = path / MANIFEST
+        cases = pl.read_parquet(path / CASES, hive_partitioning=False)
+        return cls(path, cases, _summed_up(path), json.loads(manifest.read_text()) if manifest.is_file() else None)
+
+    @property
+    def keys(self) -> list[str]:
+        """What differs between the cases."""
+        return [name for name in self.cases.columns if name != "case"]
+
+    @property
+    def campaigns(self) -> list[str]:
+        """The campaigns, by name."""
+        return self.figures["campaign"].unique(maintain_order=True).to_list()
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Figures by case: mean, p05 and p95 over its replicas."""
+        return self.figures
+
+    def with_best(self, objective: str) -> "Sweep":
+        """The same, with the case that *objective* names marked; raise `InputError` where it is no objective."""
+        return Sweep(self.path, self.cases, self.figures, self.manifest, Objective.parse(objective, self.campaigns))
+
+    @cached_property
+    def best_case(self) -> int | None:
+        """The case that meets all limits and has the least, or the most, of the objective by its mean; None: none."""
+        assert self.best is not None
+        found = []
+        for (case,), rows in self.figures.partition_by("case", as_dict=True, maintain_order=True).items():
+            mean = _row(rows, self.best.campaign, self.best.figure)["mean"]
+            if mean is not None and all(limit.holds(rows) for limit in self.best.limits):
+                found.append((mean if self.best.is_least else -mean, int(case)))
+        return min(found)[1] if found else None
+
+    def harm_of(self, campaign: str) -> str | None:
+        """The gravest of HARMS that differs between the cases; None where none does."""
+        own = self.figures.filter(campaign=campaign)
+        return next((name for name in HARMS if own.filter(figure=name)["mean"].n_unique() > 1), None)
+
+    def front_of(self, campaign: str, harm: str) -> list[int]:
+        """The cases of which none other takes less time and harms less: the Pareto front, shortest first."""
+        wide = (
+            self.figures.filter(pl.col("campaign") == campaign, pl.col("figure").is_in([EFFORT, harm]))
+            .pivot("figure", index="case", values="mean")
+            .drop_nulls()
+            .sort(EFFORT, harm, "case")
+        )
+        front, least = [], float("inf")
+        for case, value in wide.select("case", harm).iter_rows():
+            if value < least:
+                front.append(int(case))
+                least = value
+        return front
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as one JSON object."""
+        told = {
+            "sweep": str(self.path),
+            "is_finished": self.manifest is not None,
+            "keys": self.keys,
+            "units": {name: each.unit for name, each in FIGURES.items() if "campaign" in each.grains},
+            "cases": [self._case(row) for row in self.cases.iter_rows(named=True)],
+            "fronts": [
+                {"campaign": name, "harm": harm, "cases": self.front_of(name, harm)}
+                for name in self.campaigns
+                if (harm := self.harm_of(name)) is not None
+            ],
+        }
+        if self.best is not None:
+            told |= {"best": {"objective": self.best.text, "case": self.best_case}}
+        return told
+
+    def _case(self, row: dict[str, Any]) -> dict[str, Any]:
+        own = self.figures.filter(case=row["case"])
+        return {
+            "case": row["case"],
+            "set": {key: row[key] for key in self.keys if row[key] is not None},
+            "replicas": int(own["replica_count"].max() or 0),  # type: ignore[arg-type]
+            "campaigns": [
+                {
+                    "campaign": name,
+                    "figures": {
+                        each["figure"]: {which: each[which] for which in ("mean", "p05", "p95")}
+                        for each in own.filter(campaign=name).iter_rows(named=True)
+                    },
+                }
+                for name in self.campaigns
+            ],
+        }
+
+    def _parquet(self) -> tuple[schema.Table, dict[str, str]]:
+        return schema.SWEEP, {"fleetsim.fleet_digest": self.manifest["fleet_digest"]} if self.manifest else {}
+
+    def _page(self) -> Iterator[Block]:
+        counts: list[int] = sorted(set(self.figures["replica_count"].to_list()))
+        total, done_count = len(self.cases), self.figures["case"].n_unique()
+        draws = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
+        items = [("cases", f"{total:,}, {'one draw' if draws == '1' else f'{draws} draws'} each")]
+        if self.manifest is None:
+            items.append(("warning", f"unfinished: {done_count:,} of {total:,} cases are there; --resume goes on"))
+        if self.best is not None:
+            items.append(("best", f"{self._told_best()}: {self.best.text}"))
+        yield Items(self.path.name or str(self.path), items)
+        for campaign in self.campaigns:
+            yield self._grid(campaign)
+
+    def _told_best(self) -> str:
+        if self.best_case is None:
+            return "no case"
+        row = self.cases.row(by_predicate=pl.col("case") == self.best_case, named=True)
+        asked = ", ".join(f"{_short(key)} {row[key]}" for key in self.keys if row[key] is not None)
+        return f"case {self.best_case} ({asked})" if asked else f"case {self.best_case}"
+
+    def _grid(self, campaign: str) -> Grid:
+        """Cases down, what was asked and what came of it across."""
+        own = self.figures.filter(campaign=campaign)
+        harm = self.harm_of(campaign)
+        front = set() if harm is None else set(self.front_of(campaign, harm))
+        known = [name for name in dict.fromkeys((*SHOWN, *((harm,) if harm else ()))) if len(own.filter(figure=name))]
+        values = {
+            (case, figure): row for case, figure, *row in own.select("case", "figure", "mean", "p05", "p95").rows()
+        }
+        has_bands = bool((own["replica_count"] > 1).any())
+        rows = []
+        for row in self.cases.head(CASES_SHOWN).iter_rows(named=True):
+            case = row["case"]
+            if not any((case, name) in values for name in known):
+                continue
+            marks = ("*" if case in front else "") + ("!" if self.best is not None and case == self.best_case else "")
+            cells = [f"{case}{marks}", *("-" if row[key] is None else row[key] for key in self.keys)]
+            for name in known:
+                mean, low, high = values.get((case, name), (None, None, None))
+                cells.append(spelt(name, mean))
+                if has_bands and name == EFFORT:
+                    cells.append("=" if low == high else f"{spelt(name, low)} to {spelt(name, high)}")
+            rows.append(cells)
+        header = ["case", *map(_short, self.keys)]
+        for name in known:
+            header.append(name)
+            if has_bands and name == EFFORT:
+                header.append("p05 to p95")
+        notes = []
+        if len(self.cases) > CASES_SHOWN:
+            notes.append(f"... {len(self.cases) - CASES_SHOWN:,} more: --format csv has them all")
+        if harm is not None:
+            notes.append(f"*: no other case has both less {EFFORT} and less {harm}")
+        if self.best is not None and self.best_case is not None:
+            notes.append("!: the best")
+        return Grid(f"{campaign}, case by case" + (": means" if has_bands else ""), header, rows, notes=notes)
+
+
+def _short(key: str) -> str:
+    """A key without the name of its campaign."""
+    return key.split(".", 2)[2] if key.startswith("campaign.") else key
+
+
+def _row(rows: pl.DataFrame, campaign: str | None, figure: str) -> dict[str, Any]:
+    """What *rows* of a case tell of *figure*, of *campaign* or of the only one; nothing where they do not."""
+    own = rows.filter(figure=figure) if campaign is None else rows.filter(figure=figure, campaign=campaign)
+    return own.row(0, named=True) if len(own) else dict.fromkeys(("mean", "p05", "p95"))
+
+
+def _summed_up(path: Path) -> pl.DataFrame:
+    """Rows of schema.SWEEP from the data set of replicas in *path*."""
+    texts, values = ("campaign", "figure", "unit"), ("mean", "p05", "p95")
+    types = pl.Schema(
+        {"case": pl.UInt32()}
+        | dict.fromkeys(texts, pl.String())
+        | dict.fromkeys(values, pl.Float64())
+        | {"replica_count": pl.UInt32()}
+    )
+    finished = [folder for folder in sorted(path.glob("case=*")) if (folder / "manifest.json").is_file()]
+    found = []
+    for folder in finished:
+        found.append(
+            pl.scan_parquet(sorted(folder.glob("replicas/replica=*/part-*.parquet")), hive_partitioning=False)
+            .filter(pl.col("grain").cast(pl.String) == "campaign")
+            .group_by(campaign="key", figure="figure", unit="unit", maintain_order=True)
+            .agg(mean=pl.col("value").mean(), **figures.band("value"), replica_count=pl.len())
+            .with_columns(cs.categorical().cast(pl.String), case=pl.lit(int(folder.name.removeprefix("case="))))
+            .cast(types)
+            .select(types.names())
+        )
+    return pl.concat([pl.DataFrame(schema=types), *pl.collect_all(found)])

@@ -1,0 +1,299 @@
+"""Sweeps: one scenario under many settings of its keys, each case a run with replicas in a folder of its own.
+
+Cases have the seed of the scenario, so a VM draws the same in all of them (common random numbers): what differs between
+two cases is what was asked, not chance. Their figures are one Parquet data set, by `case` and `replica`.
+"""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import tomli_w
+
+from fleetsim import __version__
+from fleetsim.blocks import check_plans, resolve_over
+from fleetsim.errors import InputError, RunError, nearest, nearest_path
+from fleetsim.fleet.prepared import PreparedFleet
+from fleetsim.progress import Progress
+from fleetsim.regions import Relation, load_relation
+from fleetsim.responses import CASES, MANIFEST, Objective, Sweep
+from fleetsim.runfolder import HALF_WRITTEN
+from fleetsim.runner import prepared_for, run
+from fleetsim.scenario import load_scenario
+from fleetsim.tables import folder_above, write_atomic
+
+ASKED = "sweep.toml"
+CASES_UNASKED_MAX = 200
+"""Cases of a sweep that is made without being asked whether all of them are meant."""
+CASES_MAX = 10_000
+_LEAN = ("outputs.events=false", "outputs.outcomes=false")
+_KEYS = ("scenario", "replicas", "until", "override", "grid", "case")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One setting of the swept keys: their values as TOML writes them."""
+
+    number: int
+    values: Mapping[str, str]
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        return tuple(f"{key}={value}" for key, value in self.values.items())
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key.rpartition('.')[2]} {_bare(value)}" for key, value in self.values.items()) or "as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a sweep file asks for."""
+
+    text: str = field(repr=False)
+    scenario: Any
+    replicas: int
+    until: str | None
+    overrides: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+
+def sweep(
+    fleet: Any,
+    asked: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    pairs: str | Path | None = None,
+    hosts: Any = None,
+    threads: int | None = None,
+    resume: bool = False,
+    best: str | None = None,
+    yes: bool = False,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Run every case of the sweep *asked* over *fleet*, into the new folder *out*.
+
+    fleet    as for `run`
+    asked    TOML file or text, or the same as a mapping: `scenario` (a file beside it, or a table), `replicas`,
+             `until`, `[override]` of all cases, `[grid]` of keys and the values each takes, `[[case]]` of keys
+    resume   go on with an unfinished sweep of the same file
+    best     which case is meant, as `min length_ms where paused_ms_p99 <= 10s`: told by `best_case` of what is returned
+    yes      make as many cases as there are; without it more than CASES_UNASKED_MAX are refused
+
+    Cases keep neither events nor outcomes, unless `[override]` says so. Raises `InputError` before anything is written
+    where the input is unusable, `RunError` where writing fails: finished cases stay.
+    """
+    out = Path(out)
+    plan = _read(asked)
+    if len(plan.cases) > CASES_MAX or (len(plan.cases) > CASES_UNASKED_MAX and not yes):
+        most = CASES_MAX if yes else CASES_UNASKED_MAX
+        hint = "" if yes else "; --yes makes them all"
+        raise InputError(f"sweep: must have at most {most:,} cases, got {len(plan.cases):,}{hint}")
+    _check_absent(out, plan.text, resume=resume)
+    relation = load_relation(Path(pairs) if pairs is not None else None)
+    with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
+        campaigns = _check_cases(plan, prepared, relation, threads)
+        if best is not None:
+            Objective.parse(best, campaigns)
+        try:
+            _start(out, plan)
+            for case in plan.cases:
+                run(
+                    prepared.path,
+                    plan.scenario,
+                    out / _folder(case),
+                    pairs=pairs,
+                    threads=threads,
+                    overrides=[*_LEAN, *plan.overrides, *case.overrides],
+                    resume=(out / _folder(case)).exists(),
+                    replicas=plan.replicas,
+                    until=plan.until,
+                    progress=None if progress is None else _part_of(progress, case, len(plan.cases)),
+                )
+            made = _finish(out, plan, prepared)
+            return made if best is None else made.with_best(best)
+        except OSError as error:
+            raise RunError(f"{out}: could not be written: {error.strerror or error}; finished cases stay") from error
+
+
+def _read(asked: str | Path | Mapping[str, Any]) -> Asked:
+    """The sweep of a file, of TOML text or of a mapping; raise `InputError` with every problem found."""
+    folder, name = Path(), "sweep"
+    if isinstance(asked, Mapping):
+        document, text = dict(asked), tomli_w.dumps(asked)
+    else:
+        text = str(asked)
+        if isinstance(asked, Path) or not ("\n" in text or "=" in text):
+            path = Path(asked)
+            if not path.is_file():
+                raise InputError(f"{path}: must be a file, got nothing there{nearest_path(path)}")
+            text, folder, name = path.read_text("utf-8"), path.parent, str(path)
+        try:
+            document = tomllib.loads(text)
+        except ValueError as error:
+            raise InputError(f"{name}: must be TOML: {error}") from error
+    problems = [f"{name}: {key}: is no key of a sweep{nearest(key, _KEYS)}" for key in document if key not in _KEYS]
+    scenario = document.get("scenario")
+    if isinstance(scenario, str):
+        scenario = folder / scenario
+    elif not isinstance(scenario, Mapping):
+        problems.append(f"{name}: scenario: must be a file, or a table [scenario], got {_found(document, 'scenario')}")
+    replicas, until = document.get("replicas", 1), document.get("until")
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        problems.append(f"{name}: replicas: must be a whole number, got {_found(document, 'replicas')}")
+    if until is not None and not isinstance(until, str):
+        problems.append(f"{name}: until: must be as 'length_ms 1%', got {_found(document, 'until')}")
+    tables = {key: document.get(key, {}) for key in ("override", "grid")}
+    for key, table in tables.items():
+        if not isinstance(table, Mapping):
+            problems.append(f"{name}: {key}: must be a table of keys of the scenario, got {_found(document, key)}")
+    listed = document.get("case", [{}])
+    if not (isinstance(listed, list) and listed and all(isinstance(each, Mapping) for each in listed)):
+        problems.append(
+            f"{name}: case: must be tables [[case]] of keys of the scenario, got {_found(document, 'case')}"
+        )
+    if problems:
+        raise InputError(problems)
+    grid = dict(_leaves(tables["grid"], are_lists=True))
+    of_list = [dict(_leaves(each)) for each in listed]
+    for key, value in grid.items():
+        if not isinstance(value, list) or not value:
+            problems.append(f"{name}: grid.{key}: must be a list of the values it takes, got {_found(grid, key)}")
+        if any(key in each for each in of_list):
+            problems.append(f"{name}: {key}: must be in [grid] or in every [[case]], got it in both")
+    if problems:
+        raise InputError(problems)
+    combined = itertools.product(of_list, *([(key, value) for value in values] for key, values in grid.items()))
+    cases = [listed_keys | dict(of_grid) for listed_keys, *of_grid in combined]
+    return Asked(
+        text,
+        scenario,
+        replicas,
+        until,
+        tuple(f"{key}={_spelt(value)}" for key, value in _leaves(tables["override"])),
+        tuple(Case(number, {key: _spelt(value) for key, value in case.items()}) for number, case in enumerate(cases)),
+    )
+
+
+def _leaves(table: Mapping[str, Any], *, are_lists: bool = False, above: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of *table* as overrides spell them, `campaign.NAME.length`, and their values.
+
+    A key may be quoted with its dots or not, which TOML reads as tables in one another. A table below the keys of a
+    campaign is a value, as a profile of lengths is, but where values *are_lists* of them.
+    """
+    for key, value in table.items():
+        name = f"{above}{key}"
+        is_value = not are_lists and name.startswith("campaign.") and name.count(".") >= 2
+        if isinstance(value, Mapping) and not is_value:
+            yield from _leaves(value, are_lists=are_lists, above=f"{name}.")
+        else:
+            yield name, value
+
+
+def _found(document: Mapping[str, Any], key: str) -> str:
+    return json.dumps(document[key], default=str) if key in document else "nothing"
+
+
+def _spelt(value: Any) -> str:
+    """*value* as TOML has it."""
+    text = tomli_w.dumps({"value": [value]}, multiline_strings=False).removeprefix("value = [").strip()
+    return " ".join(text.removesuffix("]").strip().removesuffix(",").split())
+
+
+def _bare(text: str) -> str:
+    """A value as people say it: a string without its quotes."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _folder(case: Case) -> str:
+    return f"case={case.number:05}"
+
+
+def _check_absent(out: Path, text: str, *, resume: bool) -> None:
+    """Raise `InputError` where *out* holds something a sweep would overwrite."""
+    folder_above(out)
+    if not out.exists() or (out.is_dir() and all(path.match(HALF_WRITTEN) for path in out.iterdir())):
+        return
+    path = out / ASKED
+    if not path.is_file():
+        raise InputError(f"{out}: must be a new folder for the sweep, found {'a file' if out.is_file() else 'another'}")
+    if not resume:
+        what = "a finished sweep" if (out / MANIFEST).exists() else "an unfinished sweep; --resume goes on with it"
+        raise InputError(f"{out}: must be a new folder, found {what}")
+    if path.read_text("utf-8") != text:
+        raise InputError(f"{out}: --resume goes on with the same sweep only, and {path} differs from what is asked")
+
+
+def _check_cases(plan: Asked, prepared: PreparedFleet, relation: Relation, threads: int | None) -> list[str]:
+    """Resolve every case, so that nothing is computed if one of them cannot be; each problem is said once.
+
+    Returns the names of the campaigns.
+    """
+    problems: dict[str, None] = {}
+    campaigns: dict[str, None] = {}
+    for case in plan.cases:
+        try:
+            loaded = load_scenario(plan.scenario, (*_LEAN, *plan.overrides, *case.overrides))
+            resolve_over(prepared, loaded, relation, threads)
+            check_plans(prepared, loaded)
+            campaigns |= dict.fromkeys(campaign.name for campaign in loaded.campaigns)
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InputError(each.replace("--override ", "sweep: ") for each in problems)
+    return list(campaigns)
+
+
+def _start(out: Path, plan: Asked) -> None:
+    """Write what the sweep starts from."""
+    out.mkdir(parents=True, exist_ok=True)
+    for stray in out.glob(HALF_WRITTEN):
+        stray.unlink()
+    write_atomic(out / ASKED, plan.text.encode())
+    keys = dict.fromkeys(key for case in plan.cases for key in case.values)
+    rows = {key: [_bare(case.values[key]) if key in case.values else None for case in plan.cases] for key in keys}
+    frame = pl.DataFrame(
+        {"case": [case.number for case in plan.cases], **rows},
+        schema={"case": pl.UInt32, **dict.fromkeys(keys, pl.String)},
+    )
+    unfinished = out / f".{CASES}.tmp"
+    frame.write_parquet(unfinished)
+    unfinished.replace(out / CASES)
+
+
+def _finish(out: Path, plan: Asked, prepared: PreparedFleet) -> Sweep:
+    """Write the manifest of the sweep, last of all."""
+    manifests = [json.loads((out / _folder(case) / "manifest.json").read_text("utf-8")) for case in plan.cases]
+    manifest = {
+        "fleetsim_version": __version__,
+        "fleet_digest": prepared.fleet_digest,
+        "vm_count": prepared.vm_count,
+        "cases": [
+            {
+                "case": case.number,
+                "set": {key: _bare(value) for key, value in case.values.items()},
+                "replicas": told["replicas"],
+                "run_digest": told["run_digest"],
+            }
+            for case, told in zip(plan.cases, manifests, strict=True)
+        ],
+    }
+    write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return Sweep.open(out)
+
+
+def _part_of(progress: Progress, case: Case, count: int) -> Progress:
+    """*progress* of the whole sweep, by that of one case."""
+
+    def report(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
+        if step == "replicas":
+            is_over = done_count == total_count
+            said = f"case {case.number + 1:,} of {count:,}: {case.name}" if is_over else ""
+            progress("sweep", case.number * total_count + done_count, count * total_count, said)
+
+    return report
