@@ -790,7 +790,9 @@ def sweep(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Run SWEEP.toml over FLEET: a scenario under many settings of its keys, each with replicas.
+    """Run a scenario over FLEET under many settings of its keys.
+
+    SWEEP names them, and how often each case is drawn:
 
     \b
     scenario = "plan.toml"

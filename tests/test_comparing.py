@@ -651,7 +651,7 @@ def test_those_out_as_long_are_neither_shorter_nor_longer(pair, tmp_path):
 )
 def test_marks_that_are_near_do_not_cross(values_ms, sides):
     marks = list(zip(("p50", "p95"), values_ms, strict=True))
-    layers = [each.to_dict() for each in _marks(marks, Clock.of(7_000, ""), (-5.5, 7), 290)]
+    layers = [each.to_dict() for each in _marks(marks, Clock.of(0, 7_000, ""), (-5.5, 7), 290)]
     assert [layer["mark"]["align"] for layer in layers if layer["mark"]["type"] == "text"] == sides
 
 

@@ -389,7 +389,7 @@ def test_whatever_ends_a_thread_ends_the_run(prepared, tmp_path, monkeypatch):
     def leave(*_):
         raise SystemExit(3)
 
-    monkeypatch.setattr("fleetsim.runner.load", leave)
+    monkeypatch.setattr("fleetsim.runner.Drive.compute", leave)
     with pytest.raises(SystemExit):
         fleetsim.run(prepared, SCENARIO, tmp_path / "run")
 
