@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fleetsim.loosening import looser as looser
     from fleetsim.page import write_comparison as write_comparison
     from fleetsim.page import write_page as write_page
+    from fleetsim.page import write_sweep as write_sweep
     from fleetsim.policies import policy as policy
     from fleetsim.reporting import report as report
     from fleetsim.runner import run as run
@@ -54,6 +55,7 @@ _HOMES = {
     "warmup": "first_run",
     "write_comparison": "page",
     "write_page": "page",
+    "write_sweep": "page",
 }
 
 __all__ = ["__version__", "fleet", *_HOMES]  # noqa: PLE0604

@@ -605,6 +605,7 @@ def verify(
 @click.option("--html", type=_PATH, help="Write all of it, with charts, as one page that needs no network.")
 @click.option("--charts", type=_PATH, help="Write each chart as SVG, PNG and Parquet into this new folder.")
 @click.option("--verify", "verified", is_flag=True, help="With --html: ask the verifier first, and say what it found.")
+@click.option("--best", metavar="OBJECTIVE", help="Of a sweep: as 'min length_ms where paused_ms_p99 <= 10s'.")
 @_json
 def report(
     run_folder: Path,
@@ -618,6 +619,7 @@ def report(
     html: Path | None,
     charts: Path | None,
     verified: bool,
+    best: str | None,
     as_json: bool,
 ) -> None:
     """Say how long RUN takes, whom it hits, how hard, and why.
@@ -640,6 +642,16 @@ def report(
         raise click.UsageError("--policies goes with --looser")
     if verified and html is None:
         raise click.UsageError("--verify goes with --html; else there is `fleetsim verify`")
+    if (run_folder / "cases.parquet").is_file():
+        if html is not None and (out is not None or format_ != "table"):
+            raise click.UsageError("--html does not go with --format and --out")
+        asked = {"--by": by, "--only": only, "--timeout": timeouts, "--looser": looser, "--charts": charts}
+        if wrong := next((option for option, value in asked.items() if value), None):
+            raise click.UsageError(f"{wrong} is for runs, and {run_folder} is a sweep: ask it of one of its cases")
+        _sweep_report(run_folder, format_, out, html, best, as_json)
+        return
+    if best is not None:
+        raise click.UsageError(f"--best is for sweeps, and {run_folder} is none")
     if html is not None or charts is not None:
         if looser or out is not None or format_ != "table":
             raise click.UsageError("--html and --charts do not go with --format, --out and --looser")
@@ -672,6 +684,21 @@ def report(
         _render(made)
         if savings is not None:
             _render(savings)
+
+
+def _sweep_report(
+    folder: Path, format_: str, out: Path | None, html: Path | None, best: str | None, as_json: bool
+) -> None:
+    """What came of the sweep in *folder*, printed or written."""
+    from fleetsim.responses import Sweep
+
+    made = Sweep.open(folder)
+    made = made if best is None else made.with_best(best)
+    if html is not None:
+        from fleetsim.page import write_sweep
+
+        write_sweep(made, html)
+    _tell_sheet(made, "sweep", format_, out, html, as_json)
 
 
 def _page(run_folder: Path, as_json: bool, *, by: tuple[str, ...], **asked: Any) -> None:
@@ -752,19 +779,7 @@ def compare(
             from fleetsim.page import write_comparison
 
             write_comparison(made, html, progress=progress)
-    if html is not None:
-        _tell(f"fleetsim: page written to {html}", err=True)
-        if as_json:
-            _print_json({"html": str(html)})
-    elif out is not None:
-        made.write(out, format_)
-        _tell(f"fleetsim: comparison written to {out}", err=True)
-        if as_json:
-            _print_json({"comparison": str(out)})
-    elif format_ in ("csv", "markdown") and not as_json:
-        _tell(made.text(format_).removesuffix("\n"))
-    else:
-        _print(made, as_json or format_ == "json")
+    _tell_sheet(made, "comparison", format_, out, html, as_json)
 
 
 @cli.command()
@@ -801,8 +816,11 @@ def sweep(
     campaign.update.length = ["10s", "30s"]
     campaign.update.update_domain_gap = ["0s", "30min"]
     """
+    from fleetsim.sweeping import CASES_UNASKED_MAX, case_count
     from fleetsim.sweeping import sweep as call
 
+    if not yes and sys.stdin.isatty() and (count := case_count(asked)) > CASES_UNASKED_MAX:
+        yes = click.confirm(f"{count:,} cases: make them all?", err=True)
     with _interruptible("finished cases stay, --resume goes on"), _watched() as progress:
         made = call(
             fleet,
@@ -912,6 +930,23 @@ def _print(made: Any, as_json: bool) -> None:
         _print_json(made.to_dict())
     else:
         _render(made)
+
+
+def _tell_sheet(made: Any, word: str, format_: str, out: Path | None, html: Path | None, as_json: bool) -> None:
+    """Print *made*, or write it to *out*; of a page that is written to *html*, say so."""
+    if html is not None:
+        _tell(f"fleetsim: page written to {html}", err=True)
+        if as_json:
+            _print_json({"html": str(html)})
+    elif out is not None:
+        made.write(out, format_)
+        _tell(f"fleetsim: {word} written to {out}", err=True)
+        if as_json:
+            _print_json({word: str(out)})
+    elif format_ in ("csv", "markdown") and not as_json:
+        _tell(made.text(format_).removesuffix("\n"))
+    else:
+        _print(made, as_json or format_ == "json")
 
 
 def _render(made: Any, **how: Any) -> None:

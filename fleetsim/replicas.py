@@ -40,6 +40,8 @@ AT_ONCE = 32
 """Replicas whose figures are computed together: one query costs as much for one as for some dozens."""
 KEPT_VMS_MAX = 20_000_000
 """VMs in scope, over all campaigns, that stay in memory from replica to replica; of larger fleets none do."""
+REPLICAS_MAX = 100_000
+"""Of which file names have five digits."""
 LEAST_COUNT = 10
 """Replicas before a stop rule is asked: an interval of fewer tells nothing."""
 _CONFIDENCE_Z = statistics.NormalDist().inv_cdf(0.975)
@@ -96,6 +98,21 @@ def _half_width(values: Sequence[float]) -> float:
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
     )
     return t * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def check_draws(replicas: int | None, until: str | None, replica: int = 0) -> Until | None:
+    """The stop rule in *until*; raise `InputError` unless so many *replicas*, or that *replica*, can be drawn."""
+    if replicas is not None and not 1 <= replicas <= REPLICAS_MAX:
+        raise InputError(f"replicas: must be from 1 to {REPLICAS_MAX:,}, got {replicas}")
+    if not 0 <= replica < REPLICAS_MAX:
+        raise InputError(f"replica: must be from 0 to {REPLICAS_MAX - 1:,}, got {replica}")
+    if replica and replicas is not None:
+        raise InputError(f"replica: one that is run alone has no replicas, got {replica} of {replicas}")
+    rule = None if until is None else Until.parse(until)
+    if rule is not None and (replicas or 1) < LEAST_COUNT:
+        most = f"the most there will be, of at least {LEAST_COUNT}"
+        raise InputError(f"until: needs replicas, {most}, got {replicas or 1}")
+    return rule
 
 
 def draw(

@@ -226,6 +226,21 @@ class Sweep(Sheet):
     def _parquet(self) -> tuple[schema.Table, dict[str, str]]:
         return schema.SWEEP, {"fleetsim.fleet_digest": self.manifest["fleet_digest"]} if self.manifest else {}
 
+    def wide(self, campaign: str, figures: Sequence[str]) -> pl.DataFrame:
+        """One row a case: `case`, the keys, and of each of *figures* of *campaign* its mean, `_p05` and `_p95`."""
+        own = self.figures.filter(pl.col("campaign") == campaign)
+        rows = self.cases
+        for name in figures:
+            of_one = own.filter(figure=name).select(
+                "case", pl.col("mean").alias(name), *(pl.col(each).alias(f"{name}_{each}") for each in ("p05", "p95"))
+            )
+            rows = rows.join(of_one, on="case", how="inner", maintain_order="left")
+        return rows.drop_nulls(figures)
+
+    def blocks(self) -> Iterator[Block]:
+        """What is shown: what the sweep is, then the cases of each campaign."""
+        return self._page()
+
     def _page(self) -> Iterator[Block]:
         counts: list[int] = sorted(set(self.figures["replica_count"].to_list()))
         total, done_count = len(self.cases), self.figures["case"].n_unique()
@@ -243,7 +258,7 @@ class Sweep(Sheet):
         if self.best_case is None:
             return "no case"
         row = self.cases.row(by_predicate=pl.col("case") == self.best_case, named=True)
-        asked = ", ".join(f"{_short(key)} {row[key]}" for key in self.keys if row[key] is not None)
+        asked = ", ".join(f"{short_key(key)} {row[key]}" for key in self.keys if row[key] is not None)
         return f"case {self.best_case} ({asked})" if asked else f"case {self.best_case}"
 
     def _grid(self, campaign: str) -> Grid:
@@ -267,13 +282,13 @@ class Sweep(Sheet):
                 mean, low, high = values.get((case, name), (None, None, None))
                 cells.append(spelt(name, mean))
                 if has_bands and name == EFFORT:
-                    cells.append("=" if low == high else f"{spelt(name, low)} to {spelt(name, high)}")
+                    cells += [spelt(name, low), spelt(name, high)]
             rows.append(cells)
-        header = ["case", *map(_short, self.keys)]
+        header = ["case", *map(short_key, self.keys)]
         for name in known:
             header.append(name)
             if has_bands and name == EFFORT:
-                header.append("p05 to p95")
+                header += ["p05", "p95"]
         notes = []
         if len(self.cases) > CASES_SHOWN:
             notes.append(f"... {len(self.cases) - CASES_SHOWN:,} more: --format csv has them all")
@@ -284,7 +299,7 @@ class Sweep(Sheet):
         return Grid(f"{campaign}, case by case" + (": means" if has_bands else ""), header, rows, notes=notes)
 
 
-def _short(key: str) -> str:
+def short_key(key: str) -> str:
     """A key without the name of its campaign."""
     return key.split(".", 2)[2] if key.startswith("campaign.") else key
 

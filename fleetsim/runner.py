@@ -32,7 +32,7 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.replicas import LEAST_COUNT, Until, draw
+from fleetsim.replicas import check_draws, draw
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import FIRST_ITERATION, SCHEMA_VERSION, Kind, Outcome
@@ -40,10 +40,6 @@ from fleetsim.tables import parquet_bytes, provenance_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-REPLICAS_MAX = 100_000
-"""Of which file names have five digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +97,7 @@ def run(
     out = Path(out)
     if threads is not None and threads < 1:
         raise InputError(f"threads: must be at least 1, got {threads}")
-    if replicas is not None and not 1 <= replicas <= REPLICAS_MAX:
-        raise InputError(f"replicas: must be from 1 to {REPLICAS_MAX:,}, got {replicas}")
-    if not 0 <= replica < REPLICAS_MAX:
-        raise InputError(f"replica: must be from 0 to {REPLICAS_MAX - 1:,}, got {replica}")
-    if replica and replicas is not None:
-        raise InputError(f"replica: one that is run alone has no replicas, got {replica} of {replicas}")
-    rule = None if until is None else Until.parse(until)
-    if rule is not None and (replicas or 1) < LEAST_COUNT:
-        raise InputError(
-            f"until: needs replicas, the most there will be, of at least {LEAST_COUNT}, got {replicas or 1}"
-        )
+    rule = check_draws(replicas, until, replica)
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)

@@ -21,6 +21,7 @@ from fleetsim.errors import InputError, RunError, nearest, nearest_path
 from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
+from fleetsim.replicas import check_draws
 from fleetsim.responses import CASES, MANIFEST, Objective, Sweep
 from fleetsim.runfolder import HALF_WRITTEN
 from fleetsim.runner import prepared_for, run
@@ -90,6 +91,7 @@ def sweep(
     """
     out = Path(out)
     plan = _read(asked)
+    check_draws(plan.replicas, plan.until)
     if len(plan.cases) > CASES_MAX or (len(plan.cases) > CASES_UNASKED_MAX and not yes):
         most = CASES_MAX if yes else CASES_UNASKED_MAX
         hint = "" if yes else "; --yes makes them all"
@@ -119,6 +121,11 @@ def sweep(
             return made if best is None else made.with_best(best)
         except OSError as error:
             raise RunError(f"{out}: could not be written: {error.strerror or error}; finished cases stay") from error
+
+
+def case_count(asked: str | Path | Mapping[str, Any]) -> int:
+    """How many cases a sweep has."""
+    return len(_read(asked).cases)
 
 
 def _read(asked: str | Path | Mapping[str, Any]) -> Asked:

@@ -1,9 +1,9 @@
 """The page of a run: `fleetsim report RUN --html FILE --charts DIR`, in one file that is read anywhere and asks nobody.
 
-And that of runs beside each other: `fleetsim compare RUN RUN --html FILE`.
+And those of runs beside each other, `fleetsim compare RUN RUN --html FILE`, and of sweeps.
 
 `charts` says which there are and aggregates what they show, `drawing` draws them, `document` puts the page together;
-`comparison` does both for runs beside each other.
+`comparison` does both for runs beside each other, `cases` for sweeps.
 Nothing is drawn from VMs one by one, so that page and time hardly grow with the fleet.
 """
 
@@ -19,15 +19,17 @@ from typing import Any
 from fleetsim.comparing import Comparison
 from fleetsim.errors import InputError, nearest_path
 from fleetsim.page import drawing
+from fleetsim.page.cases import page_of_sweep
 from fleetsim.page.charts import Lacking, charts_of
 from fleetsim.page.comparison import page_of_comparison
 from fleetsim.page.document import page_of, page_of_unfinished
 from fleetsim.page.drawing import Chart
 from fleetsim.progress import Progress
 from fleetsim.reporting import Report, report
+from fleetsim.responses import Sweep
 from fleetsim.verifier import Verdict, verify
 
-__all__ = ["Page", "write_comparison", "write_page"]
+__all__ = ["Page", "write_comparison", "write_page", "write_sweep"]
 
 CHART_NAME_LENGTH_MAX = 80
 """Letters of the name of a chart's file, at most."""
@@ -110,6 +112,17 @@ def write_comparison(comparison: Comparison, html: str | Path, *, progress: Prog
     drawing.check_installed()
     assert page is not None
     _replace(page, page_of_comparison(comparison, progress))
+
+
+def write_sweep(sweep: Sweep, html: str | Path) -> None:
+    """Write the page of *sweep*, which `fleetsim.sweep` made, to the file *html*; one that is there is replaced.
+
+    Raise `InputError` where *html* cannot be written, or the extra `fleetsim[page]` is not installed.
+    """
+    page, _ = _places(html, None)
+    drawing.check_installed()
+    assert page is not None
+    _replace(page, page_of_sweep(sweep))
 
 
 def _places(html: str | Path | None, charts: str | Path | None) -> tuple[Path | None, Path | None]:

@@ -1,0 +1,171 @@
+"""The page of a sweep: what its campaigns take and harm, case by case, in charts and tables."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from fleetsim.errors import InputError
+from fleetsim.figures import pause_ms
+from fleetsim.page.document import block_of, figure_of, html_of
+from fleetsim.page.drawing import Chart
+from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, WORK
+from fleetsim.responses import EFFORT, Sweep, short_key
+
+CASES_DRAWN = 2_000
+VALUES_DRAWN = 40
+"""Values of a key that a response is drawn over."""
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms"))
+
+
+def page_of_sweep(made: Sweep) -> str:
+    """The HTML of *made*."""
+    blocks = list(made.blocks())
+    charts = {campaign: _charts(made, campaign, place) for place, campaign in enumerate(made.campaigns)}
+    parts = [block_of(blocks[0])]
+    for (campaign, drawn), table in zip(charts.items(), blocks[1:], strict=True):
+        if len(charts) > 1:
+            parts.append(f'<h2 class="campaign">{escape(campaign)}</h2>')
+        parts += [figure_of(chart, writes=" of") for chart in drawn]
+        parts.append(block_of(table))
+    title = f"{made.path.name}: {len(made.cases):,} cases"
+    return html_of(title, f"<h1>{escape(title)}</h1>", f'<main id="main">{"".join(parts)}</main>')
+
+
+def _charts(made: Sweep, campaign: str, place: int) -> list[Chart]:
+    harm = made.harm_of(campaign)
+    figures = [EFFORT, *([harm] if harm is not None else [])]
+    rows = made.wide(campaign, figures).head(CASES_DRAWN)
+    if not len(rows):
+        return []
+    charts = [_front(made, campaign, harm, rows, place)] if harm is not None else []
+    for number, key in enumerate(made.keys):
+        values = rows[key].unique().drop_nulls()
+        if not 2 <= len(values) <= VALUES_DRAWN:
+            continue
+        others = [other for other in made.keys if other != key]
+        for figure in figures:
+            if _responds(rows, figure, others):
+                charts.append(_response(made, campaign, key, figure, rows, f"{place}-{number}"))
+    return charts
+
+
+def _responds(rows: pl.DataFrame, figure: str, others: Sequence[str]) -> bool:
+    """Whether *figure* differs by more than 0.1 % between cases that are alike in the *others* of the keys."""
+    alike = rows.group_by(others or pl.lit(1).alias("one")).agg(
+        least=pl.col(figure).min(), most=pl.col(figure).max()
+    )  # fmt: skip
+    return bool(alike.select((pl.col("most") > pl.col("least") * 1.001).any()).item())
+
+
+def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int) -> Chart:
+    """Each case by its length and what it harms; those that no other beats in both are joined."""
+    front = made.front_of(campaign, harm)
+    length, length_unit = _scaled(rows, EFFORT)
+    harmed, harm_unit = _scaled(rows, harm)
+    is_front = pl.col("case").is_in(front)
+    frame = rows.select(
+        "case",
+        asked=pl.Series([_asked(made, row) for row in rows.iter_rows(named=True)]),
+        x=pl.Series(length),
+        y=pl.Series(harmed),
+        what=pl.when(is_front).then(pl.lit("no other has less of both")).otherwise(pl.lit("another has less of both")),
+    )
+
+    def draw(width: int, is_narrow: bool) -> Any:
+        import altair as alt
+
+        x = alt.X("x:Q", title=f"{EFFORT}, {length_unit}", scale=alt.Scale(zero=False, nice=True))
+        y = alt.Y("y:Q", title=f"{harm}{harm_unit and f', {harm_unit}'}", scale=alt.Scale(zero=False, nice=True))
+        words = ["no other has less of both", "another has less of both"]
+        colour = alt.Color("what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE]))
+        data = {"values": frame.to_dicts()}
+        line = alt.Chart(data).transform_filter(f"datum.what == '{words[0]}'").mark_line(
+            color=WORK, interpolate="step-after", opacity=0.6
+        ).encode(x=x, y=y)  # fmt: skip
+        points = alt.Chart(data).mark_circle(size=70, opacity=0.9).encode(
+            x=x, y=y, color=colour, description="asked:N"
+        )  # fmt: skip
+        labels = (
+            alt.Chart(data)
+            .transform_filter(f"datum.what == '{words[0]}'")
+            .mark_text(align="left", dx=7, dy=-7, color=MUTED)
+            .encode(x=x, y=y, text="case:O")
+        )
+        return alt.layer(line, points, labels).properties(height=300)
+
+    best = ", ".join(f"case {case} ({_asked(made, rows.row(by_predicate=pl.col('case') == case, named=True))})"
+                     for case in front[:6])  # fmt: skip
+    more = f" and {len(front) - 6} more" if len(front) > 6 else ""
+    text = f"Of {len(rows):,} cases no other takes less time and has less {harm} than {best}{more}."
+    return Chart(f"front-{place}", "front", f"{campaign}: its length against {harm}", text, frame, draw)
+
+
+def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFrame, number: str) -> Chart:
+    """How *figure* responds to *key*, a line for each setting of the other keys."""
+    others = [other for other in made.keys if other != key]
+    values, unit = _scaled(rows, figure)
+    order = _in_order(rows[key].unique(maintain_order=True).drop_nulls().to_list())
+    factor = values.to_numpy().max() / (rows[figure].max() or 1)
+    settings = pl.Series([_asked(made, row, others) for row in rows.iter_rows(named=True)])
+    frame = rows.select(
+        value=pl.col(key),
+        figure=values,
+        low=pl.col(f"{figure}_p05") * factor,
+        high=pl.col(f"{figure}_p95") * factor,
+        setting=settings,
+    ).drop_nulls("value")
+    drawn = frame["setting"].unique(maintain_order=True).to_list()[: len(CAMPAIGNS)]
+    frame = frame.filter(pl.col("setting").is_in(drawn))
+
+    def draw(width: int, is_narrow: bool) -> Any:
+        import altair as alt
+
+        x = alt.X("value:O", title=short_key(key), sort=order, axis=alt.Axis(labelAngle=0 if not is_narrow else -40))
+        y = alt.Y("figure:Q", title=f"{figure}{unit and f', {unit}'}", scale=alt.Scale(zero=False, nice=True))
+        title = ", ".join(map(short_key, others)) or None
+        colour = alt.Color(
+            "setting:N", title=title, sort=drawn, scale=alt.Scale(domain=drawn, range=list(CAMPAIGNS[: len(drawn)])),
+            legend=alt.Legend(columns=1 if is_narrow else 3) if others else None,
+        )  # fmt: skip
+        data = {"values": frame.to_dicts()}
+        lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour)
+        bands = alt.Chart(data).mark_rule().encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q", color=colour)
+        return alt.layer(bands, lines).properties(height=260)
+
+    ends = [frame.filter(pl.col("value") == each)["figure"].mean() or 0.0 for each in (order[0], order[-1])]
+    spoken = [f"{float(each):,.3g}{unit and f' {unit}'}" for each in ends]  # type: ignore[arg-type]
+    text = (
+        f"Mean {figure} from {spoken[0]} at {short_key(key)} {order[0]} to {spoken[1]} at {order[-1]}; bars go from p05"
+        " to p95 of the draws."
+    )
+    if rows[key].is_null().any():
+        text += " Cases that leave it as it is are not drawn."
+    left_out = settings.n_unique() - len(drawn)
+    if left_out > 0:
+        text += f" {left_out:,} settings of the other keys have no line here; the table has them."
+    return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {short_key(key)}", text, frame, draw)
+
+
+def _scaled(rows: pl.DataFrame, figure: str) -> tuple[pl.Series, str]:
+    """Values of *figure* in a unit that fits the largest, and the unit."""
+    values, most = rows[figure], float(rows[figure].max() or 0)  # type: ignore[arg-type]
+    if not figure.endswith("_ms") and "_ms_" not in figure:
+        return values.alias("figure"), ""
+    unit_ms, word = next(((unit_ms, word) for unit_ms, word in _UNITS if most >= 2 * unit_ms), _UNITS[-1])
+    return (values / unit_ms).alias("figure"), f"VM-{word}" if figure == "unavailable_ms" else word
+
+
+def _in_order(values: Sequence[str]) -> list[str]:
+    """*values* from the least to the largest, where all are lengths or numbers; else as they are asked for."""
+    try:
+        return sorted(values, key=lambda value: float(value) if re.fullmatch(r"-?[\d.]+", value) else pause_ms(value))
+    except InputError:
+        return list(values)
+
+
+def _asked(made: Sweep, row: dict[str, Any], keys: Sequence[str] | None = None) -> str:
+    named = made.keys if keys is None else keys
+    return ", ".join(f"{short_key(key)} {row[key]}" for key in named if row[key] is not None) or "as it is"
