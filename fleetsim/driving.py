@@ -98,7 +98,7 @@ class Drive:
         self.reading = reading
         self.regions = {region.region: region for region in prepared.regions}
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
-        self.scopes = [_scope(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
+        self.scopes = [scope_of(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
         self.sums: dict[stages.Decided, Sums] = {}
         self._batches: dict[stages.Decided, _Batch] = {}
         self._shared = {region: _Shared() for region in self._shared_regions()}
@@ -302,7 +302,7 @@ class Drive:
         return self._left[stage.place, parts[0].path]
 
 
-def _scope(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
+def scope_of(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:
     """What the campaign at *place* is about in *prepared*."""
     scenario = resolved.scenario
     campaign = scenario.campaigns[place]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from fleetsim import __version__, records, stages
 from fleetsim.blocks import check_plans, resolve_over
 from fleetsim.customers import Known
-from fleetsim.driving import Drive, Task
+from fleetsim.driving import Drive, Task, scope_of
 from fleetsim.engine import Impacts, Sums
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
@@ -33,6 +33,7 @@ from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.replicas import check_draws, draw
+from fleetsim.room import check_disk, check_memory
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import FIRST_ITERATION, SCHEMA_VERSION, Kind, Outcome
@@ -122,6 +123,11 @@ def run(
             if (out / MANIFEST).exists():
                 manifest = _finished(out)
                 return Run(out, manifest["run_digest"], manifest, ("the run was finished already",), 0.0)
+        if not resume:
+            check_disk(
+                out, disk_bytes(prepared, resolved, replicas), "outputs.events=false leaves out the largest table"
+            )
+        check_memory(_memory_bytes(prepared, resolved), "the largest region or part that is computed at once")
         prepared_s = time.perf_counter()
         try:
             folder = RunFolder(out)
@@ -145,6 +151,33 @@ def run(
                 f"{out}: could not be written: {error.strerror or error}; finished parts stay, --resume goes on"
             ) from error
     return Run(out, manifest["run_digest"], manifest, tuple(manifest["warnings"]), time.perf_counter() - started_s)
+
+
+EVENT_BYTES, OUTCOME_BYTES, REPLICA_BYTES = 4, 2, 8_192
+"""On disk at least: a row of the table, compressed, and the figures of a replica."""
+VM_BYTES = 100
+"""In memory at least, of a VM whose stage is computed."""
+
+
+def disk_bytes(prepared: PreparedFleet, resolved: Resolved, replicas: int | None) -> int:
+    """What a run takes of a disk at least, where the fleet is linked; about, for files are compressed."""
+    scenario = resolved.scenario
+    row_bytes = EVENT_BYTES * scenario.has_events + OUTCOME_BYTES * scenario.has_outcomes
+    vm_count = {region.region: region.vm_count for region in prepared.regions}
+    in_scope = sum(vm_count[region] for regions in resolved.regions for region in regions)
+    return in_scope * row_bytes + REPLICA_BYTES * (replicas or 0)
+
+
+def _memory_bytes(prepared: PreparedFleet, resolved: Resolved) -> int:
+    """What the largest block takes of memory at least."""
+    largest = 0
+    for place, regions in enumerate(resolved.regions):
+        needs_region = scope_of(prepared, resolved, place).needs_region
+        for region in prepared.regions:
+            if region.region in regions:
+                parts = [part.vm_count for part in region.parts]
+                largest = max(largest, sum(parts) if needs_region else max(parts))
+    return largest * VM_BYTES
 
 
 def _finished(out: Path) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.replicas import check_draws
 from fleetsim.responses import CASES, MANIFEST, Objective, Sweep
+from fleetsim.room import check_disk
 from fleetsim.runfolder import HALF_WRITTEN
-from fleetsim.runner import prepared_for, run
+from fleetsim.runner import disk_bytes, prepared_for, run
 from fleetsim.scenario import load_scenario
 from fleetsim.tables import folder_above, write_atomic
 
@@ -99,7 +100,9 @@ def sweep(
     _check_absent(out, plan.text, resume=resume)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
-        campaigns = _check_cases(plan, prepared, relation, threads)
+        campaigns, needed = _check_cases(plan, prepared, relation, threads)
+        if not resume:
+            check_disk(out, needed, "fewer cases or replicas take less, and so do cases without events")
         if best is not None:
             Objective.parse(best, campaigns)
         try:
@@ -236,24 +239,27 @@ def _check_absent(out: Path, text: str, *, resume: bool) -> None:
         raise InputError(f"{out}: --resume goes on with the same sweep only, and {path} differs from what is asked")
 
 
-def _check_cases(plan: Asked, prepared: PreparedFleet, relation: Relation, threads: int | None) -> list[str]:
+def _check_cases(
+    plan: Asked, prepared: PreparedFleet, relation: Relation, threads: int | None
+) -> tuple[list[str], int]:
     """Resolve every case, so that nothing is computed if one of them cannot be; each problem is said once.
 
-    Returns the names of the campaigns.
+    Returns the names of the campaigns, and the bytes that all cases keep.
     """
     problems: dict[str, None] = {}
     campaigns: dict[str, None] = {}
+    needed = 0
     for case in plan.cases:
         try:
             loaded = load_scenario(plan.scenario, (*_LEAN, *plan.overrides, *case.overrides))
-            resolve_over(prepared, loaded, relation, threads)
+            needed += disk_bytes(prepared, resolve_over(prepared, loaded, relation, threads), plan.replicas)
             check_plans(prepared, loaded)
             campaigns |= dict.fromkeys(campaign.name for campaign in loaded.campaigns)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise InputError(each.replace("--override ", "sweep: ") for each in problems)
-    return list(campaigns)
+    return list(campaigns), needed
 
 
 def _start(out: Path, plan: Asked) -> None:

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pyarrow as pa
@@ -463,3 +465,21 @@ def test_requests_of_a_plan_that_fall_out_of_all_windows_are_counted(tmp_path):
     ]
     (asked,) = fleetsim.read_events(run.path).filter(pl.col("phase") == "self_service").collect().rows(named=True)
     assert (asked["vm"], asked["result"]) == (1, "completed")
+
+
+def test_too_little_disk_or_memory_is_said_before_anything_is_written(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("fleetsim.room.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(
+        InputError, match=r"run: must have about [0-9.]+ MiB of disk for what is kept, got 0\.0 MiB; outputs"
+    ):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    lean = ["outputs.events=false", "outputs.outcomes=false"]
+    fleetsim.run(prepared, SCENARIO, tmp_path / "lean", overrides=lean)
+    with pytest.raises(InputError, match="sweep: must have about"):
+        sweep = {"scenario": tomllib.loads(SCENARIO), "replicas": 2}
+        fleetsim.sweep(prepared, sweep, tmp_path / "sweep")
+    monkeypatch.undo()
+    monkeypatch.setattr("fleetsim.room._available", lambda: 1_000)
+    with pytest.raises(InputError, match=r"memory: must be about [0-9.]+ MiB for the largest region or part"):
+        fleetsim.run(prepared, SCENARIO, tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in ("run", "sweep")) == []
