@@ -266,7 +266,9 @@ class Sweep(Sheet):
         own = self.figures.filter(campaign=campaign)
         harm = self.harm_of(campaign)
         front = set() if harm is None else set(self.front_of(campaign, harm))
-        known = [name for name in dict.fromkeys((*SHOWN, *((harm,) if harm else ()))) if len(own.filter(figure=name))]
+        told_of = [name for name in dict.fromkeys((*SHOWN, *((harm,) if harm else ()))) if len(own.filter(figure=name))]
+        same = [name for name in told_of if name != EFFORT and own.filter(figure=name)["mean"].n_unique() == 1]
+        known = [name for name in told_of if name not in same]
         values = {
             (case, figure): row for case, figure, *row in own.select("case", "figure", "mean", "p05", "p95").rows()
         }
@@ -292,6 +294,9 @@ class Sweep(Sheet):
         notes = []
         if len(self.cases) > CASES_SHOWN:
             notes.append(f"... {len(self.cases) - CASES_SHOWN:,} more: --format csv has them all")
+        if same:
+            alike = (f"{name} {spelt(name, own.filter(figure=name)['mean'][0])}" for name in same)
+            notes.append(f"the same in all: {', '.join(alike)}")
         if harm is not None:
             notes.append(f"*: no other case has both less {EFFORT} and less {harm}")
         if self.best is not None and self.best_case is not None:
