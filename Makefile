@@ -29,7 +29,7 @@ deep: $(READY)  ## the long nets: every planted bug, thousands of drawn fleets
 docs: $(READY)  ## the site, into ./site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(READY)  ## kernel, stage, run and the peers, as one table
+bench: $(READY)  ## kernels, runs, opponents and the limits of the machine, as one table: half an hour
 	$(BIN)/python -m benches
 
 # uv installs from the hashed lock and byte-compiles: imports take three times as long without.

@@ -1,11 +1,17 @@
 """Benchmarks: fleetsim, its opponents and the machine's limits on one campaign, as one table.
 
-    python -m benches [--vms 1e4,1e7] [--only NAME]... [--rounds 3] [--json FILE]
+    python -m benches [--vms 1e4,1e7] [--only NAME]... [--rounds 3] [--keep | --json FILE]
+    python -m benches --small [--save]
 
 What is compared runs in turn, round after round (A B C A B C), each time in a process of its own, so that a noisy
 machine hits all alike and peaks are their own. Medians are shown; a ratio is the median of the rounds' ratios. Read the
 ratios: seconds are those of one machine on one day. A call is timed without its imports, its compilation and a first
 call on a small fleet; a whole process from the start of Python to its exit. Exit code 1: somebody's answer was wrong.
+
+--keep writes benches/results/VERSION.json, of which `python -m benches.tables` makes the tables of the documents; rows
+of other sizes stay, if they are of the same machine and versions.
+--small compares the kernels with a loop of known work (benches/small.py), in a minute; exit code 1: one has become
+slower by more than a third. --save keeps what it found instead, in benches/results/small.json.
 
 Opponents are listed, and may be added, in benches/opponents/__init__.py.
 """
@@ -30,14 +36,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benches import tables
 from benches.campaign import VMS_STEP, Given
-from benches.opponents import GROUPS, OPPONENTS, RANDOM_GROUPS, Opponent
+from benches.opponents import GROUPS, OPPONENTS, RANDOM_GROUPS, TOOLS, Opponent
 
 ROOT = Path(__file__).parent.parent
 VMS_DEFAULT = "1e4,1e5,1e6,1e7"
 WARM_VMS = 2_000
 WIDTH = 165  # of the table, also where it goes to a file
-LIBRARIES = ("fleetsim", "numpy", "numba", "pyarrow", "polars", "duckdb", "simpy")
+LIBRARIES = ("fleetsim", "numpy", "numba", "pyarrow", "polars", "duckdb", "simpy", "salabim", "mesa")
+LAYERS_OF = ("parquet-random", "run")
+"""Group and name of the opponent whose time is told layer by layer."""
 
 
 @dataclass
@@ -48,16 +57,18 @@ class Row:
     name: str
     what: str
     vms: int
-    events: int | None  # freezes worked out and checked
+    events: int | None  # VM-events worked out and checked
     threads: int
     seconds: float = math.nan
     cpu_seconds: float = math.nan  # of all threads
     seconds_by_round: list[float] = field(default_factory=list)
+    cpu_seconds_by_round: list[float] = field(default_factory=list)
     events_per_s: float | None = None
-    ns_per_vm: float = math.nan
+    ns_each: float = math.nan  # a VM-event; of a limit, a VM
     gb_per_s: float | None = None
     peak_mib: float = math.nan
-    ratio_to_fleetsim: float | None = None
+    ratio_to_fleetsim: float | None = None  # of seconds, as the other
+    cpu_ratio_to_fleetsim: float | None = None
     ratio_to_limit: float | None = None
     length_s: float | None = None
     checksum: int | None = None
@@ -71,6 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="an opponent or a group; may be repeated")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the rows, each round of them")
+    parser.add_argument("--keep", action="store_true", help="keep the rows for the tables of the documents")
+    parser.add_argument("--small", action="store_true", help="only whether a kernel has become slower")
+    parser.add_argument("--save", action="store_true", help="with --small: keep what is found")
     parser.add_argument("--list", action="store_true", help="print the names of groups and opponents")
     told = parser.parse_args(arguments)
     console = Console()
@@ -86,12 +100,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--only: must be one of {', '.join(sorted(known))}, got '{min(unknown)}'")
     if told.rounds < 1:
         parser.error(f"--rounds: must be at least 1, got {told.rounds}")
+    if told.keep and told.only:
+        parser.error("--keep: must be of all opponents of a size, got --only")
+    if told.small:
+        return _small(console, is_saved=told.save)
 
     machine, versions = _machine(), _versions()
-    rows, left_out = [], []
+    rows, left_out, layers = [], [], None
     for each in OPPONENTS:
         if each.missing and _is_asked(told.only, each, each.groups):
-            left_out.append(f"left out: {each.what} needs {', '.join(each.missing)}, which is not here")
+            left_out.append(f"left out: {each.what}, which needs: {'; '.join(each.missing)}")
             console.print(left_out[-1])
     with tempfile.TemporaryDirectory(prefix="fleetsim-bench-", dir=Path.cwd()) as name:
         bench = _Bench(Path(name), told.rounds, console)
@@ -108,19 +126,38 @@ def main(arguments: list[str] | None = None) -> int:
                     chosen.append(each)
                 if chosen:
                     rows += bench.measure(group, chosen, vms)
+        if any((row.group, row.name) == LAYERS_OF for row in rows):
+            layers = bench.layers(max(told.vms))
     _show(console, rows, machine, versions)
+    content = {
+        "machine": machine,
+        "versions": versions,
+        "rows": [asdict(row) for row in rows],
+        "layers": layers,
+        "left_out": left_out,
+    }
     if told.json:
-        content = {
-            "machine": machine,
-            "versions": versions,
-            "rows": [asdict(row) for row in rows],
-            "left_out": left_out,
-        }
         told.json.write_text(json.dumps(content, indent=1) + "\n")
+    if told.keep:
+        tables.keep(content)
     wrong = [row for row in rows if row.problems]
     for row in wrong:
         console.print(f"[red]WRONG[/]: {row.group}, {row.what}, {row.vms:,} VMs: {'; '.join(row.problems)}")
     return 1 if wrong else 0
+
+
+def _small(console: Console, *, is_saved: bool) -> int:
+    """The small edition; returns the exit code."""
+    from benches import small
+
+    if is_saved:
+        small.save(small.ratios(rounds=3 * small.ROUNDS), {"machine": _machine(), "versions": _versions()})
+        console.print(f"kept in {small.KEPT}")
+        return 0
+    problems = small.judge(small.read(), small.ratios, lambda line: console.print(line, highlight=False))
+    for problem in problems:
+        console.print(f"[red]SLOWER[/]: {problem}")
+    return 1 if problems else 0
 
 
 def _sizes(text: str) -> list[int]:
@@ -163,9 +200,20 @@ class _Bench:
             against = [row for row, each in zip(rows, opponents, strict=True) if each.role == role]
             for row in rows:
                 if against and row is not against[0]:
-                    pairs = zip(row.seconds_by_round, against[0].seconds_by_round, strict=True)
-                    setattr(row, f"ratio_to_{role}", statistics.median(own / other for own, other in pairs))
+                    setattr(row, f"ratio_to_{role}", _ratio(row.seconds_by_round, against[0].seconds_by_round))
+                    if role == "fleetsim":
+                        ratio = _ratio(row.cpu_seconds_by_round, against[0].cpu_seconds_by_round)
+                        row.cpu_ratio_to_fleetsim = ratio
         return rows
+
+    def layers(self, vms: int) -> dict[str, Any]:
+        """Where the time of the opponent LAYERS_OF goes."""
+        group, name = LAYERS_OF
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            given = Given(vms, self._prepared(vms), Path(scratch), self.threads, group in RANDOM_GROUPS)
+            warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))
+            found = self._worker("layers", name, *warm.words(), *given.words())
+        return {"group": group, "name": name, "vms": vms, "threads": self.threads, **found}
 
     def _prepared(self, vms: int) -> Path:
         prepared = self.folder / f"prepared-{vms}"
@@ -224,25 +272,31 @@ class _Bench:
         median_s = statistics.median(seconds)
         checked = [each for each in rounds if "problems" in each]
         problems = list(dict.fromkeys(problem for each in checked for problem in each["problems"]))
-        is_checked = bool(checked) and not problems
+        events = None if problems or not checked else checked[-1].get("events") or vms
         return Row(
             group=group,
             name=opponent.name,
             what=opponent.what,
             vms=vms,
-            events=vms if is_checked else None,
+            events=events,
             threads=opponent.threads or self.threads,
             seconds=median_s,
             cpu_seconds=statistics.median(each["cpu_seconds"] for each in rounds),
             seconds_by_round=seconds,
-            events_per_s=vms / median_s if is_checked else None,
-            ns_per_vm=median_s / vms * 1e9,
+            cpu_seconds_by_round=[each["cpu_seconds"] for each in rounds],
+            events_per_s=None if events is None else events / median_s,
+            ns_each=median_s / (events or vms) * 1e9,
             gb_per_s=opponent.bytes_per_vm * vms / median_s / 1e9 or None,
             peak_mib=statistics.median(each["peak_mib"] for each in rounds),
             length_s=checked[-1]["length_s"] if checked else None,
             checksum=checked[-1]["checksum"] if checked else None,
             problems=problems,
         )
+
+
+def _ratio(own: list[float], others: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(one / other for one, other in zip(own, others, strict=True))
 
 
 def _machine() -> dict[str, Any]:
@@ -270,7 +324,7 @@ def _versions() -> dict[str, str]:
             found[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return {**found, **{tool: TOOLS[tool].version() for tool in TOOLS if TOOLS[tool].is_here()}}
 
 
 def _show(console: Console, rows: list[Row], machine: dict[str, Any], versions: dict[str, str]) -> None:
@@ -282,13 +336,15 @@ def _show(console: Console, rows: list[Row], machine: dict[str, Any], versions: 
         "seconds",
         "CPU s",
         "M events/s",
-        "ns a VM",
+        "ns each",
         "peak MiB",
         "x fleetsim",
+        "x its CPU",
         "x limit",
     ):
         grid.add_column(header, justify="right", no_wrap=True)
     for place, row in enumerate(rows):
+        ratios = (row.ratio_to_fleetsim, row.cpu_ratio_to_fleetsim, row.ratio_to_limit)
         what = f"{row.what}, {row.gb_per_s:.1f} GB/s" if row.gb_per_s else row.what
         cells = (
             f"{row.vms:,}",
@@ -297,14 +353,17 @@ def _show(console: Console, rows: list[Row], machine: dict[str, Any], versions: 
             f"{row.seconds:.4g}",
             f"{row.cpu_seconds:.4g}",
             "" if row.events_per_s is None else f"{row.events_per_s / 1e6:,.2f}",
-            f"{row.ns_per_vm:,.2f}",
+            f"{row.ns_each:,.2f}",
             f"{row.peak_mib:,.0f}",
-            *("" if ratio is None else f"{ratio:,.2f}" for ratio in (row.ratio_to_fleetsim, row.ratio_to_limit)),
+            *("" if ratio is None else f"{ratio:,.2f}" for ratio in ratios),
         )
         after = rows[place + 1] if place + 1 < len(rows) else row
         grid.add_row(row.group, what, *cells, end_section=(after.group, after.vms) != (row.group, row.vms))
     console.print(grid)
-    console.print("x: how many times as long as the row of fleetsim, and as the limit, of the same group and size")
+    console.print(
+        "x: how many times as long as the row of fleetsim (in seconds, in CPU seconds), and as the limit, of the same"
+        " group and size"
+    )
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), highlight=False)
 

@@ -2,7 +2,7 @@
 
 With constant lengths: its length and checksum, as `benches.campaign` derives them. With random ones: that domains go
 one at a time, in order, the gap apart, that the second region of a pair starts when the first is through, and that
-lengths are distributed as asked.
+lengths are distributed as asked. A finished run of another campaign is put before `fleetsim.verify`.
 """
 
 import math
@@ -37,10 +37,11 @@ Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out, and what is wrong with it."""
+    """What came out, and what is wrong with it; *events* where they are not one a VM."""
 
     length_s: float = math.nan
     checksum: int = 0
+    events: int | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -71,7 +72,7 @@ def check_impacts(
     problems = _random_problems(start_ms, duration_ms) if is_random else _constant_problems(vms, length_s, found)
     if not is_random and (wrong := int((duration_ms != FREEZE_MS).sum())):
         problems.append(f"{wrong:,} freezes are not {FREEZE_MS:,} ms")
-    return Verdict(length_s, found, tuple(problems))
+    return Verdict(length_s, found, problems=tuple(problems))
 
 
 def _constant_problems(vms: int, length_s: float, found: int) -> list[str]:
@@ -156,3 +157,15 @@ def _is_of_type(column: str, same: str | int | None, data_type: pa.DataType) -> 
         value_type = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
         return bool(pa.types.is_string(value_type) or pa.types.is_large_string(value_type))
     return bool(data_type == (pa.uint8() if column in UINT8 else pa.uint32()))
+
+
+def check_run(run: Path) -> Verdict:
+    """Judge a finished run, whatever its campaigns, by the verifier; its length is that of its stages."""
+    import fleetsim
+
+    verdict = fleetsim.verify(run)
+    events = sum(pq.ParquetFile(path).metadata.num_rows for path in (run / "events").rglob("*.parquet"))
+    ends = pq.ParquetFile(run / "stages.parquet").read(columns=["last_end_at"])["last_end_at"]
+    length_s = (pc.max(ends.cast(pa.int64())).as_py() - START_MS_EPOCH) / 1000
+    broken = [f"{each.rule} is broken {each.offender_count:,} times" for each in verdict.rules if each.offender_count]
+    return Verdict(length_s, events=events, problems=tuple(broken))

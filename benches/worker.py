@@ -3,6 +3,7 @@
     python -m benches.worker prepare FOLDER VMS         a prepared fleet in FOLDER
     python -m benches.worker call NAME WARM... GIVEN... seconds, peak and verdict of a call
     python -m benches.worker check NAME GIVEN...        verdict on the files a whole process left
+    python -m benches.worker layers NAME WARM... GIVEN...  where the time of a call goes
 
 WARM and GIVEN are each the words of a `Given`.
 """
@@ -63,12 +64,22 @@ def call(opponent: Opponent, warm: Given, given: Given) -> dict[str, Any]:
     }
 
 
+def layers(opponent: Opponent, warm: Given, given: Given) -> dict[str, Any]:
+    """Where the time of a `call` goes."""
+    from benches.layers import told
+
+    home = opponent.load()
+    return told(home(given), home(warm))
+
+
 def judge(opponent: Opponent, given: Given, result: Any) -> dict[str, Any]:
     """The verdict on what a task returned, as plain values; none where it returned nothing."""
-    from benches.checks import check_files, check_impacts, vms_of_rows
+    from benches.checks import check_files, check_impacts, check_run, vms_of_rows
 
     if result is None:
         return {}
+    if opponent.is_verified:
+        return asdict(check_run(result))
     vm_of_row = vms_of_rows(given.prepared) if opponent.is_reader else None
     if isinstance(result, Path):
         return asdict(check_files(given.vms, result, is_random=given.is_random, vm_of_row=vm_of_row))
@@ -83,8 +94,9 @@ def main(arguments: list[str]) -> None:
         return
     opponent = next(each for each in OPPONENTS if each.name == words[0])
     half = len(words) // 2
-    if step == "call":
-        print(json.dumps(call(opponent, Given.parse(words[1 : half + 1]), Given.parse(words[half + 1 :]))))
+    if step in ("call", "layers"):
+        measure = call if step == "call" else layers
+        print(json.dumps(measure(opponent, Given.parse(words[1 : half + 1]), Given.parse(words[half + 1 :]))))
     else:
         given = Given.parse(words[1:])
         print(json.dumps(judge(opponent, given, given.folder / "out")))

@@ -1,6 +1,7 @@
 """The opponents of the benchmarks: each gives the answer in closed form on a small fleet, and a wrong one is told."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benches import __main__ as bench
-from benches import campaign, checks, worker
+from benches import campaign, checks, layers, opponents, small, tables, worker
 from benches.campaign import Given
 from benches.opponents import OPPONENTS, RANDOM_GROUPS, Opponent
 
@@ -53,7 +54,7 @@ def test_the_checksum_wraps_around():
 @pytest.mark.parametrize(("opponent", "group"), CASES)
 def test_every_opponent_gives_the_answer(opponent: Opponent, group: str, prepared, tmp_path):
     if opponent.missing:
-        pytest.skip(f"{opponent.what} needs {', '.join(opponent.missing)}")
+        pytest.skip(f"{opponent.what} needs {'; '.join(opponent.missing)}")
     given = Given(VMS, prepared, tmp_path, threads=2, is_random=group in RANDOM_GROUPS)
     if opponent.how == "process":
         subprocess.run([sys.executable, "-c", opponent.process_code, *given.words()], cwd=bench.ROOT, check=True)
@@ -67,7 +68,9 @@ def test_every_opponent_gives_the_answer(opponent: Opponent, group: str, prepare
         assert opponent.role == "limit" or group == "kernel"
         return
     assert verdict["problems"] == ()
-    if not given.is_random:
+    if opponent.is_verified:
+        assert verdict["events"] >= VMS
+    elif not given.is_random:
         assert (verdict["length_s"], verdict["checksum"]) == (14_700.0, campaign.checksum(VMS))
 
 
@@ -204,12 +207,183 @@ def test_an_opponent_whose_library_is_missing_is_left_out_with_a_line(tmp_path, 
     absent = replace(OPPONENTS[0], name="absent", what="Absent", needs=("no_such_library",))
     monkeypatch.setattr(bench, "OPPONENTS", (absent,))
     assert bench.main(["--vms", "2000", "--rounds", "1"]) == 0
-    assert "left out: Absent needs no_such_library" in capsys.readouterr().out
+    assert "left out: Absent, which needs: pip install no_such_library\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("told", [["--vms", "1e3,2001"], ["--only", "nobody"], ["--rounds", "0"]])
+def test_a_tool_that_is_missing_is_left_out_with_how_to_install_it(monkeypatch):
+    absent = replace(OPPONENTS[0], needs=("simgrid", "json"))
+    monkeypatch.setitem(opponents.TOOLS, "simgrid", replace(opponents.TOOLS["simgrid"], is_here=lambda: False))
+    assert absent.missing == ("apt-get install g++ libsimgrid-dev",)
+    monkeypatch.setitem(opponents.TOOLS, "simgrid", replace(opponents.TOOLS["simgrid"], is_here=lambda: True))
+    assert absent.missing == ()
+
+
+@pytest.mark.parametrize(
+    "told", [["--vms", "1e3,2001"], ["--only", "nobody"], ["--rounds", "0"], ["--keep", "--only", "numpy"]]
+)
 def test_unusable_arguments_are_refused(told, capsys):
     with pytest.raises(SystemExit) as exited:
         bench.main(told)
     assert exited.value.code == 2
     assert "must be" in capsys.readouterr().err
+
+
+def test_a_run_whose_rules_are_broken_is_told(prepared, tmp_path):
+    (opponent,) = (each for each in OPPONENTS if each.name == "more-customers")
+    given = Given(VMS, prepared, tmp_path, threads=1, is_random=True)
+    out = opponent.load()(given)()
+    (path, *_) = sorted((out / "events").rglob("*.parquet"))
+    table = pq.ParquetFile(path).read()
+    later = pc.add(table["start_at"].cast(pa.int64()), 90 * 86_400_000).cast(table.schema.field("start_at").type)
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("start_at"), table.schema.field("start_at"), later), path
+    )
+    assert any("is broken" in problem for problem in worker.judge(opponent, given, out)["problems"])
+
+
+KEPT = {name: 10.0 for _, name in small.ROWS}
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "told"),
+    [
+        ({}, None, []),
+        ({"walk": 6.7}, None, []),  # a third slower, and no more
+        ({"walk": 6.6}, {"walk": 9.0}, []),  # a neighbour on the machine, for once
+        ({"walk": 6.6}, {"walk": 6.5}, ["walk runs 0.66 times as fast"]),
+        ({"walk": 1.0, "load": 6.0}, {"walk": 20.0, "load": 6.6}, ["load runs 0.66 times as fast"]),
+        ({"walk": 30.0}, None, []),  # faster is fine
+    ],
+)
+def test_a_kernel_that_has_become_slower_by_more_than_a_third_is_told(first, again, told):
+    measured = [{**KEPT, **each} for each in (first, again) if each is not None]
+    problems = small.judge(KEPT, lambda: measured.pop(0), lambda line: None)
+    assert [problem.split(" as fast")[0] + " as fast" for problem in problems] == told
+    assert not measured
+
+
+@pytest.mark.parametrize(("slowed", "code"), [(1.0, 0), (0.6, 1)])
+def test_the_small_edition_fails_where_a_kernel_is_slower(slowed, code, monkeypatch, capsys):
+    monkeypatch.setattr(small, "ratios", lambda: {name: slowed * ratio for name, ratio in small.read().items()})
+    assert bench.main(["--small"]) == code
+    assert ("SLOWER: walk-random runs 0.60 times as fast" in capsys.readouterr().out) == bool(code)
+
+
+def test_the_small_edition_measures_each_row_against_the_calibration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = small.ratios(rounds=1, vms=VMS)
+    assert list(found) == [name for _, name in small.ROWS] == list(small.read())
+    assert min(found.values()) > 0
+    small.save(found, {"machine": {"cpu": "x"}}, tmp_path / "small.json")
+    assert small.read(tmp_path / "small.json") == found
+
+
+def test_ratios_of_other_rows_are_refused(tmp_path):
+    small.save({"walk": 1.0}, {}, tmp_path / "small.json")
+    with pytest.raises(ValueError, match="--small --save keeps them anew"):
+        small.read(tmp_path / "small.json")
+
+
+def test_the_calibration_is_of_known_work(monkeypatch):
+    small.calibration()()
+    monkeypatch.setattr(small, "_STEPS", 1000)
+    with pytest.raises(RuntimeError, match="the calibration came to"):
+        small.calibration()
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_of_a_page_are_those_of_the_kept_rows(page):
+    content = json.loads(tables.newest().read_text())
+    text = (bench.ROOT / page).read_text("utf-8")
+    assert tables.BLOCK.search(text)
+    assert tables.rendered(text, content) == text, f"{page}: python -m benches.tables makes its tables"
+    content["rows"] = [{**row, "cpu_seconds": 2 * row["cpu_seconds"]} for row in content["rows"]]
+    assert tables.rendered(text, content) != text
+
+
+def test_the_kept_rows_are_right_and_of_all_opponents():
+    content = json.loads(tables.newest().read_text())
+    assert content["versions"]["fleetsim"] == tables.newest().stem
+    assert not any(row["problems"] for row in content["rows"])
+    assert {(row["group"], row["name"]) for row in content["rows"]} == {
+        (group, each.name) for each in OPPONENTS for group in each.groups
+    }
+    for row in content["rows"]:
+        if row["checksum"] and row["group"] in ("memory", "parquet"):
+            assert (row["checksum"], row["length_s"]) == (campaign.checksum(row["vms"]), 14_700.0)
+
+
+def test_the_newest_version_is_chosen_by_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    for name in ("0.9.0", "0.10.0", "small"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert tables.newest() == tables.kept("0.10.0")
+
+
+def kept_content(vms: int, seconds: float, **changed):
+    rows = [
+        {"group": group, "vms": vms, "name": name, "seconds": seconds}
+        for group in ("kernel", "memory")
+        for name in ("b", "a")
+    ]
+    content = {
+        "machine": {"cpu": "x", "cores": 2, "load_at_start": seconds},
+        "versions": {"fleetsim": "0.1.0"},
+        "rows": rows,
+        "layers": {"vms": vms, "seconds": seconds},
+        "left_out": [f"left out: a at {vms}"],
+    }
+    return {**content, **changed}
+
+
+def test_rows_of_other_sizes_stay_if_they_are_of_the_same_machine_and_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+
+    def kept():
+        content = json.loads(tables.kept("0.1.0").read_text())
+        return [(row["group"], row["vms"], row["name"], row["seconds"]) for row in content["rows"]], content
+
+    tables.keep(kept_content(2000, 1.0))
+    tables.keep(kept_content(200, 2.0))
+    tables.keep(kept_content(2000, 3.0))
+    rows, content = kept()
+    sizes = ((200, 2.0), (2000, 3.0))
+    groups = ("kernel", "memory")
+    assert rows == [(group, vms, name, s) for group in groups for vms, s in sizes for name in ("b", "a")]
+    assert content["layers"] == {"vms": 2000, "seconds": 3.0}
+    assert content["left_out"] == ["left out: a at 2000", "left out: a at 200"]
+
+    tables.keep(kept_content(200, 4.0, versions={"fleetsim": "0.1.0", "numba": "1"}))
+    assert {(vms, seconds) for _, vms, _, seconds in kept()[0]} == {(200, 4.0)}
+
+
+def frame_of(path: str, function: str, caller: str = "sys._getframe()"):
+    names = {"sys": sys}
+    exec(compile(f"def {function}(): return {caller}", path, "exec"), names)
+    return names[function]()
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "layer"),
+    [
+        ("/x/fleetsim/engine.py", "advance", "simulates: kernels"),
+        ("/x/fleetsim/other.py", "advance", layers.REST),
+        ("/x/lib/threading.py", "wait", None),
+    ],
+)
+def test_a_thread_is_seen_in_its_layer(path, function, layer):
+    assert layers._layer(frame_of(path, function)) == layer
+
+
+def test_layers_are_functions_of_fleetsim():
+    package = bench.ROOT / "fleetsim"
+    for module, function in layers.LAYERS:
+        assert re.search(rf"^def {function}\(", (package / module).read_text("utf-8"), re.MULTILINE), (module, function)
+
+
+def test_the_shares_of_layers_are_of_the_whole(prepared, tmp_path):
+    (opponent,) = (each for each in OPPONENTS if each.name == "run")
+    given = Given(VMS, prepared, tmp_path, threads=2, is_random=True)
+    found = worker.layers(opponent, given, given)
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert set(found["shares"]) <= {*layers.LAYERS.values(), layers.REST}

@@ -10,18 +10,22 @@ function without arguments, called more than once, that returns one of
 
     (start_ms, duration_ms)  an entry a VM, in VM order (of one that reads the prepared fleet: in vm_row order), ms
                              since the campaign's start: anything NumPy can make an array of
-    a folder                 with the tables `events` and `outcomes` as Parquet: events*.parquet or events/**.parquet
+    a folder                 with the tables `events` and `outcomes` as Parquet: events*.parquet or events/**.parquet;
+                             in the group `more`, a finished run, which the verifier judges
     None                     nothing to check: a limit of the machine
 
 The function of a whole process gets a `Given`, and writes such tables into `given.folder / "out"`: the columns that
 fleetsim writes, of the same widths. What comes out is checked (`benches.checks`); a wrong answer fails the command.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from shutil import which
+from subprocess import check_output
 from typing import Any, Literal
 
 Role = Literal["fleetsim", "limit", "opponent"]
@@ -37,11 +41,12 @@ class Opponent:
     home       module (in this package) and function
     how        called in a process of its own after a round that is not timed, or a whole process
     role       whether others of the group are compared with it: `fleetsim` and `limit` are, one each a group
-    needs      modules that must be importable; `cc`: a C compiler
+    needs      modules that must be importable, or names of TOOLS
     threads    how many it uses; 0: all cores
     vms_max    largest fleet it is sent over: beyond, minutes or too much memory
     is_reader  reads the prepared fleet, so that its vm_row is the fleet's; others know the fleet by heart
     bytes_per_vm  moved in memory, for a limit
+    is_verified   its answer is a finished run, which `fleetsim verify` judges
     """
 
     name: str
@@ -55,11 +60,13 @@ class Opponent:
     vms_max: int = 100_000_000
     is_reader: bool = False
     bytes_per_vm: int = 0
+    is_verified: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Which of its needs this machine lacks."""
-        return tuple(need for need in self.needs if not (compiler() if need == "cc" else find_spec(need)))
+        """What to install for it here; nothing if it can be measured."""
+        lacking = [need for need in self.needs if not (TOOLS[need].is_here() if need in TOOLS else find_spec(need))]
+        return tuple(TOOLS[need].install if need in TOOLS else f"pip install {need}" for need in lacking)
 
     @property
     def module(self) -> str:
@@ -83,18 +90,61 @@ class Opponent:
         return function
 
 
+def compiler() -> str | None:
+    """The C compiler of this machine."""
+    return which("cc") or which("gcc")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What an opponent may need that is no module: whether it is here, how it comes here, which it is."""
+
+    is_here: Callable[[], bool]
+    install: str
+    version: Callable[[], str]
+
+
+def _compiler_version() -> str:
+    return check_output([str(compiler()), "-dumpfullversion"], text=True).strip()
+
+
+def _simgrid_version() -> str:
+    found = re.search(r'"SimGrid version (.+)"', (_SIMGRID / "version.h").read_text())
+    return found[1] if found else "unknown"
+
+
+_SIMGRID = Path("/usr/include/simgrid")
+
+
+TOOLS = {
+    "cc": Tool(lambda: compiler() is not None, "apt-get install gcc libc6-dev", _compiler_version),
+    "simgrid": Tool(
+        lambda: which("g++") is not None and (_SIMGRID / "s4u.hpp").exists(),
+        "apt-get install g++ libsimgrid-dev",
+        _simgrid_version,
+    ),
+}
+
 GROUPS = {
     "kernel": "kernels of fleetsim on one thread, the fleet loaded, nothing kept; the limit copies what they write",
     "memory": "the campaign in memory: start and length of each VM's freeze, 30 s each",
     "random": "the same with random lengths",
     "parquet": "30 s each, its tables `events` and `outcomes` as Parquet: the opponents know when a domain starts",
     "parquet-random": "the same with random lengths: when a domain starts must be worked out",
+    "more": "what opponents do not do: whole runs to Parquet, lengths random, judged by the verifier",
 }
 """What the groups compare."""
-RANDOM_GROUPS = ("random", "parquet-random")
+RANDOM_GROUPS = ("random", "parquet-random", "more")
 
 _MEMORY = ("memory", "random")
 _FILES = ("parquet", "parquet-random")
+_MORE: tuple[tuple[str, str, Role], ...] = (
+    ("nothing", "random lengths alone", "fleetsim"),
+    ("caps", "and a cap of 5 % of a region", "opponent"),
+    ("hosts", "and hosts of 20 VMs, 5 % of them at once", "opponent"),
+    ("customers", "reboots, a third of them by customers", "opponent"),
+    ("campaigns", "freezes, then reboots, then freezes", "opponent"),
+)
 
 OPPONENTS = (
     Opponent("copy", "limit: memory copy of starts and lengths", ("kernel", *_MEMORY), "limits:copy",
@@ -106,9 +156,12 @@ OPPONENTS = (
     Opponent("gate-caps", "gate, a cap of 5 % of a region", ("kernel",), "ours:gate_caps", is_reader=True),
     Opponent("gate-hosts", "gate, hosts of 20 VMs", ("kernel",), "ours:gate_hosts", is_reader=True),
 
-    Opponent("fleetsim", "fleetsim", _MEMORY, "ours:in_memory", role="fleetsim", threads=0, is_reader=True),
+    Opponent("fleetsim-reads", "fleetsim, reads the prepared fleet", _MEMORY, "ours:in_memory", threads=0,
+             is_reader=True),
+    Opponent("fleetsim", "fleetsim", _MEMORY, "ours:in_memory_loaded", role="fleetsim", threads=0, is_reader=True),
     Opponent("fleetsim-1", "fleetsim, one thread", _MEMORY, "ours:in_memory_on_one_thread", is_reader=True),
-    Opponent("c", "C, calendar queue", _MEMORY, "calendar_queue:calendar_queue", needs=("cc", "numpy")),
+    Opponent("c", "C, calendar queue", _MEMORY, "compiled:calendar_queue", needs=("cc", "numpy")),
+    Opponent("c-heap", "C, binary heap", _MEMORY, "compiled:binary_heap", needs=("cc", "numpy")),
     Opponent("numba", "numba, ad hoc", _MEMORY, "ad_hoc_numba:sets", needs=("numba",)),
     Opponent("numpy", "NumPy, vectorised", _MEMORY, "columns:vectorised", needs=("numpy",)),
     Opponent("polars", "Polars", _MEMORY, "columns:query", needs=("polars",), threads=0),
@@ -116,7 +169,12 @@ OPPONENTS = (
     Opponent("simpy-sets", "SimPy, a process a set", _MEMORY, "event_loops:simpy_sets", needs=("simpy",),
              vms_max=1_000_000),
     Opponent("simpy-vms", "SimPy, a process a VM", _MEMORY, "event_loops:simpy_vms", needs=("simpy",),
+             vms_max=100_000),
+    Opponent("salabim", "salabim, a component a set", _MEMORY, "salabim_sets:sets", needs=("salabim",),
+             vms_max=100_000),
+    Opponent("simgrid", "SimGrid in C++, an actor a set", _MEMORY, "compiled:simgrid", needs=("simgrid", "numpy"),
              vms_max=1_000_000),
+    Opponent("mesa", "Mesa, an agent a set", _MEMORY, "mesa_sets:sets", needs=("mesa",), vms_max=1_000_000),
 
     Opponent("write", "limit: bare pyarrow write from memory", _FILES, "limits:write", role="limit", threads=0,
              is_reader=True),
@@ -134,10 +192,11 @@ OPPONENTS = (
              needs=("duckdb",), threads=0),
     Opponent("simpy-process", "SimPy, a process a set, whole process", _FILES, "parquet_simpy:run", "process",
              needs=("simpy", "pyarrow"), vms_max=1_000_000),
+
+    *(
+        Opponent(f"more-{name}", what, ("more",), f"ours:more_{name}", role=role, threads=0, vms_max=1_000_000,
+                 is_reader=True, is_verified=True)
+        for name, what, role in _MORE
+    ),
 )  # fmt: skip
 """All of them, in the order of the table and of a round."""
-
-
-def compiler() -> str | None:
-    """The C compiler of this machine."""
-    return which("cc") or which("gcc")

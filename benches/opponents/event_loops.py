@@ -30,7 +30,7 @@ Draw = Callable[[], int]
 Process = Generator[Any, Any, None]
 
 
-def _draw(given: Given) -> Draw:
+def draw_of(given: Given) -> Draw:
     """The length of the next freeze, in ms."""
     if not given.is_random:
         return lambda: FREEZE_MS
@@ -39,7 +39,7 @@ def _draw(given: Given) -> Draw:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     gc.disable()
     try:
         yield
@@ -47,7 +47,7 @@ def _no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _pairs(vms: int) -> Iterator[tuple[range, range]]:
+def pairs(vms: int) -> Iterator[tuple[range, range]]:
     """The first VMs of the sets of each region, pair by pair."""
     region_vms = vms // REGION_COUNT
     for first in range(0, vms, 2 * region_vms):
@@ -60,13 +60,13 @@ def heap(given: Given) -> Callable[[], Impacts]:
     return partial(_heap, given)
 
 
-@_no_collector()
+@no_collector()
 def _heap(given: Given) -> Impacts:
-    vms, draw = given.vms, _draw(given)
+    vms, draw = given.vms, draw_of(given)
     starts, lengths = [0] * vms, [0] * vms
     region_vms = vms // REGION_COUNT
     sets_at_work = [region_vms // SET_SIZE] * REGION_COUNT
-    events: list[tuple[int, int, int]] = [(0, first, 0) for region, _ in _pairs(vms) for first in region]
+    events: list[tuple[int, int, int]] = [(0, first, 0) for region, _ in pairs(vms) for first in region]
     heapq.heapify(events)
     while events:
         now, first, domain = heapq.heappop(events)
@@ -92,14 +92,14 @@ def simpy_sets(given: Given) -> Callable[[], Impacts]:
     return partial(simpy_walk, given)
 
 
-@_no_collector()
+@no_collector()
 def simpy_walk(given: Given) -> Impacts:
     """Start and length of each VM's freeze."""
     import simpy
 
-    env, draw = simpy.Environment(), _draw(given)
+    env, draw = simpy.Environment(), draw_of(given)
     starts, lengths = [0] * given.vms, [0] * given.vms
-    for regions in _pairs(given.vms):
+    for regions in pairs(given.vms):
         env.process(_pair(env, regions, partial(_set, env, starts, lengths, draw)))
     env.run()
     return starts, lengths
@@ -127,12 +127,12 @@ def simpy_vms(given: Given) -> Callable[[], Impacts]:
     return partial(_simpy_vms, given)
 
 
-@_no_collector()
+@no_collector()
 def _simpy_vms(given: Given) -> Impacts:
     import simpy
 
     env: Any = simpy.Environment()
-    draw = _draw(given)
+    draw = draw_of(given)
     starts, lengths = [0] * given.vms, [0] * given.vms
 
     def freeze(vm: int) -> Process:
@@ -146,7 +146,7 @@ def _simpy_vms(given: Given) -> Impacts:
             hit = [env.process(freeze(first + domain + DOMAIN_COUNT * place)) for place in range(DOMAIN_SIZE)]
             yield env.all_of(hit)
 
-    for regions in _pairs(given.vms):
+    for regions in pairs(given.vms):
         env.process(_pair(env, regions, work_set))
     env.run()
     return starts, lengths

@@ -73,14 +73,21 @@ def _walk(given: Given, stage: _Stage) -> Callable[[], None]:
     return task
 
 
+_CAPS = 'caps = [{ per = "region", vms_ratio = 0.05 }]\n'
+
+
 def gate_caps(given: Given) -> Callable[[], None]:
     """Units of four VMs under a cap of a twentieth of each region, which is one cell."""
-    return _gate(_Stage(is_random=False, keys='caps = [{ per = "region", vms_ratio = 0.05 }]\n'), given.prepared)
+    return _gate(_Stage(is_random=False, keys=_CAPS), given.prepared)
 
 
 def gate_hosts(given: Given) -> Callable[[], None]:
     """Hosts of twenty VMs, one domain number each; twenty sets share twenty of them."""
-    placed = given.new_folder()
+    return _gate(_Stage(is_random=False, has_hosts=True), _placed(given))
+
+
+def _placed(given: Given) -> Path:
+    """The fleet on hosts, prepared."""
     vms, region_vms = np.arange(given.vms), given.vms // len(REGIONS)
     set_, domain = vms // SET_SIZE, vms % SET_SIZE % DOMAIN_COUNT
     group = vms // region_vms * -(-region_vms // (SET_SIZE * 20)) + vms % region_vms // (SET_SIZE * 20)
@@ -91,7 +98,7 @@ def gate_hosts(given: Given) -> Callable[[], None]:
         "update_domain": domain,
         "host": (group * DOMAIN_COUNT + domain) * 4 + set_ % 4,
     }
-    return _gate(_Stage(is_random=False, has_hosts=True), prepare(pa.table(table), placed).path)
+    return prepare(pa.table(table), given.new_folder()).path
 
 
 def _gate(stage: _Stage, prepared: Path) -> Callable[[], None]:
@@ -107,37 +114,45 @@ def _gate(stage: _Stage, prepared: Path) -> Callable[[], None]:
 def in_memory(given: Given) -> Callable[[], Impacts]:
     """Reads the prepared fleet, takes it through the campaign on all threads, and keeps start and length of each VM."""
     stage = _Stage(is_random=given.is_random)
+    return partial(_campaign, given, stage, stage.load)
 
-    def task() -> Impacts:
-        regions = {region.region: region.parts for region in open_prepared(given.prepared).regions}
-        start_ms, duration_ms = np.empty(given.vms, np.int64), np.empty(given.vms, np.uint32)
 
-        def work(part: PreparedPart, begin_ms: int) -> int:
-            impacts = stage.advance(stage.load(part), begin_ms)
-            rows = slice(part.vm_row_start, part.vm_row_start + part.vm_count)
-            start_ms[rows], duration_ms[rows] = impacts.start_at_ms, impacts.duration_ms
-            return impacts.sums.free_ms
-
-        with ThreadPoolExecutor(given.threads) as pool:
-
-            def work_regions(names: Iterable[str], begin_ms: Iterable[int]) -> list[int]:
-                """All parts of the regions *names*, each from its instant on. Returns when each region is through."""
-                ends = [
-                    [pool.submit(work, part, begin) for part in regions[name]]
-                    for name, begin in zip(names, begin_ms, strict=True)
-                ]
-                return [max(end.result() for end in of_region) for of_region in ends]
-
-            first_ms = work_regions(REGIONS[::2], [0] * len(REGIONS[::2]))
-            work_regions(REGIONS[1::2], first_ms)
-        return start_ms, duration_ms
-
-    return task
+def in_memory_loaded(given: Given) -> Callable[[], Impacts]:
+    """The same over a fleet that was read before: most opponents know it by heart."""
+    stage = _Stage(is_random=given.is_random)
+    loaded = {part.path: stage.load(part) for part in _parts(given)}
+    return partial(_campaign, given, stage, lambda part: loaded[part.path])
 
 
 def in_memory_on_one_thread(given: Given) -> Callable[[], Impacts]:
     """The same on one thread, as most opponents run."""
-    return in_memory(replace(given, threads=1))
+    return in_memory_loaded(replace(given, threads=1))
+
+
+def _campaign(given: Given, stage: _Stage, load_part: Callable[[PreparedPart], blocks.Vms]) -> Impacts:
+    """Start and length of each VM's freeze, by vm_row."""
+    regions = {region.region: region.parts for region in open_prepared(given.prepared).regions}
+    start_ms, duration_ms = np.empty(given.vms, np.int64), np.empty(given.vms, np.uint32)
+
+    def work(part: PreparedPart, begin_ms: int) -> int:
+        impacts = stage.advance(load_part(part), begin_ms)
+        rows = slice(part.vm_row_start, part.vm_row_start + part.vm_count)
+        start_ms[rows], duration_ms[rows] = impacts.start_at_ms, impacts.duration_ms
+        return impacts.sums.free_ms
+
+    with ThreadPoolExecutor(given.threads) as pool:
+
+        def work_regions(names: Iterable[str], begin_ms: Iterable[int]) -> list[int]:
+            """All parts of the regions *names*, each from its instant on. Returns when each region is through."""
+            ends = [
+                [pool.submit(work, part, begin) for part in regions[name]]
+                for name, begin in zip(names, begin_ms, strict=True)
+            ]
+            return [max(end.result() for end in of_region) for of_region in ends]
+
+        first_ms = work_regions(REGIONS[::2], [0] * len(REGIONS[::2]))
+        work_regions(REGIONS[1::2], first_ms)
+    return start_ms, duration_ms
 
 
 def run(given: Given) -> Callable[[], Path]:
@@ -146,6 +161,52 @@ def run(given: Given) -> Callable[[], Path]:
 
 
 def run_into_new_folder(given: Given) -> Path:
+    return _run(given, given.prepared, scenario(is_random=given.is_random))
+
+
+def _run(given: Given, prepared: Path, text: str) -> Path:
     out = given.new_folder()
-    fleetsim.run(given.prepared, scenario(is_random=given.is_random), out, threads=given.threads)
+    fleetsim.run(prepared, text, out, threads=given.threads)
     return out
+
+
+_REBOOTS = f"""
+[[campaign]]
+name = "reboots"
+kind = "reboot"
+length = {{ p50 = "10min", p99 = "25min" }}
+notice = "30d"
+self_service = {{ length = "25d", uptake_ratio = 0.33 }}
+scheduled = {{ gap = "1d", length = "4d" }}
+pair_order = {list(REGIONS)}
+"""
+
+
+def more_nothing(given: Given) -> Callable[[], Path]:
+    """Random lengths, as in `run`."""
+    return run(given)
+
+
+def more_caps(given: Given) -> Callable[[], Path]:
+    """Units of four VMs, at most a twentieth of a region's VMs at once."""
+    return partial(_run, given, given.prepared, scenario(is_random=True) + _CAPS)
+
+
+def more_hosts(given: Given) -> Callable[[], Path]:
+    """Hosts of twenty VMs, at most a twentieth of a region's hosts at once. They go in their own order."""
+    lines = scenario(is_random=True).splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("update_domain_order"))
+    return partial(_run, given, _placed(given), text + 'caps = [{ per = "region", hosts_ratio = 0.05 }]\n')
+
+
+def more_customers(given: Given) -> Callable[[], Path]:
+    """Reboots with a window for customers, of whom a third act, and iterations for those whom it leaves."""
+    head = scenario(is_random=True).partition("[[campaign]]")[0]
+    return partial(_run, given, given.prepared, head + _REBOOTS)
+
+
+def more_campaigns(given: Given) -> Callable[[], Path]:
+    """Freezes, the reboots of `more_customers` at the same time, and freezes again a week later."""
+    freezes = scenario(is_random=True)
+    later = freezes.partition("[[campaign]]")[2].replace('"freeze"', '"later"', 1)
+    return partial(_run, given, given.prepared, f'{freezes}{_REBOOTS}[[campaign]]{later}start = "7d"\n')
