@@ -154,7 +154,12 @@ def _small(console: Console, *, is_saved: bool) -> int:
         small.save(small.ratios(rounds=3 * small.ROUNDS), {"machine": _machine(), "versions": _versions()})
         console.print(f"kept in {small.KEPT}")
         return 0
-    problems = small.judge(small.read(), small.ratios, lambda line: console.print(line, highlight=False))
+    try:
+        kept = small.read()
+    except (OSError, ValueError) as error:
+        console.print(f"[red]NOT COMPARED[/]: {error}", highlight=False)
+        return 2
+    problems = small.judge(kept, small.ratios, lambda line: console.print(line, highlight=False))
     for problem in problems:
         console.print(f"[red]SLOWER[/]: {problem}")
     return 1 if problems else 0

@@ -122,13 +122,14 @@ def best(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, floa
     return {name: max(ratio, other[name]) for name, ratio in one.items()}
 
 
-def save(found: Mapping[str, float], facts: Mapping[str, Any], path: Path = KEPT) -> None:
+def save(found: Mapping[str, float], facts: Mapping[str, Any], path: Path | None = None) -> None:
     """Keep *found*, with *facts* of where it was measured."""
-    path.write_text(json.dumps({**facts, "vms": VMS, "ratios": found}, indent=1) + "\n")
+    (path or KEPT).write_text(json.dumps({**facts, "vms": VMS, "ratios": found}, indent=1) + "\n")
 
 
-def read(path: Path = KEPT) -> dict[str, float]:
-    """What is kept; `ValueError` where that is of other rows."""
+def read(path: Path | None = None) -> dict[str, float]:
+    """What is kept; `OSError` where nothing is, `ValueError` where that is of other rows."""
+    path = path or KEPT
     kept: dict[str, float] = json.loads(path.read_text())["ratios"]
     names = [name for _, name in ROWS]
     if list(kept) != names:

@@ -284,6 +284,16 @@ def test_ratios_of_other_rows_are_refused(tmp_path):
         small.read(tmp_path / "small.json")
 
 
+def test_the_small_edition_says_so_where_it_cannot_compare(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(small, "KEPT", tmp_path / "small.json")
+    assert bench.main(["--small"]) == 2
+    assert "NOT COMPARED" in capsys.readouterr().out
+    monkeypatch.setattr(small, "ratios", lambda rounds: KEPT)
+    assert bench.main(["--small", "--save"]) == 0
+    monkeypatch.setattr(small, "ratios", lambda: KEPT)
+    assert bench.main(["--small"]) == 0
+
+
 def test_the_calibration_is_of_known_work(monkeypatch):
     small.calibration()()
     monkeypatch.setattr(small, "_STEPS", 1000)
