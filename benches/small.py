@@ -137,6 +137,12 @@ def read(path: Path | None = None) -> dict[str, float]:
     return kept
 
 
+def kept_cpu(path: Path | None = None) -> str:
+    """The processor that the kept ratios were measured on."""
+    cpu: str = json.loads((path or KEPT).read_text())["machine"]["cpu"]
+    return cpu
+
+
 def judge(
     kept: Mapping[str, float], measure: Callable[[], Mapping[str, float]], tell: Callable[[str], object] = print
 ) -> list[str]:

@@ -265,8 +265,17 @@ def test_a_kernel_that_has_become_slower_by_more_than_a_third_is_told(first, aga
 @pytest.mark.parametrize(("slowed", "code"), [(1.0, 0), (0.6, 1)])
 def test_the_small_edition_fails_where_a_kernel_is_slower(slowed, code, monkeypatch, capsys):
     monkeypatch.setattr(small, "ratios", lambda: {name: slowed * ratio for name, ratio in small.read().items()})
+    monkeypatch.setattr(bench, "_machine", lambda: {"cpu": small.kept_cpu()})
     assert bench.main(["--small"]) == code
     assert ("SLOWER: walk-random runs 0.60 times as fast" in capsys.readouterr().out) == bool(code)
+
+
+def test_the_small_edition_does_not_judge_by_another_processor(monkeypatch, capsys):
+    monkeypatch.setattr(small, "ratios", lambda: {name: ratio / 2 for name, ratio in small.read().items()})
+    monkeypatch.setattr(bench, "_machine", lambda: {"cpu": "another"})
+
+    assert bench.main(["--small"]) == 0
+    assert "told, not judged" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_the_small_edition_measures_each_row_against_the_calibration(tmp_path, monkeypatch):
