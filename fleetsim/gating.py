@@ -51,6 +51,19 @@ class Passed:
         hit: Bools = self.start_ms < NEVER_MS
         return hit
 
+    def numbered(self, unit_of: Int64s) -> "Passed":
+        """The same by other numbers: that of each unit int64[U]."""
+        of_unit = np.empty_like(unit_of)
+        of_unit[unit_of] = np.arange(len(unit_of))
+        waited = np.where(self.waited_unit >= 0, unit_of[self.waited_unit], gate.NONE)
+        return Passed(
+            self.start_ms[of_unit],
+            self.end_ms[of_unit],
+            self.overdue_ms[of_unit],
+            self.waited_for[of_unit],
+            waited[of_unit],
+        )
+
     @property
     def held_ms(self) -> Int64s:
         return np.where(self.is_hit, self.end_ms - self.start_ms, 0)
@@ -163,6 +176,16 @@ def pass_gate(
     creations, cell_creations = by_cell(lives.created_ms > -NEVER_MS, lives.created_ms)
     is_changing = len(deletions) + len(creations) > 0
 
+    earliest_ms, first_row, waits_turn, own = units.earliest_ms, units.first_row, units.waits_turn, None
+    if group_count and not is_changing and spans.until_ms == NEVER_MS and units.zone is None:
+        # Units under caps wait by the thousand. Numbered by rank, those that are tried one after the other stand next
+        # to each other in memory, and the gate takes half the time. Where rows or walkers are asked for, they stay.
+        claim_offsets, (claim_place, claim_left) = _renumbered(order, claim_offsets, claim_place, claim_left)
+        need_offsets, (need_group, need_left) = _renumbered(order, need_offsets, need_group, need_left)
+        earliest_ms, first_row, waits_turn = earliest_ms[order], first_row[order], waits_turn[order]
+        longest_ms, left, cell = longest_ms[order], left[order], cell[order]
+        own, order = order, np.arange(unit_count)
+
     needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
     entry_offsets, slot_offsets = _zeros(place_count + 1), _zeros(need_count + 1)
     gate.count_entries(*needs, is_changing, entry_offsets, slot_offsets)
@@ -182,7 +205,7 @@ def pass_gate(
     undone = gate.run_gate(
         *spans, set_count,
         order, rank_of, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
-        units.earliest_ms, units.first_row, units.waits_turn, units.walker_offsets, walker,
+        earliest_ms, first_row, waits_turn, units.walker_offsets, walker,
         np.concatenate([[0], np.cumsum(zone_sizes)]), zone_of,
         *whose, duration_ms, lives.created_ms, lives.deleted_ms,
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
@@ -199,7 +222,8 @@ def pass_gate(
         zone_sizes.copy(), start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"
-    return Passed(start_ms, end_ms, overdue_ms, waited_for, waited_unit)
+    passed = Passed(start_ms, end_ms, overdue_ms, waited_for, waited_unit)
+    return passed if own is None else passed.numbered(own)
 
 
 def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:
@@ -209,6 +233,14 @@ def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:
     capped = limits.group, limits.counts_hosts, limits.most
     gate.weigh_caps(units.vm_offsets, *capped, *lives, passed.start_ms, passed.end_ms, asked, load)
     return int((-(-load // limits.most)).max(initial=0))
+
+
+def _renumbered(order: Int64s, offsets: Int64s, *columns: Int64s) -> tuple[Int64s, list[Int64s]]:
+    """Rows of units, which *offsets* int64[U+1] tells apart, with those of unit order[0] first, and so on."""
+    sizes = np.diff(offsets)[order]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    rows = np.repeat(offsets[:-1][order] - starts[:-1], sizes) + np.arange(starts[-1])
+    return starts, [column[rows] for column in columns]
 
 
 def _zeros(count: int) -> Int64s:
