@@ -365,6 +365,20 @@ class Report(Sheet):
         """How often the run was drawn."""
         return int(self.files.manifest.get("replicas", 1))
 
+    @property
+    def draws(self) -> str:
+        """Of how many draws this is which, in words."""
+        if replica := self.files.manifest.get("replica"):
+            return f"replica {replica:,}"
+        return "one draw" if self.replica_count == 1 else f"{self.replica_count:,} draws, of which this is the first"
+
+    def band(self, campaign: str, figure: str) -> tuple[float, float] | None:
+        """p05 and p95 of a *figure* of *campaign* over the replicas; None where there are none, or it has no value."""
+        if self.bands is None:
+            return None
+        found = self.bands.filter(grain="campaign", key=campaign, figure=figure)
+        return None if found.is_empty() else found.select("p05", "p95").row(0)
+
     def header(self) -> dict[str, Any]:
         """What was run: names, sizes, seed, digests, what is invented, warnings."""
         manifest, resolved = self.files.manifest, self.files.resolved
@@ -495,10 +509,7 @@ class Report(Sheet):
     def _header_blocks(self) -> "Iterator[Block]":
         header = self.header()
         fleet = f"{_counted(header['vm_count'], 'VM')} in {_counted(header['region_count'], 'region')}"
-        draws = "one draw" if self.replica_count == 1 else f"{self.replica_count:,} draws, of which this is the first"
-        if header["replica"]:
-            draws = f"draw {header['replica']:,} of others"
-        start = f"{header['start']}, seed {header['seed']}, preset {header['preset']}, {draws}"
+        start = f"{header['start']}, seed {header['seed']}, preset {header['preset']}, {self.draws}"
         items = [("fleet", fleet), ("start", start), ("digest", header["run_digest"])]
         if self.files.only:
             asked = " and ".join(f"{column}={' or '.join(values)}" for column, values in self.files.only.items())
@@ -537,12 +548,11 @@ class Report(Sheet):
 
     def _band(self, campaign: str, name: str) -> str:
         """From where to where a figure of *campaign* goes over the replicas; that it does not, or none is known."""
-        assert self.bands is not None
-        found = self.bands.filter(grain="campaign", key=campaign, figure=name)
-        if found.is_empty():
+        band = self.band(campaign, name)
+        if band is None:
             return "-"
-        low, high = found.select("p05", "p95").row(0)
-        return "=" if low == high else f"{spelt(name, low)} to {spelt(name, high)}"
+        low, high = (spelt(name, each) for each in band)
+        return "=" if band[0] == band[1] else f"{low} to {high}"
 
     def _bound_notes(self) -> Iterator[str]:
         """That windows, which no bound knows, make a campaign many times as long as its bound."""

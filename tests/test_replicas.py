@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import fleetsim
 from fleetsim.cli import cli
 from fleetsim.errors import InputError
+from fleetsim.figures import duration
 from fleetsim.replicas import Until
 from tests import oracle
 from tests.strategies import scenes
@@ -232,3 +233,14 @@ def test_the_command_draws_and_reports(tmp_path):
     assert "seed 3, preset azure-2017, 12 draws" in told.stdout and "p05 to p95" in told.stdout
     value = fleetsim.report(tmp_path / "seven").frame["value"][0]
     assert value == figures_of(tmp_path / "run", 7)["value"][0]
+
+
+def test_the_page_of_a_run_with_replicas_tells_of_them(tmp_path):
+    run = fleetsim.run(fleet(), PLAN, tmp_path / "run", replicas=30)
+    fleetsim.write_page(run.path, html=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    low, high = fleetsim.report(run.path).band("kernel", "length_ms")
+
+    assert "seed 3, 30 draws, of which this is the first" in page
+    assert f"of 30 draws, p05 {duration(low)}, p95 {duration(high)}" in page
+    assert "p05 to p95" in page

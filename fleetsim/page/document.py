@@ -75,7 +75,7 @@ def page_of(report: Report, charts: Sequence[Chart | Lacking], verdict: Verdict 
     lacking = [chart for chart in charts if isinstance(chart, Lacking)]
     top = [
         f"<h1>{escape(header['scenario'])}</h1>",
-        _run_line(header, verdict),
+        _run_line(header, report.draws, verdict),
         *_notices(report, verdict),
         *(_answers(report, each["name"]) for each in report.files.campaigns),
     ]
@@ -136,7 +136,7 @@ def html_of(title: str, top: str, rest: str) -> str:
 # The first screen
 
 
-def _run_line(header: dict[str, Any], verdict: Verdict | None) -> str:
+def _run_line(header: dict[str, Any], draws: str, verdict: Verdict | None) -> str:
     if verdict is None:
         word, said = "unknown", "not verified"
     else:
@@ -146,7 +146,7 @@ def _run_line(header: dict[str, Any], verdict: Verdict | None) -> str:
         f"run {header['run']}",
         f"{header['vm_count']:,} VMs in {header['region_count']:,} region{'s' if header['region_count'] != 1 else ''}",
         f"starts {header['start']}",
-        f"seed {header['seed']}",
+        f"seed {header['seed']}, {draws}",
         f"fleetsim {header['fleetsim_version']}",
         f"digest {header['run_digest'][:12]}",
     ]
@@ -212,7 +212,9 @@ def _how_long(report: Report, row: dict[str, Any]) -> tuple[str, str]:
     if row.get("updated_self_service_count"):
         more += ", after what customers did themselves"
     more += _told_of_stragglers(report, row, row["length_ms"])
-    if best is not None and not best.is_as_it_went:
+    if (band := report.band(row["campaign"], "length_ms")) is not None:
+        more += f"; of {report.replica_count:,} draws, p05 {duration(band[0])}, p95 {duration(band[1])}"
+    if best is not None and not best.is_as_it_went and not best.has_windows:
         more += f"; no order takes less than {duration(best.bound_ms)}"
     return duration(row["length_ms"]), more
 
@@ -281,7 +283,9 @@ def _why(report: Report, row: dict[str, Any], campaign: dict[str, Any]) -> tuple
         first, *_ = figures.explained(links, report.bounds[name], row["length_ms"], campaign, report.hosts[name])
     regions = list(dict.fromkeys(link.region for link in links))
     chain = ", then ".join(regions[:4]) + (f" and {len(regions) - 4:,} more" if len(regions) > 4 else "")
-    ratio = row.get("length_bound_ratio")
+    best = report.bounds[name]
+    # A bound knows no windows: of a campaign with some it tells little.
+    ratio = None if best is None or best.has_windows else row.get("length_bound_ratio")
     more = f"chain: {chain}"
     return first, more + (f"; {ratio:.2f} times the bound" if ratio is not None else "")
 
@@ -504,7 +508,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
             f"{header['vm_count']:,} VMs in {header['region_count']:,} regions, digest `{header['fleet_digest']}`",
         ),
         ("start", header["start"]),
-        ("seed", str(header["seed"])),
+        ("seed", f"{header['seed']}, {report.draws}"),
         ("events", f"{header['event_count']:,}"),
         ("versions", f"fleetsim {header['fleetsim_version']}, schema {header['schema_version']}"),
         ("digest", f"`{header['run_digest']}`"),
