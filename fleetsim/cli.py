@@ -60,18 +60,20 @@ _run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
 def cli() -> None:
     """Simulate planned maintenance on a cloud fleet, before it is started.
 
-    \b
-    A first look:        fleetsim demo
-    Your own fleet:      fleetsim fleet check FLEET.csv
-                         fleetsim run FLEET.csv SCENARIO.toml -o RUN
-                         fleetsim verify RUN
-                         fleetsim report RUN --by size
-    Two plans:           fleetsim compare RUN OTHER
+      \b
+      A first look:        fleetsim demo
+      Your own fleet:      fleetsim fleet check FLEET.csv
+                           fleetsim run FLEET.csv SCENARIO.toml -o RUN
+                           fleetsim verify RUN
+                           fleetsim report RUN --by size
+      Two plans:           fleetsim compare RUN OTHER
+      Many settings:       fleetsim sweep FLEET.csv SWEEP.toml -o SWEEP
+    Many settings:       fleetsim sweep FLEET.csv SWEEP.toml -o SWEEP
 
-    A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
-    needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
+      A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
+      needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
 
-    Exit codes: 0 fine, 1 a rule is broken or the run failed, 2 unusable input, 130 interrupted.
+      Exit codes: 0 fine, 1 a rule is broken or the run failed, 2 unusable input, 130 interrupted.
     """
 
 
@@ -627,6 +629,8 @@ def report(
     COLUMNs joined by commas split by all of them at once: --by region,size. With --only subscription=mine the figures
     are those of one's own VMs; what is of the whole campaign, as its length, stays so.
 
+    RUN may be the folder of a sweep: then it is said case by case, and --best picks one.
+
     --html and --charts need fleetsim[page]. With --verify the exit code is 1 if a rule is broken; the page is written
     all the same, and says which. Of a run that is not finished it says that, and what was asked for.
     """
@@ -789,6 +793,8 @@ def compare(
 @_pairs
 @click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
+@click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Of all cases, as for `run`.")
+@click.option("--policies", type=_PATH, help="Python file with functions for host_order, marked with fleetsim.policy.")
 @click.option("--best", metavar="OBJECTIVE", help="As 'min length_ms where paused_ms_p99 <= 10s': which case to take.")
 @click.option("--yes", is_flag=True, help="Make as many cases as there are, without being asked.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted sweep in OUT.")
@@ -800,6 +806,8 @@ def sweep(
     pairs: Path | None,
     hosts: Path | None,
     threads: int | None,
+    overrides: tuple[str, ...],
+    policies: Path | None,
     best: str | None,
     yes: bool,
     resume: bool,
@@ -819,6 +827,7 @@ def sweep(
     from fleetsim.sweeping import CASES_UNASKED_MAX, case_count
     from fleetsim.sweeping import sweep as call
 
+    _register(policies)
     if not yes and sys.stdin.isatty() and (count := case_count(asked)) > CASES_UNASKED_MAX:
         yes = click.confirm(f"{count:,} cases: make them all?", err=True)
     with _interruptible("finished cases stay, --resume goes on"), _watched() as progress:
@@ -829,6 +838,7 @@ def sweep(
             pairs=pairs,
             hosts=hosts,
             threads=threads,
+            overrides=overrides,
             best=best,
             yes=yes,
             resume=resume,

@@ -7,8 +7,8 @@ two cases is what was asked, not chance. Their figures are one Parquet data set,
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def sweep(
     pairs: str | Path | None = None,
     hosts: Any = None,
     threads: int | None = None,
+    overrides: Sequence[str] = (),
     resume: bool = False,
     best: str | None = None,
     yes: bool = False,
@@ -80,18 +81,20 @@ def sweep(
 ) -> Sweep:
     """Run every case of the sweep *asked* over *fleet*, into the new folder *out*.
 
-    fleet    as for `run`
-    asked    TOML file or text, or the same as a mapping: `scenario` (a file beside it, or a table), `replicas`,
-             `until`, `[override]` of all cases, `[grid]` of keys and the values each takes, `[[case]]` of keys
-    resume   go on with an unfinished sweep of the same file
-    best     which case is meant, as `min length_ms where paused_ms_p99 <= 10s`: told by `best_case` of what is returned
-    yes      make as many cases as there are; without it more than CASES_UNASKED_MAX are refused
+    fleet      as for `run`
+    asked      TOML file or text, or the same as a mapping: `scenario` (a file beside it, or a table), `replicas`,
+               `until`, `[override]` of all cases, `[grid]` of keys and the values each takes, `[[case]]` of keys
+    overrides  `KEY=VALUE` each, of all cases; what is swept goes before them
+    resume     go on with an unfinished sweep of the same file
+    best       which case is meant, as `min length_ms where paused_ms_p99 <= 10s`: `best_case` of what is returned
+    yes        make as many cases as there are; without it more than CASES_UNASKED_MAX are refused
 
     Cases keep neither events nor outcomes, unless `[override]` says so. Raises `InputError` before anything is written
     where the input is unusable, `RunError` where writing fails: finished cases stay.
     """
     out = Path(out)
     plan = _read(asked)
+    plan = replace(plan, overrides=(*plan.overrides, *overrides))
     check_draws(plan.replicas, plan.until)
     if len(plan.cases) > CASES_MAX or (len(plan.cases) > CASES_UNASKED_MAX and not yes):
         most = CASES_MAX if yes else CASES_UNASKED_MAX

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -259,6 +260,19 @@ def test_the_command_sweeps_reports_and_picks(asked: Path, tmp_path):
     assert found["best"] == {"objective": best, "case": 0} and len(found["cases"]) == 8
     assert pl.read_csv(tmp_path / "sweep.csv").height == pl.read_parquet(tmp_path / "sweep.parquet").height > 0
     assert "--by is for runs" in wrong.stderr
+
+
+def test_overrides_are_of_all_cases_but_for_what_is_swept(tmp_path):
+    sweep = {"scenario": tomllib.loads(PLAN), "grid": {"campaign.kernel.length": ["1s", "2s"]}}
+    asked = ["campaign.kernel.length=9s", "seed=4", "outputs.events=true"]
+    made = fleetsim.sweep(fleet(8), sweep, tmp_path / "sweep", overrides=asked)
+    resolved = [tomllib.loads((made.path / f"case=0000{case}/resolved.toml").read_text()) for case in (0, 1)]
+
+    assert [each["seed"] for each in resolved] == [4, 4]
+    assert [set(fleetsim.read_events(made.path / f"case=0000{case}").collect()["duration_ms"]) for case in (0, 1)] == [
+        {1_000},
+        {2_000},
+    ]
 
 
 def test_the_page_draws_responses_and_the_front(swept: Sweep, tmp_path):
