@@ -537,6 +537,8 @@ def run(
             f"{counts['vms']:,} VMs, {counts['stages']:,} stages, {counts['events']:,} events"
             f" in {finished.seconds:.1f} s: {out}"
         )
+        if "replicas" in finished.manifest:
+            _tell(f"draws: {finished.manifest['replicas']:,}, with their figures in {out / 'replicas'}")
         _tell(f"digest: {finished.digest}")
 
 
@@ -650,6 +652,7 @@ def report(
         if html is not None and (out is not None or format_ != "table"):
             raise click.UsageError("--html does not go with --format and --out")
         asked = {"--by": by, "--only": only, "--timeout": timeouts, "--looser": looser, "--charts": charts}
+        asked |= {"--verify": verified}
         if wrong := next((option for option, value in asked.items() if value), None):
             raise click.UsageError(f"{wrong} is for runs, and {run_folder} is a sweep: ask it of one of its cases")
         _sweep_report(run_folder, format_, out, html, best, as_json)

@@ -19,7 +19,7 @@ from fleetsim.figures import FIGURES, Paired, RunFiles, duration
 from fleetsim.figures.runs import scanned
 from fleetsim.progress import Progress
 from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, Sparks, report, spelt
-from fleetsim.scenario import difference
+from fleetsim.scenario import DRAWS, difference
 from fleetsim.schema import FIRST_ITERATION
 
 __all__ = ["Comparison", "compare"]
@@ -46,7 +46,7 @@ NEAR = 0.005
 """What differs by no more than this share of the base's is as good as equal; of an instant, of the base's time from
 first start to last end."""
 NEAR_TOLD = f"{NEAR * 100:g} %"
-ONE_DRAW = "one draw each: what is due to chance is not told apart"
+ONE_DRAW = "one draw each is compared: what is due to chance is not told apart"
 
 
 def compare(
@@ -136,7 +136,11 @@ def _other(name: str, base: Report, other: Report, matched: dict[str, str], prog
     is_same_fleet = base.files.manifest["fleet_digest"] == other.files.manifest["fleet_digest"]
     are_same_vms = is_same_fleet or _are_same_vms(base.files, other.files)
     texts = [(each.files.path / "resolved.toml").read_text("utf-8") for each in (base, other)]
-    told = difference(texts[0], texts[1], matched)
+    told = [
+        each
+        for each in difference(texts[0], texts[1], matched)
+        if not each.startswith(tuple(f"provenance.{key}:" for key in DRAWS))
+    ]
     watched = replace(base.files, progress=progress)
     pairs = {
         campaign: figures.paired(watched, other.files, campaign_base, campaign) if are_same_vms else None
@@ -357,7 +361,10 @@ class Other:
         else:
             sizes = f"{_counted(base['vm_count'], 'VM')} and {_counted(other['vm_count'], 'VM')}"
             items.append(("fleet", f"different fleets, {sizes}: no pairing by VM"))
-        if base["seed"] != other["seed"]:
+        if base["seed"] == other["seed"] and base["replica"] != other["replica"]:
+            drawn = f"{base['seed']} in both, but replicas {base['replica']} and {other['replica']}"
+            items.append(("seed", f"{drawn}: draws differ too; {ONE_DRAW}"))
+        elif base["seed"] != other["seed"]:
             items.append(("seed", f"{base['seed']} and {other['seed']}: draws differ too; {ONE_DRAW}"))
         elif not self.is_same_fleet:
             items.append(("seed", f"{base['seed']} in both; {ONE_DRAW}"))

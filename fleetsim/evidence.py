@@ -2875,7 +2875,13 @@ class Whole:
         found = self._found | {
             table: sum(file.rows for file in self._listing.tables[table]) for table in ("events", "outcomes", "stages")
         }
-        claimed = self._listing.manifest["counts"]
+        manifest = self._listing.manifest
+        claimed = manifest["counts"]
+        if "replicas" in manifest:
+            found["replicas"], claimed = (
+                len(self._listing.tables["replicas"]),
+                claimed | {"replicas": manifest["replicas"]},
+            )
         return pl.DataFrame(
             [(name, expected, claimed.get(name)) for name, expected in found.items()],
             schema={"figure": pl.String, "expected": pl.Int64, "value": pl.Int64},
@@ -2889,7 +2895,12 @@ class Whole:
         told = [self._listing.read(file, ["grain", "key", "figure", "value"]) for file in first]
         found = pl.concat([pl.DataFrame(schema=_OF_REPLICAS), *(each.cast(_OF_REPLICAS) for each in told)])
         named = {code: campaign.name for code, campaign in enumerate(self.testimony.campaigns)}
-        summed = self.summary.filter(pl.col("bin_start_ms").is_null())
+        summed = pl.concat([self.summary.filter(pl.col("bin_start_ms").is_null()), self.stages_told])
+        ends = summed.filter(pl.col("figure") == "last_end_ms").select(*STAGE, end_ms="value")
+        starts = summed.filter(pl.col("figure") == "first_start_ms").select(*STAGE, start_ms="value").unique()
+        length = {"figure": pl.lit("length_ms"), "bin_start_ms": pl.lit(None, pl.Int64)}
+        lengths = ends.join(starts, on=STAGE).select(*STAGE, **length, value=pl.col("end_ms") - pl.col("start_ms"))
+        summed = pl.concat([summed, lengths.select(summed.columns)]).unique()
         campaign = pl.col("campaign").replace_strict(named, return_dtype=pl.String)
         key = pl.concat_str(campaign, "iteration", self.testimony.region_names.decode("region"), separator="/")
         expected = summed.select("figure", key=key, expected="value")

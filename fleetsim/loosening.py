@@ -132,7 +132,15 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
             out = Path(folder) / f"run-{place}"
             quiet = ["outputs.events=false", "outputs.outcomes=false"]
             asked = [*files.manifest["overrides"], *kept, *overrides, *quiet]
-            run_again(fleet, scenario, out, pairs=pairs, overrides=asked, progress=progress)
+            run_again(
+                fleet,
+                scenario,
+                out,
+                pairs=pairs,
+                overrides=asked,
+                replica=files.manifest.get("replica", 0),
+                progress=progress,
+            )
             took_ms, count = _lengths(RunFiles.open(out))[campaign]
             was_ms, was_count = before[campaign]
             saved_ms = was_ms - took_ms if count == was_count else None

@@ -7,7 +7,7 @@ whichever others are drawn. Whole replicas run on a thread each: none waits for 
 import math
 import statistics
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,11 +20,13 @@ import polars as pl
 
 from fleetsim import records
 from fleetsim.blocks import Scope, Vms, load
-from fleetsim.driving import Drive, Parts
+from fleetsim.driving import Drive, Parts, Task
 from fleetsim.engine import Impacts
 from fleetsim.errors import InputError, nearest
-from fleetsim.figures import FIGURES, RunFiles
+from fleetsim.figures import FIGURES, NOT_DRAWN, PAUSE_BOUNDS_MS, RunFiles
 from fleetsim.figures.declared import PERCENTILES
+from fleetsim.figures.pauses import pause_key
+from fleetsim.figures.runs import scanned
 from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.kinds import KINDS
 from fleetsim.progress import Progress
@@ -32,8 +34,8 @@ from fleetsim.regions import Relation
 from fleetsim.reporting import figures_of_sums
 from fleetsim.runfolder import RunFolder
 from fleetsim.scenario import Resolved
-from fleetsim.schema import REPLICAS, STAGES, SUMMARY
-from fleetsim.stages import Decided, Stage, Verdict
+from fleetsim.schema import NEVER_MS, REPLICAS, STAGES, SUMMARY
+from fleetsim.stages import Stage, Verdict
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 
 AT_ONCE = 32
@@ -73,6 +75,8 @@ class Until:
         known = [name for name, each in FIGURES.items() if "campaign" in each.grains]
         if figure not in known:
             raise InputError(f"until: must name a figure of campaigns, got '{figure}'{nearest(figure, known)}")
+        if figure in NOT_DRAWN:
+            raise InputError(f"until: must name a figure that is kept of replicas, got '{figure}': only events tell it")
         try:
             value = float(ratio.strip().removesuffix("%")) / 100
         except ValueError:
@@ -146,10 +150,14 @@ def draw(
             frames |= {replica: drawing.read(replica) for replica in batch if replica not in frames}
             enough = next((each for each in batch if until and _is_enough(until, frames[each], values)), None)
             drawing.write({replica: frames[replica] for replica in drawn if enough is None or replica <= enough})
-            if enough is not None:
-                return enough + 1
+            done_count = batch[-1] + 1 if enough is None else enough + 1
+            is_over = enough is not None or done_count == count
             if progress is not None:
-                progress("replicas", prepared.vm_count * (batch[-1] + 1), prepared.vm_count * count)
+                total = prepared.vm_count * (done_count if is_over else count)
+                said = f"{done_count:,} draws written" if is_over else ""
+                progress("replicas", prepared.vm_count * done_count, total, said)
+            if is_over:
+                return done_count
     finally:
         pool.shutdown(cancel_futures=True)
     return count
@@ -172,6 +180,8 @@ class _Drawing:
         self.resolved = resolved
         self.relation = relation
         self.resolved_toml = tomllib.loads(resolved.to_toml({}))
+        self.tolerance = RunFiles(folder.path, {}, self.resolved_toml).tolerance
+        self._tolerances: dict[tuple[Path, ...], npt.NDArray[np.int64]] = {}
         provenance = provenance_of(
             scenario_digest=resolved.scenario_digest,
             fleet_digest=prepared.fleet_digest,
@@ -180,6 +190,17 @@ class _Drawing:
         self.schema = arrow_schema(REPLICAS, provenance)
         in_scope = sum(sum(counts.values()) for counts in resolved.vm_counts)
         self.reading = _Kept() if in_scope <= KEPT_VMS_MAX else load
+
+    def tolerance_of(self, parts: Parts) -> npt.NDArray[np.int64] | None:
+        """How long a pause each VM of *parts* stands, in ms, int64[V]; None where nothing says so of any."""
+        if self.tolerance is None:
+            return None
+        key = tuple(part.path for part in parts)
+        if key not in self._tolerances:
+            _, tolerance_ms = self.tolerance
+            rows = pl.concat(scanned(path).select(tolerance_ms.fill_null(NEVER_MS).alias("ms")) for path in key)
+            self._tolerances[key] = rows.collect()["ms"].to_numpy()
+        return self._tolerances[key]
 
     def is_there(self, replica: int) -> bool:
         return (self.folder.path / _name(replica)).exists()
@@ -202,11 +223,11 @@ class _Drawing:
     def summed_up(self, replica: int) -> "_Drawn":
         """Run a replica from its first stage to its last."""
         drive = Drive(self.prepared, self.resolved, self.relation, replica, self.reading)
-        lengths, tasks = _Lengths(drive), list(drive.start())
+        lengths, tasks = _Lengths(drive, self.tolerance_of), list(drive.start())
         while tasks:
             task = tasks.pop()
             impacts = drive.compute(task)
-            lengths.add(task.decided, impacts)
+            lengths.add(task, impacts)
             tasks += drive.take(task, impacts.sums, impacts.known)
         sums = dict(sorted(drive.sums.items(), key=lambda item: item[0].stage.key()))
         scenario = self.resolved.scenario
@@ -225,12 +246,20 @@ class _Drawing:
         types = {"replica": pl.Int64, "grain": pl.String, "key": pl.String, "figure": pl.String, "exact": pl.Float64}
         exact = pl.DataFrame(told, types, orient="row")
         marked = pl.col("key").str.split_exact(_MARK, 1).struct
-        of_one = (
-            figures_of_sums(files)
-            .with_columns(replica=marked.field("field_0").cast(pl.Int64), key=marked.field("field_1"))
-            .join(exact, on=["replica", "grain", "key", "figure"], how="left", maintain_order="left")
-            .with_columns(value=pl.coalesce("exact", "value"))
-            .drop("exact")
+        keys = ["replica", "grain", "key", "figure"]
+        summed = figures_of_sums(files).with_columns(
+            replica=marked.field("field_0").cast(pl.Int64), key=marked.field("field_1")
+        )
+        units = pl.col("figure").replace_strict({name: each.unit for name, each in FIGURES.items()})
+        of_one = pl.concat(
+            [
+                summed.join(exact, on=keys, how="left", maintain_order="left")
+                .with_columns(value=pl.coalesce("exact", "value"))
+                .drop("exact"),
+                exact.join(summed, on=keys, how="anti", maintain_order="left")
+                .with_columns(unit=units)
+                .select(*(name if name != "value" else pl.col("exact").alias("value") for name in summed.columns)),
+            ]
         )
         return {
             int(number): frame.drop("replica")
@@ -249,23 +278,32 @@ class _Drawn:
 class _Lengths:
     """How long VMs are out in one replica, counted one by one: bins of `summary` are too wide for percentiles.
 
-    Exact to the ms up to 65 s, and to 1/65,536 of the longest that is drawn where it is longer.
+    Exact to the ms where none longer than 65 s can be drawn, else 1/32,768 of the longest too low at most.
     """
 
-    def __init__(self, drive: Drive) -> None:
+    def __init__(self, drive: Drive, tolerance_of: Callable[[Parts], npt.NDArray[np.int64] | None]) -> None:
         self.campaigns = drive.scenario.campaigns
+        self._tolerance_of = tolerance_of
+        self._over_counts: dict[Stage, int] = {}
         self._shifts = [_shifts(scope) for scope in drive.scopes]
         self._counts: dict[tuple[Stage, bool], npt.NDArray[np.int64]] = {}  # by stage, and whether down or paused
         self._longest_ms: dict[tuple[Stage, bool], int] = {}
 
-    def add(self, decided: Decided, impacts: Impacts) -> None:
+    def add(self, task: Task, impacts: Impacts) -> None:
         """Count what a block of a stage does, unless it is only tried."""
+        decided = task.decided
         if decided.verdict is Verdict.TRIAL:
             return
         is_paused = KINDS[self.campaigns[decided.stage.place].kind.name.lower()].is_paused
         lengths = {not is_paused: impacts.duration_ms}
         if impacts.is_rebooted is not None:
             lengths = {False: impacts.duration_ms[~impacts.is_rebooted], True: impacts.duration_ms[impacts.is_rebooted]}
+        if (tolerance_ms := self._tolerance_of(task.parts)) is not None:
+            of_hit = tolerance_ms if impacts.rows is None else tolerance_ms[impacts.rows]
+            is_over = (impacts.duration_ms > of_hit) & is_paused
+            if impacts.is_rebooted is not None:
+                is_over &= ~impacts.is_rebooted
+            self._over_counts[decided.stage] = self._over_counts.get(decided.stage, 0) + int(np.count_nonzero(is_over))
         if impacts.requests is not None:
             lengths[True] = np.concatenate([lengths[True], impacts.requests.of(impacts.requests.is_move).duration_ms])
         for is_down, duration_ms in lengths.items():
@@ -278,7 +316,7 @@ class _Lengths:
             self._longest_ms[key] = max(self._longest_ms.get(key, 0), int(duration_ms.max()))
 
     def figures(self) -> list[tuple[str, str, str, float]]:
-        """Percentiles and maxima of stages, and of campaigns where a VM is out in one iteration alone."""
+        """Percentiles, maxima and counts: of stages, and of campaigns where a VM is out in one iteration alone."""
         found = []
         wholes: dict[tuple[int, bool], list[tuple[npt.NDArray[np.int64], int]]] = {}
         for (stage, is_down), counts in self._counts.items():
@@ -287,10 +325,24 @@ class _Lengths:
             found += self._of("stage", key, stage.place, is_down, counts, longest_ms)
             if campaign.tries is None or campaign.windows is None or campaign.windows.iterations_max == 1:
                 wholes.setdefault((stage.place, is_down), []).append((counts, longest_ms))
+        over: dict[int, int] = {}
+        for stage, count in self._over_counts.items():
+            name = self.campaigns[stage.place].name
+            found.append(("stage", f"{name}/{stage.iteration}/{stage.region}", "over_tolerance_count", count))
+            over[stage.place] = over.get(stage.place, 0) + count
+        found += [
+            ("campaign", self.campaigns[place].name, "over_tolerance_count", count) for place, count in over.items()
+        ]
+        summed = {key: np.sum([counts for counts, _ in parts], axis=0) for key, parts in wholes.items()}
         for (place, is_down), parts in wholes.items():
-            counts = np.sum([counts for counts, _ in parts], axis=0)
-            longest_ms = max(each_ms for _, each_ms in parts)
-            found += self._of("campaign", self.campaigns[place].name, place, is_down, counts, longest_ms)
+            name, counts = self.campaigns[place].name, summed[place, is_down]
+            found += self._of("campaign", name, place, is_down, counts, max(each_ms for _, each_ms in parts))
+            if is_down or self._shifts[place][is_down]:
+                continue
+            hit_count = int(counts.sum() + np.sum(summed.get((place, True), 0)))
+            for bound_ms in PAUSE_BOUNDS_MS:
+                ratio = int(counts[bound_ms + 1 :].sum()) / hit_count
+                found.append(("pause", f"{name}/{pause_key(bound_ms)}", "paused_over_ratio", ratio))
         return found
 
     def _of(

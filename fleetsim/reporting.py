@@ -434,6 +434,7 @@ class Report(Sheet):
             "kind": campaign["kind"],
             "regions": campaign["regions"],
             "figures": _figures_of(self.campaign_rows.filter(own).row(0, named=True)),
+            **({} if self.bands is None else {"bands": self._bands_of(name)}),
             "bound": asdict(best) | {"sentence": best.sentence()} if best else None,
             "chain": [asdict(link) | {"sentence": link.sentence(name)} for link in self.chains[name]],
             "explanation": self._explained(name),
@@ -466,6 +467,12 @@ class Report(Sheet):
                 for groups in self.groups
             ],
         }
+
+    def _bands_of(self, campaign: str) -> dict[str, list[float]]:
+        """p05 and p95 of each figure of *campaign* over the replicas."""
+        assert self.bands is not None
+        own = self.bands.filter(grain="campaign", key=campaign).select("figure", "p05", "p95")
+        return {figure: [low, high] for figure, low, high in own.iter_rows()}
 
     def _no_guarantee_of(self, campaign: dict[str, Any]) -> dict[str, int]:
         """Sets without guarantee in the regions of *campaign*, counted by reason; reasons that occur."""

@@ -19,7 +19,7 @@ import polars.selectors as cs
 
 from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
-from fleetsim.figures import FIGURES, pause_ms
+from fleetsim.figures import FIGURES
 from fleetsim.reporting import Block, Grid, Items, Sheet, spelt
 
 __all__ = ["Sweep"]
@@ -50,9 +50,11 @@ class Limit:
 
     def holds(self, rows: pl.DataFrame) -> bool:
         """Whether it does for what *rows* tell of one case: by its p95 where it is bounded from above, else its p05."""
-        row = _row(rows, self.campaign, self.figure)
-        worst = row["p95" if self.comparison in ("<=", "<") else "p05"]
-        return worst is not None and _HOLDS[self.comparison](worst, self.value)
+        is_from_above = self.comparison in ("<=", "<")
+        worst = _row(rows, self.campaign, self.figure)["p95" if is_from_above else "p05"]
+        if worst is None:  # nobody is paused, or down: that is within any limit from above
+            return is_from_above
+        return _HOLDS[self.comparison](worst, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Objective:
     def parse(text: str, campaigns: Sequence[str]) -> "Objective":
         """The objective in *text*, about *campaigns*; raise `InputError` with every problem found."""
         problems: list[str] = []
-        head, _, conditions = text.strip().partition(" where ")
+        plain = re.sub(r"\s+(where|and)\s+", lambda word: word[0].lower(), text.strip(), flags=re.IGNORECASE)
+        head, _, conditions = plain.partition(" where ")
         word, _, figure = head.strip().partition(" ")
         if word not in ("min", "max"):
             problems.append(f"best: must be 'min FIGURE where ...' or 'max FIGURE ...', got '{text}'")
@@ -94,6 +97,8 @@ def _subject(text: str, campaigns: Sequence[str], problems: list[str]) -> tuple[
     known = [name for name, each in FIGURES.items() if "campaign" in each.grains]
     if figure not in known:
         problems.append(f"best: must name a figure of campaigns, got '{figure}'{nearest(figure, known)}")
+    elif figure in figures.NOT_DRAWN:
+        problems.append(f"best: must name a figure that is kept of replicas, got '{figure}': only events tell it")
     if campaign and campaign not in campaigns:
         problems.append(f"best: must name a campaign, got '{campaign}'{nearest(campaign, campaigns)}")
     if not campaign and len(campaigns) > 1:
@@ -103,14 +108,22 @@ def _subject(text: str, campaigns: Sequence[str], problems: list[str]) -> tuple[
 
 def _value(text: str, figure: str, problems: list[str]) -> float:
     """A bound of *figure*: `10s` where it is a time, else `0.25`, `25%` or `100`."""
-    unit = FIGURES[figure].unit if figure in FIGURES else ""
-    try:
-        if unit == "ms" and not text.replace(".", "", 1).isdigit():
-            return float(pause_ms(text))
-        return float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
-    except (ValueError, InputError):
-        problems.append(f"best: must be a value of {figure}, as {'10s' if unit == 'ms' else '0.25'}, got '{text}'")
+    is_time = figure in FIGURES and FIGURES[figure].unit in ("ms", "VM-ms")
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|h|d|%)?", text)
+    if match is None or (is_time and match[2] == "%") or (not is_time and match[2] not in (None, "%")):
+        problems.append(f"best: must be a value of {figure}, as {'10s' if is_time else '0.25'}, got '{text}'")
         return 0.0
+    return float(Fraction(match[1]) * _UNITS[match[2] or "ms"])
+
+
+_UNITS: dict[str, int | Fraction] = {
+    "ms": 1,
+    "s": 1_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "%": Fraction(1, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,11 @@ class Sweep(Sheet):
             found = f"no {CASES}" if path.is_dir() else f"nothing there{nearest_path(path)}"
             raise InputError(f"{path}: must be the folder of a sweep, got {found}")
         manifest = path / MANIFEST
-        cases = pl.read_parquet(path / CASES, hive_partitioning=False)
-        return cls(path, cases, _summed_up(path), json.loads(manifest.read_text()) if manifest.is_file() else None)
+        try:
+            told = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
+            return cls(path, pl.read_parquet(path / CASES, hive_partitioning=False), _summed_up(path), told)
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            raise InputError(f"{path}: its files must be as the sweep wrote them, got {error}") from error
 
     @property
     def keys(self) -> list[str]:
@@ -151,6 +167,16 @@ class Sweep(Sheet):
     def frame(self) -> pl.DataFrame:
         """Figures by case: mean, p05 and p95 over its replicas."""
         return self.figures
+
+    @property
+    def lost(self) -> list[str]:
+        """The cases of a finished sweep of which replicas are not there any more."""
+        if self.manifest is None:
+            return []
+        there = dict(self.figures.group_by("case").agg(pl.col("replica_count").max()).rows())
+        return [
+            f"case {each['case']}" for each in self.manifest["cases"] if there.get(each["case"]) != each["replicas"]
+        ]
 
     def with_best(self, objective: str) -> "Sweep":
         """The same, with the case that *objective* names marked; raise `InputError` where it is no objective."""
@@ -169,8 +195,13 @@ class Sweep(Sheet):
 
     def harm_of(self, campaign: str) -> str | None:
         """The gravest of HARMS that differs between the cases; None where none does."""
+        return next((name for name in HARMS if self._means(campaign, name).n_unique() > 1), None)
+
+    def _means(self, campaign: str, figure: str) -> pl.Series:
+        """The mean of *figure* in each finished case, null in those that do not have it."""
         own = self.figures.filter(campaign=campaign)
-        return next((name for name in HARMS if own.filter(figure=name)["mean"].n_unique() > 1), None)
+        cases = own.select("case").unique()
+        return cases.join(own.filter(figure=figure), on="case", how="left")["mean"]
 
     def front_of(self, campaign: str, harm: str) -> list[int]:
         """The cases of which none other takes less time and harms less: the Pareto front, shortest first."""
@@ -180,11 +211,12 @@ class Sweep(Sheet):
             .drop_nulls()
             .sort(EFFORT, harm, "case")
         )
-        front, least = [], float("inf")
-        for case, value in wide.select("case", harm).iter_rows():
-            if value < least:
-                front.append(int(case))
-                least = value
+        front: list[int] = []
+        least = float("inf")
+        for _, rows in wide.group_by(EFFORT, maintain_order=True):
+            if (lowest := float(rows[harm][0])) < least:
+                front += rows.filter(pl.col(harm) == lowest)["case"].to_list()
+                least = lowest
         return front
 
     def to_dict(self) -> dict[str, Any]:
@@ -246,6 +278,8 @@ class Sweep(Sheet):
         total, done_count = len(self.cases), self.figures["case"].n_unique()
         draws = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
         items = [("cases", f"{total:,}, {'one draw' if draws == '1' else f'{draws} draws'} each")]
+        if self.lost:
+            items.append(("warning", f"of {', '.join(self.lost)} files are lost; --resume makes them again"))
         if self.manifest is None:
             items.append(("warning", f"unfinished: {done_count:,} of {total:,} cases are there; --resume goes on"))
         if self.best is not None:
@@ -258,8 +292,8 @@ class Sweep(Sheet):
         if self.best_case is None:
             return "no case"
         row = self.cases.row(by_predicate=pl.col("case") == self.best_case, named=True)
-        asked = ", ".join(f"{short_key(key)} {row[key]}" for key in self.keys if row[key] is not None)
-        return f"case {self.best_case} ({asked})" if asked else f"case {self.best_case}"
+        asked = asked_in_words({key: row[key] for key in self.keys}, self.keys)
+        return f"case {self.best_case} ({asked})"
 
     def _grid(self, campaign: str) -> Grid:
         """Cases down, what was asked and what came of it across."""
@@ -267,7 +301,7 @@ class Sweep(Sheet):
         harm = self.harm_of(campaign)
         front = set() if harm is None else set(self.front_of(campaign, harm))
         told_of = [name for name in dict.fromkeys((*SHOWN, *((harm,) if harm else ()))) if len(own.filter(figure=name))]
-        same = [name for name in told_of if name != EFFORT and own.filter(figure=name)["mean"].n_unique() == 1]
+        same = [name for name in told_of if name != EFFORT and self._means(campaign, name).n_unique() == 1]
         known = [name for name in told_of if name not in same]
         values = {
             (case, figure): row for case, figure, *row in own.select("case", "figure", "mean", "p05", "p95").rows()
@@ -286,7 +320,7 @@ class Sweep(Sheet):
                 if has_bands and name == EFFORT:
                     cells += [spelt(name, low), spelt(name, high)]
             rows.append(cells)
-        header = ["case", *map(short_key, self.keys)]
+        header = ["case", *short_keys(self.keys).values()]
         for name in known:
             header.append(name)
             if has_bands and name == EFFORT:
@@ -304,9 +338,17 @@ class Sweep(Sheet):
         return Grid(f"{campaign}, case by case" + (": means" if has_bands else ""), header, rows, notes=notes)
 
 
-def short_key(key: str) -> str:
-    """A key without the name of its campaign."""
-    return key.split(".", 2)[2] if key.startswith("campaign.") else key
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Each of *keys* without `campaign.`, and without the name where all are of one campaign."""
+    names = {key.split(".", 2)[1] for key in keys if key.startswith("campaign.")}
+    start = f"campaign.{min(names)}." if len(names) == 1 else "campaign."
+    return {key: key.removeprefix(start) for key in keys}
+
+
+def asked_in_words(values: Mapping[str, str | None], among: Sequence[str]) -> str:
+    """What a case asks for, of the keys *among* which it has some: `length 10s, spread 2h`."""
+    short = short_keys(among)
+    return ", ".join(f"{short[key]} {value}" for key, value in values.items() if value is not None) or "as it is"
 
 
 def _row(rows: pl.DataFrame, campaign: str | None, figure: str) -> dict[str, Any]:

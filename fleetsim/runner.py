@@ -32,7 +32,6 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.replicas import check_draws, draw
 from fleetsim.room import check_disk, check_memory
 from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
@@ -58,6 +57,7 @@ class Run:
             "run": str(self.path),
             "digest": self.digest,
             "counts": self.manifest["counts"],
+            **({"replicas": self.manifest["replicas"]} if "replicas" in self.manifest else {}),
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
@@ -98,7 +98,11 @@ def run(
     out = Path(out)
     if threads is not None and threads < 1:
         raise InputError(f"threads: must be at least 1, got {threads}")
-    rule = check_draws(replicas, until, replica)
+    rule = None
+    if replicas is not None or until is not None or replica:
+        from fleetsim.replicas import check_draws, draw  # and with it Polars, which most runs need not wait for
+
+        rule = check_draws(replicas, until, replica)
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)

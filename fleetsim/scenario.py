@@ -980,6 +980,10 @@ def difference(resolved_toml_a: str, resolved_toml_b: str, renamed: Mapping[str,
     return found
 
 
+DRAWS = ("replica", "replicas", "until")
+"""What `resolved.toml` says of draws, which is not of the plan."""
+
+
 def _differing(path: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for key in {**before, **after}:
         was, now = before.get(key), after.get(key)

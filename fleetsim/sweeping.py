@@ -6,6 +6,7 @@ two cases is what was asked, not chance. Their figures are one Parquet data set,
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.replicas import check_draws
-from fleetsim.responses import CASES, MANIFEST, Objective, Sweep
+from fleetsim.responses import CASES, MANIFEST, Objective, Sweep, asked_in_words
 from fleetsim.room import check_disk
 from fleetsim.runfolder import HALF_WRITTEN
 from fleetsim.runner import disk_bytes, prepared_for, run
@@ -50,7 +51,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return ", ".join(f"{key.rpartition('.')[2]} {_bare(value)}" for key, value in self.values.items()) or "as it is"
+        return asked_in_words({key: _bare(value) for key, value in self.values.items()}, list(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Asked:
     until: str | None
     overrides: tuple[str, ...]
     cases: tuple[Case, ...]
+    """None where they are too many."""
+    count: int
 
 
 def sweep(
@@ -93,13 +96,15 @@ def sweep(
     where the input is unusable, `RunError` where writing fails: finished cases stay.
     """
     out = Path(out)
-    plan = _read(asked)
+    most = CASES_MAX if yes else CASES_UNASKED_MAX
+    plan = _read(asked, most)
     plan = replace(plan, overrides=(*plan.overrides, *overrides))
     check_draws(plan.replicas, plan.until)
-    if len(plan.cases) > CASES_MAX or (len(plan.cases) > CASES_UNASKED_MAX and not yes):
-        most = CASES_MAX if yes else CASES_UNASKED_MAX
-        hint = "" if yes else "; --yes makes them all"
-        raise InputError(f"sweep: must have at most {most:,} cases, got {len(plan.cases):,}{hint}")
+    if plan.count > most:
+        hint = "" if yes or plan.count > CASES_MAX else "; --yes makes them all"
+        raise InputError(f"sweep: must have at most {most:,} cases, got {plan.count:,}{hint}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: must be at least 1, got {threads}")
     _check_absent(out, plan.text, resume=resume)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
@@ -131,28 +136,33 @@ def sweep(
 
 def case_count(asked: str | Path | Mapping[str, Any]) -> int:
     """How many cases a sweep has."""
-    return len(_read(asked).cases)
+    return _read(asked, 0).count
 
 
-def _read(asked: str | Path | Mapping[str, Any]) -> Asked:
-    """The sweep of a file, of TOML text or of a mapping; raise `InputError` with every problem found."""
+def _read(asked: str | Path | Mapping[str, Any], most: int) -> Asked:
+    """The sweep of a file, of TOML text or of a mapping; raise `InputError` with every problem found.
+
+    Of more than *most* cases only the count is told.
+    """
     folder, name = Path(), "sweep"
     if isinstance(asked, Mapping):
         document, text = dict(asked), tomli_w.dumps(asked)
     else:
-        text = str(asked)
+        text, path = str(asked), None
         if isinstance(asked, Path) or not ("\n" in text or "=" in text):
             path = Path(asked)
             if not path.is_file():
-                raise InputError(f"{path}: must be a file, got nothing there{nearest_path(path)}")
-            text, folder, name = path.read_text("utf-8"), path.parent, str(path)
+                found = "a folder" if path.is_dir() else f"nothing there{nearest_path(path)}"
+                raise InputError(f"{path}: must be a file, got {found}")
+            folder, name = path.parent, str(path)
         try:
+            text = path.read_text("utf-8") if path is not None else text
             document = tomllib.loads(text)
         except ValueError as error:
-            raise InputError(f"{name}: must be TOML: {error}") from error
+            raise InputError(f"{name}: must be TOML in UTF-8: {error}") from error
     problems = [f"{name}: {key}: is no key of a sweep{nearest(key, _KEYS)}" for key in document if key not in _KEYS]
     scenario = document.get("scenario")
-    if isinstance(scenario, str):
+    if isinstance(scenario, str) and scenario:
         scenario = folder / scenario
     elif not isinstance(scenario, Mapping):
         problems.append(f"{name}: scenario: must be a file, or a table [scenario], got {_found(document, 'scenario')}")
@@ -172,15 +182,21 @@ def _read(asked: str | Path | Mapping[str, Any]) -> Asked:
         )
     if problems:
         raise InputError(problems)
-    grid = dict(_leaves(tables["grid"], are_lists=True))
-    of_list = [dict(_leaves(each)) for each in listed]
+    grid = _keyed(f"{name}: grid", tables["grid"], problems)
+    of_list = [_keyed(f"{name}: case", each, problems) for each in listed]
+    override = _keyed(f"{name}: override", tables["override"], problems)
     for key, value in grid.items():
         if not isinstance(value, list) or not value:
             problems.append(f"{name}: grid.{key}: must be a list of the values it takes, got {_found(grid, key)}")
         if any(key in each for each in of_list):
             problems.append(f"{name}: {key}: must be in [grid] or in every [[case]], got it in both")
+        if key in override:
+            problems.append(f"{name}: {key}: must be in [grid] or in [override], got it in both")
     if problems:
         raise InputError(problems)
+    count = len(of_list) * math.prod(len(values) for values in grid.values())
+    if count > most:
+        return Asked(text, scenario, replicas, until, (), (), count)
     combined = itertools.product(of_list, *([(key, value) for value in values] for key, values in grid.items()))
     cases = [listed_keys | dict(of_grid) for listed_keys, *of_grid in combined]
     return Asked(
@@ -188,24 +204,40 @@ def _read(asked: str | Path | Mapping[str, Any]) -> Asked:
         scenario,
         replicas,
         until,
-        tuple(f"{key}={_spelt(value)}" for key, value in _leaves(tables["override"])),
+        tuple(f"{key}={_spelt(value)}" for key, value in override.items()),
         tuple(Case(number, {key: _spelt(value) for key, value in case.items()}) for number, case in enumerate(cases)),
+        count,
     )
 
 
-def _leaves(table: Mapping[str, Any], *, are_lists: bool = False, above: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """The keys of *table* as overrides spell them, `campaign.NAME.length`, and their values.
 
-    A key may be quoted with its dots or not, which TOML reads as tables in one another. A table below the keys of a
-    campaign is a value, as a profile of lengths is, but where values *are_lists* of them.
+    A key may be quoted with its dots or not, which TOML reads as tables in one another. A table is a value where it is
+    a profile of lengths, or has nothing in it; of any other its keys are set one by one.
     """
     for key, value in table.items():
         name = f"{above}{key}"
-        is_value = not are_lists and name.startswith("campaign.") and name.count(".") >= 2
-        if isinstance(value, Mapping) and not is_value:
-            yield from _leaves(value, are_lists=are_lists, above=f"{name}.")
+        if isinstance(value, Mapping) and value and not _PROFILES & value.keys():
+            yield from _leaves(value, f"{name}.")
         else:
             yield name, value
+
+
+_PROFILES = {"p50", "min", "quantiles"}
+"""Keys of which a profile of lengths has one."""
+
+
+def _keyed(where: str, table: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The keys of *table*, each of which must stand there once, and none below another."""
+    found: dict[str, Any] = {}
+    for key, value in _leaves(table):
+        if key in found or any(
+            f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}.") for other in found
+        ):
+            problems.append(f"{where}.{key}: must be said once, got it twice")
+        found[key] = value
+    return found
 
 
 def _found(document: Mapping[str, Any], key: str) -> str:
@@ -215,7 +247,7 @@ def _found(document: Mapping[str, Any], key: str) -> str:
 def _spelt(value: Any) -> str:
     """*value* as TOML has it."""
     text = tomli_w.dumps({"value": [value]}, multiline_strings=False).removeprefix("value = [").strip()
-    return " ".join(text.removesuffix("]").strip().removesuffix(",").split())
+    return " ".join(text.removesuffix("]").strip().removesuffix(",").split()).replace(", ]", " ]")
 
 
 def _bare(text: str) -> str:
@@ -308,8 +340,8 @@ def _part_of(progress: Progress, case: Case, count: int) -> Progress:
 
     def report(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
         if step == "replicas":
-            is_over = done_count == total_count
-            said = f"case {case.number + 1:,} of {count:,}: {case.name}" if is_over else ""
-            progress("sweep", case.number * total_count + done_count, count * total_count, said)
+            said = f"case {case.number + 1:,} of {count:,}: {case.name}, {sentence}" if sentence else ""
+            share = (case.number + done_count / max(1, total_count)) / count
+            progress("sweep", round(share * 1_000), 1_000, said)
 
     return report

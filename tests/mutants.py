@@ -39,7 +39,7 @@ GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
 PLACEMENT, PLACING = "kernels/placement.py", "fleet/placing.py"
 FIT = "kernels/fit.py"
-ENGINE, BLOCKS, STAGES, RUNNER = "engine.py", "blocks.py", "stages.py", "runner.py"
+ENGINE, BLOCKS, STAGES, DRIVING = "engine.py", "blocks.py", "stages.py", "driving.py"
 SELF_SERVICE, CUSTOMERS = "kernels/self_service.py", "customers.py"
 TRIES, RECORDS = "tries.py", "records.py"
 MUTANTS = (
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant("deleted a tick too late", BLOCKS, "settle(vms.deleted_ms <= start_ms", "settle(vms.deleted_ms < start_ms"),
     Mutant(
         "judged at the campaign's start",
-        "runner.py",
+        "driving.py",
         "self._load(parts, stage), scope, at_ms)",
         "self._load(parts, stage), scope, scope.campaign.start_ms)",
     ),
@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant("all of the region have outcomes", BLOCKS, "outcome[~vms.is_selected] = NOT_SELECTED", "pass"),
     Mutant(
         "pairs ordered by everybody",
-        "runner.py",
+        "driving.py",
         "stages.ranks(campaign.pair_order, vm_counts)",
         "stages.ranks(campaign.pair_order, {region: self.regions[region].vm_count for region in vm_counts})",
     ),
@@ -214,13 +214,13 @@ MUTANTS = (
     # Who cannot be frozen reboots.
     Mutant(
         "left alone where they must reboot",
-        "runner.py",
+        "driving.py",
         "campaign.kind == Kind.FREEZE and campaign.reboot_length is None",
         "campaign.kind == Kind.FREEZE",
     ),
     Mutant(
         "a reboot as long as the pause of its family",
-        "runner.py",
+        "driving.py",
         "resolved.cannot_freeze_sizes if campaign.reboot_length else ()",
         "set(resolved.cannot_freeze_sizes).difference(*resolved.family_sizes[place]) if campaign.reboot_length else ()",
     ),
@@ -309,7 +309,7 @@ MUTANTS = (
     Mutant("no horizon", STAGES, "if end_ms > self.horizon_ms:", "if False:"),
     Mutant("the bound forgets the spread", ENGINE, "return campaign.spread_ms + UPDATE", "return UPDATE"),
     Mutant("late ones are updated already", BLOCKS, "if not is_overdue:", "if True:"),
-    Mutant("freezes exclude whatever is asked", "runner.py", 'campaign.pair_exclusion == "all" or', "True or"),
+    Mutant("freezes exclude whatever is asked", "driving.py", 'campaign.pair_exclusion == "all" or', "True or"),
     Mutant(
         "one that excludes is enough",
         STAGES,
@@ -697,7 +697,7 @@ MUTANTS = (
         "moves are forgotten", CUSTOMERS, "moves = (each.after(instant_ms) for each in self.moves)", "moves = iter(())"
     ),
     Mutant("bars are forgotten", CUSTOMERS, "bars = (bar.after(instant_ms) for bar in self.bars)", "bars = iter(())"),
-    Mutant("known no longer than now", RUNNER, "min([decided.at_ms, *map(opens_ms, self.asking)])", "decided.at_ms"),
+    Mutant("known no longer than now", DRIVING, "min([decided.at_ms, *map(opens_ms, self.asking)])", "decided.at_ms"),
     Mutant("computed when announced", STAGES, "if is_settled_later and announced.at_ms > now_ms:", "if False:"),
     Mutant("nobody waits for moves of others", ENGINE, "until_ms[under_way.rows] = under_way.until_ms", "pass"),
     Mutant(
@@ -738,9 +738,9 @@ MUTANTS = (
     ),
     Mutant("under a cap nobody waits for moves", ENGINE, "np.maximum(earliest_ms, unit_busy_ms)", "earliest_ms"),
     Mutant("under a cap turns go before moves", ENGINE, "waits_turn & (unit_busy_ms == 0)", "waits_turn"),
-    Mutant("not tried though it waits", RUNNER, "if region in self.shared and campaign.windows is None", "if False"),
-    Mutant("part by part beside customers", RUNNER, "needs_region or stage.meets_customers", "needs_region"),
-    Mutant("nobody meets anybody", RUNNER, "place != campaign.place)\n", "place == -1)\n"),
+    Mutant("not tried though it waits", DRIVING, "if region in self._shared and campaign.windows is None", "if False"),
+    Mutant("part by part beside customers", DRIVING, "needs_region or stage.meets_customers", "needs_region"),
+    Mutant("nobody meets anybody", DRIVING, "place != campaign.place)\n", "place == -1)\n"),
     Mutant("the skipped stay away", "schema.py", "COME_BACK = (Outcome.SKIPPED, ", "COME_BACK = (Outcome.FAILED, "),
     Mutant("waves wait for who comes back", STAGES, "if stage.iteration > FIRST_ITERATION:", "if False:"),
     Mutant("one iteration more", STAGES, "stage.iteration < rollout.iterations_max", "True"),

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import fleetsim
 from fleetsim.cli import cli
 from fleetsim.errors import InputError
-from fleetsim.responses import Objective, Sweep
+from fleetsim.responses import Objective, Sweep, short_keys
 from fleetsim.sweeping import _read
 from tests.test_replicas import fleet
 
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_cases_are_every_combination_of_the_grid_for_each_case(asked: Path):
-    cases = _read(asked).cases
+    cases = _read(asked, 100).cases
 
     length, gap, spread = (f"campaign.kernel.{key}" for key in ("length", "update_domain_gap", "spread"))
     profile = '{ min = "5s", max = "20s" }'
@@ -76,7 +76,7 @@ def test_cases_are_every_combination_of_the_grid_for_each_case(asked: Path):
 
 @pytest.mark.parametrize("place", [0, 3, 6])
 def test_a_case_is_the_run_it_is_alone(asked: Path, swept: Sweep, tmp_path, place: int):
-    case = _read(asked).cases[place]
+    case = _read(asked, 100).cases[place]
     lean = ["outputs.events=false", "outputs.outcomes=false"]
     alone = fleetsim.run(fleet(), PLAN, tmp_path / "run", overrides=[*lean, *case.overrides], replicas=3)
 
@@ -273,6 +273,110 @@ def test_overrides_are_of_all_cases_but_for_what_is_swept(tmp_path):
         {1_000},
         {2_000},
     ]
+
+
+def test_a_key_below_a_table_leaves_the_others_of_it_alone(tmp_path):
+    windows = 'kind = "reboot"\nscheduled = { length = "5d", failure_ratio = 0.1, retry_timeout = "1h" }'
+    plan = tomllib.loads(PLAN.replace('length = "10s"', windows))
+    sweep = {
+        "scenario": plan,
+        "override": {"campaign": {"kernel": {"scheduled": {"length": "6d"}}}},
+        "case": [
+            {"campaign.kernel.scheduled.failure_ratio": 0.5},
+            {"campaign": {"kernel": {"length": {"p50": "6min", "p99": "9min"}}}},
+        ],
+    }
+    made = fleetsim.sweep(fleet(8), sweep, tmp_path / "sweep")
+    first, second = (
+        tomllib.loads((made.path / f"case=0000{case}/resolved.toml").read_text())["campaign"][0]["scheduled"]
+        for case in (0, 1)
+    )
+
+    day_ms = 86_400_000
+    assert (first["length_ms"], first["failure_ratio"], first["retry_timeout_ms"]) == (6 * day_ms, 0.5, 3_600_000)
+    assert (second["length_ms"], second["failure_ratio"]) == (6 * day_ms, 0.1)
+    assert made.cases.columns[1:] == ["campaign.kernel.scheduled.failure_ratio", "campaign.kernel.length"]
+
+
+def test_cases_that_lack_a_figure_are_not_like_those_that_have_it(tmp_path):
+    sweep = {
+        "scenario": tomllib.loads(PLAN),
+        "case": [
+            {"campaign.kernel.kind": "reboot", "campaign.kernel.length": "6min"},
+            {"campaign.kernel.kind": "freeze"},
+        ],
+    }
+    made = fleetsim.sweep(fleet(8), sweep, tmp_path / "sweep")
+
+    assert "the same in all: down_ms_p99" not in made.text("markdown")
+    assert made.with_best("min length_ms where down_ms_p99 <= 1s").best_case == 1
+    assert made.with_best("min length_ms WHERE down_ms_p99 >= 1s").best_case == 0
+    assert made.with_best("min length_ms where unavailable_ms <= 100d").best_case == 1
+
+
+def test_keys_of_several_campaigns_are_told_apart():
+    assert short_keys(["campaign.a.length", "campaign.a.work", "seed"]) == {
+        "campaign.a.length": "length",
+        "campaign.a.work": "work",
+        "seed": "seed",
+    }
+    assert list(short_keys(["campaign.a.length", "campaign.b.length"]).values()) == ["a.length", "b.length"]
+
+
+def test_whoever_ties_with_the_front_is_on_it(tmp_path):
+    sweep = {"scenario": tomllib.loads(PLAN), "grid": {"seed": [1, 2], "campaign.kernel.length": ["1s", "2s"]}}
+    made = fleetsim.sweep(fleet(8), sweep, tmp_path / "sweep")
+
+    assert made.front_of("kernel", "unavailable_ms") == [0, 2]
+
+
+def test_a_sweep_that_lost_parts_says_so(swept: Sweep, tmp_path):
+    cut = tmp_path / "sweep"
+    shutil.copytree(swept.path, cut)
+    shutil.rmtree(cut / "case=00002")
+    shutil.rmtree(cut / "case=00003/replicas/replica=00001")
+
+    assert Sweep.open(cut).lost == ["case 2", "case 3"]
+    assert "of case 2, case 3 files are lost" in Sweep.open(cut).text("markdown")
+    (cut / "case=00004/replicas/replica=00001/part-00000.parquet").write_bytes(b"junk")
+    with pytest.raises(InputError, match="its files must be as the sweep wrote them"):
+        Sweep.open(cut)
+
+
+def test_a_grid_without_end_is_counted_not_made(asked: Path, tmp_path):
+    values = list(range(1_000))
+    grid = {f"campaign.kernel.{key}": values for key in ("length", "work", "spread", "pair_lag", "start")}
+    with pytest.raises(InputError, match=r"must have at most 200 cases, got 1,000,000,000,000,000$"):
+        fleetsim.sweep(fleet(), {"scenario": tomllib.loads(PLAN), "grid": grid}, tmp_path / "sweep")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "problem"),
+    [
+        (
+            {"grid": {"campaign.kernel.length": {}}},
+            "grid.campaign.kernel.length: must be a list of the values it takes",
+        ),
+        (
+            {"grid": {"campaign.kernel.length": ["1s"], "campaign": {"kernel": {"length": ["2s"]}}}},
+            "grid.campaign.kernel.length: must be said once, got it twice",
+        ),
+        ({"grid": {"seed": [1]}, "override": {"seed": 2}}, "seed: must be in [grid] or in [override], got it in both"),
+    ],
+)
+def test_what_would_be_dropped_is_refused(tmp_path, sweep, problem: str):
+    with pytest.raises(InputError) as raised:
+        fleetsim.sweep(fleet(), {"scenario": tomllib.loads(PLAN), **sweep}, tmp_path / "sweep")
+    assert problem in str(raised.value)
+
+
+def test_threads_and_files_are_judged_before_anything_is_written(asked: Path, tmp_path):
+    with pytest.raises(InputError, match="threads: must be at least 1, got 0"):
+        fleetsim.sweep(fleet(), asked, tmp_path / "sweep", threads=0)
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="must be TOML in UTF-8"):
+        fleetsim.sweep(fleet(), tmp_path / "bad.toml", tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_the_page_draws_responses_and_the_front(swept: Sweep, tmp_path):

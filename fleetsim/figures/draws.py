@@ -5,6 +5,12 @@ import polars.selectors as cs
 
 from fleetsim.figures.runs import RunFiles
 
+NOT_DRAWN = (
+    *("application_down_ratio_max", "application_out_ms", "quorum_lost_ms"),
+    *("temp_disk_lost_gib", "addresses_changed_count"),
+)
+"""Figures of campaigns that replicas do not keep, as only events tell them; of quorums those of sets are kept."""
+
 
 def band(name: str) -> dict[str, pl.Expr]:
     """`p05` and `p95` of the n values of *name*: those at positions ceil(0.05 n) and ceil(0.95 n); null of none."""
@@ -14,10 +20,16 @@ def band(name: str) -> dict[str, pl.Expr]:
     }
 
 
+def replica_paths(count: int) -> list[str]:
+    """The file of each of *count* replicas, in the folder of their run."""
+    return [f"replicas/replica={replica:05}/part-00000.parquet" for replica in range(count)]
+
+
 def bands(files: RunFiles) -> pl.DataFrame | None:
     """One row a figure of the replicas: `grain`, `key`, `figure`, `p05` and `p95`; None where there is one draw."""
-    paths = sorted(files.path.glob("replicas/replica=*/part-*.parquet"))
-    if files.manifest.get("replicas", 1) < 2 or not paths or files.only:
+    count = int(files.manifest.get("replicas", 1))
+    paths = [path for path in map(files.path.joinpath, replica_paths(count)) if path.is_file()]
+    if count < 2 or not paths or files.only:
         return None
     return (
         pl.scan_parquet(paths, hive_partitioning=False)

@@ -12,7 +12,7 @@ from fleetsim.figures import pause_ms
 from fleetsim.page.document import block_of, figure_of, html_of
 from fleetsim.page.drawing import Chart
 from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, WORK
-from fleetsim.responses import EFFORT, Sweep, short_key
+from fleetsim.responses import EFFORT, Sweep, asked_in_words, short_keys
 
 CASES_DRAWN = 2_000
 VALUES_DRAWN = 40
@@ -106,6 +106,7 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
 def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFrame, number: str) -> Chart:
     """How *figure* responds to *key*, a line for each setting of the other keys."""
     others = [other for other in made.keys if other != key]
+    short = short_keys(made.keys)
     values, unit = _scaled(rows, figure)
     order = _in_order(rows[key].unique(maintain_order=True).drop_nulls().to_list())
     factor = values.to_numpy().max() / (rows[figure].max() or 1)
@@ -123,9 +124,9 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     def draw(width: int, is_narrow: bool) -> Any:
         import altair as alt
 
-        x = alt.X("value:O", title=short_key(key), sort=order, axis=alt.Axis(labelAngle=0 if not is_narrow else -40))
+        x = alt.X("value:O", title=short[key], sort=order, axis=alt.Axis(labelAngle=0 if not is_narrow else -40))
         y = alt.Y("figure:Q", title=f"{figure}{unit and f', {unit}'}", scale=alt.Scale(zero=False, nice=True))
-        title = ", ".join(map(short_key, others)) or None
+        title = ", ".join(short[other] for other in others) or None
         colour = alt.Color(
             "setting:N", title=title, sort=drawn, scale=alt.Scale(domain=drawn, range=list(CAMPAIGNS[: len(drawn)])),
             legend=alt.Legend(columns=1 if is_narrow else 3) if others else None,
@@ -138,7 +139,7 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     ends = [frame.filter(pl.col("value") == each)["figure"].mean() or 0.0 for each in (order[0], order[-1])]
     spoken = [f"{float(each):,.3g}{unit and f' {unit}'}" for each in ends]  # type: ignore[arg-type]
     text = (
-        f"Mean {figure} from {spoken[0]} at {short_key(key)} {order[0]} to {spoken[1]} at {order[-1]}; bars go from p05"
+        f"Mean {figure} from {spoken[0]} at {short[key]} {order[0]} to {spoken[1]} at {order[-1]}; bars go from p05"
         " to p95 of the draws."
     )
     if rows[key].is_null().any():
@@ -146,7 +147,7 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     left_out = settings.n_unique() - len(drawn)
     if left_out > 0:
         text += f" {left_out:,} settings of the other keys have no line here; the table has them."
-    return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {short_key(key)}", text, frame, draw)
+    return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {short[key]}", text, frame, draw)
 
 
 def _scaled(rows: pl.DataFrame, figure: str) -> tuple[pl.Series, str]:
@@ -167,5 +168,4 @@ def _in_order(values: Sequence[str]) -> list[str]:
 
 
 def _asked(made: Sweep, row: dict[str, Any], keys: Sequence[str] | None = None) -> str:
-    named = made.keys if keys is None else keys
-    return ", ".join(f"{short_key(key)} {row[key]}" for key in named if row[key] is not None) or "as it is"
+    return asked_in_words({key: row[key] for key in (made.keys if keys is None else keys)}, made.keys)
