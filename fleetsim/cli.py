@@ -51,6 +51,7 @@ _seed = click.option("--seed", type=int, default=0, show_default=True, help="Num
 _no_draws = click.option(
     "--seed", type=int, default=0, expose_value=False, help="Taken as by every import; this one draws nothing."
 )
+_on = click.option("--on", type=click.Choice(["ray"]), help="Compute on a Ray cluster instead of threads.")
 _fleet = click.argument("fleet", type=_PATH)
 _run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
 
@@ -491,6 +492,7 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 @click.option("--until", metavar="RULE", help="Fewer replicas, as soon as a mean is known: 'length_ms 1%'.")
 @click.option("--replica", type=int, default=0, help="Run this one of a run with replicas, to have its events.")
 @click.option("--policies", type=_PATH, help="Python file with functions for host_order, marked with fleetsim.policy.")
+@_on
 @_json
 def run(
     fleet: Path,
@@ -505,9 +507,14 @@ def run(
     until: str | None,
     replica: int,
     policies: Path | None,
+    on: str | None,
     as_json: bool,
 ) -> None:
-    """Run SCENARIO.toml over FLEET into a run folder."""
+    """Run SCENARIO.toml over FLEET into a run folder.
+
+    With --on ray, which needs fleetsim[ray], on the workers of the Ray cluster at RAY_ADDRESS, or of a new one on this
+    machine. They must see FLEET and OUT under the same paths. The result does not depend on it.
+    """
     from fleetsim.runner import run as call
 
     _register(policies)
@@ -525,6 +532,7 @@ def run(
             replicas=replicas,
             until=until,
             replica=replica,
+            on=on,
             progress=progress,
         )
     for warning in finished.warnings:
@@ -801,6 +809,7 @@ def compare(
 @click.option("--best", metavar="OBJECTIVE", help="As 'min length_ms where paused_ms_p99 <= 10s': which case to take.")
 @click.option("--yes", is_flag=True, help="Make as many cases as there are, without being asked.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted sweep in OUT.")
+@_on
 @_json
 def sweep(
     fleet: Path,
@@ -814,6 +823,7 @@ def sweep(
     best: str | None,
     yes: bool,
     resume: bool,
+    on: str | None,
     as_json: bool,
 ) -> None:
     """Run a scenario over FLEET under many settings of its keys.
@@ -845,6 +855,7 @@ def sweep(
             best=best,
             yes=yes,
             resume=resume,
+            on=on,
             progress=progress,
         )
     _print(made, as_json)

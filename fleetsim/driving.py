@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from fleetsim import stages
 from fleetsim.blocks import MOVE_COLUMNS, Left, Scope, Vms, load
@@ -21,6 +22,29 @@ from fleetsim.schema import COME_BACK, FIRST_ITERATION, NEVER_MS, Kind
 
 Parts = tuple[PreparedPart, ...]
 """Parts of a region that are computed together: one, unless VMs of several can affect one another."""
+
+
+class Handing(Protocol):
+    """Where a block of a stage leaves what is known of its VMs for the next iteration of the stage."""
+
+    def leave(self, stage: stages.Stage, parts: Parts, left: Left) -> None:
+        """Keep *left*, of *parts* by *stage*: perhaps again, the same."""
+
+    def left_before(self, stage: stages.Stage, parts: Parts) -> Left:
+        """What the iteration before *stage* left of *parts*."""
+
+
+class _InMemory:
+    """Of each campaign and first part: what was left last, as a stage follows its iteration before."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[int, Path], Left] = {}
+
+    def leave(self, stage: stages.Stage, parts: Parts, left: Left) -> None:
+        self._left[stage.place, parts[0].path] = left
+
+    def left_before(self, stage: stages.Stage, parts: Parts) -> Left:
+        return self._left[stage.place, parts[0].path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +105,7 @@ class Drive:
 
     replica  which of the draws of the scenario's seed: 0 is the run itself
     reading  reads parts for a scope, as `blocks.load`, which it is where none is given
+    handing  between iterations; in memory where none is given
     """
 
     def __init__(
@@ -90,12 +115,14 @@ class Drive:
         relation: Relation,
         replica: int = 0,
         reading: Callable[[Parts, Scope, int], Vms] = load,
+        handing: Handing | None = None,
     ) -> None:
         self.relation = relation
         self.resolved = resolved
         self.scenario = resolved.scenario
         self.replica = replica
         self.reading = reading
+        self.handing = handing or _InMemory()
         self.regions = {region.region: region for region in prepared.regions}
         self.keys = [campaign_key(self.scenario.seed, campaign.name) for campaign in self.scenario.campaigns]
         self.scopes = [scope_of(prepared, resolved, campaign.place) for campaign in self.scenario.campaigns]
@@ -103,7 +130,6 @@ class Drive:
         self._batches: dict[stages.Decided, _Batch] = {}
         self._shared = {region: _Shared() for region in self._shared_regions()}
         self._regions_of: dict[stages.Calendar, list[str]] = {}
-        self._left: dict[tuple[int, Path], Left] = {}  # by campaign and first part: VMs for its next iteration
 
     def start(self) -> Iterator[Task]:
         """What can be computed first, of every calendar."""
@@ -134,7 +160,7 @@ class Drive:
             impacts = idle(vms, scope, task.decided.at_ms, is_overdue=is_overdue)
         impacts.sums.last_vm_row += task.parts[0].vm_row_start
         if impacts.left is not None:
-            self._left[stage.place, task.parts[0].path] = impacts.left
+            self.handing.leave(stage, task.parts, impacts.left)
         return impacts
 
     def take(self, task: Task, sums: Sums, known: Known | None) -> list[Task]:
@@ -177,7 +203,7 @@ class Drive:
         blocks: list[Parts] = [parts] if is_one else [(part,) for part in parts]
         if stage.iteration == FIRST_ITERATION:
             return blocks
-        return [parts for parts in blocks if len(self._left_of(parts, stage).rows)]
+        return [parts for parts in blocks if len(self.handing.left_before(stage, parts).rows)]
 
     def _calendars(self) -> list[stages.Calendar]:
         """One calendar for regions that can affect one another, those with most VMs first: so threads end together."""
@@ -295,11 +321,7 @@ class Drive:
 
     def _load(self, parts: Parts, stage: stages.Stage) -> Vms:
         vms = self.reading(parts, self.scopes[stage.place], self.scenario.start_ms_epoch)
-        return vms if stage.iteration == FIRST_ITERATION else vms.of_those(self._left_of(parts, stage))
-
-    def _left_of(self, parts: Parts, stage: stages.Stage) -> Left:
-        """What the iteration before *stage* left of *parts*."""
-        return self._left[stage.place, parts[0].path]
+        return vms if stage.iteration == FIRST_ITERATION else vms.of_those(self.handing.left_before(stage, parts))
 
 
 def scope_of(prepared: PreparedFleet, resolved: Resolved, place: int) -> Scope:

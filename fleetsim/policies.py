@@ -131,6 +131,12 @@ def registered() -> dict[str, Policy]:
     return dict(_registered)
 
 
+def take_over(others: dict[str, Policy]) -> None:
+    """Register the policies *others* that another process has registered, and no more."""
+    _registered.clear()
+    _registered.update(others)
+
+
 def register_file(path: Path) -> None:
     """Run the Python file *path*, which registers its policies. Raises `InputError` where it fails or has none."""
     before = dict(_registered)

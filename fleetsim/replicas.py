@@ -1,10 +1,13 @@
 """Replicas of a run: the same scenario under other draws, of which figures alone are kept.
 
 Replica 0 is the run itself; each other addresses its draws by its number (semantics.md 1), so one is what it is
-whichever others are drawn. Whole replicas run on a thread each: none waits for the stages of another.
+whichever others are drawn. Whole replicas run on a thread each: none waits for the stages of another. On a cluster a
+task is some of them, whose files its worker writes.
 """
 
 import math
+import os
+import shutil
 import statistics
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +23,7 @@ import polars as pl
 
 from fleetsim import records
 from fleetsim.blocks import Scope, Vms, load
+from fleetsim.cluster import Cluster
 from fleetsim.driving import Drive, Parts, Task
 from fleetsim.engine import Impacts
 from fleetsim.errors import InputError, nearest
@@ -32,7 +36,7 @@ from fleetsim.kinds import KINDS
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation
 from fleetsim.reporting import figures_of_sums
-from fleetsim.runfolder import RunFolder
+from fleetsim.runfolder import Part, RunFolder
 from fleetsim.scenario import Resolved
 from fleetsim.schema import NEVER_MS, REPLICAS, STAGES, SUMMARY
 from fleetsim.stages import Stage, Verdict
@@ -127,13 +131,26 @@ def draw(
     count: int,
     threads: int,
     until: Until | None = None,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write the figures of replicas 0 to *count* - 1, a file each, beside the tables of the run in *folder*.
 
-    Returns how many there are: fewer than *count* where *until* is met before, whatever the number of *threads*.
+    Returns how many there are: fewer than *count* where *until* is met before, whatever the number of *threads*, and on
+    whatever *cluster*.
     """
     drawing = _Drawing(folder, prepared, resolved, relation)
+    drawn_count = (
+        _on_threads(drawing, count, threads, until, progress)
+        if cluster is None
+        else _on_workers(drawing, count, cluster, until, progress)
+    )
+    drawing.drop(drawn_count)
+    return drawn_count
+
+
+def _on_threads(drawing: "_Drawing", count: int, threads: int, until: Until | None, progress: Progress | None) -> int:
+    """Draw on *threads* threads, and compute and write the figures of many at once. Returns how many are enough."""
     batches = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
     values: dict[str, list[float]] = {}
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-replica")
@@ -148,14 +165,14 @@ def draw(
             drawn, ahead = ahead, submit(after)  # so that no thread waits for the figures
             frames = drawing.figures_of({replica: rows.result() for replica, rows in drawn.items()})
             frames |= {replica: drawing.read(replica) for replica in batch if replica not in frames}
-            enough = next((each for each in batch if until and _is_enough(until, frames[each], values)), None)
+            enough = next((each for each in batch if _is_enough(until, frames[each], values)), None)
             drawing.write({replica: frames[replica] for replica in drawn if enough is None or replica <= enough})
             done_count = batch[-1] + 1 if enough is None else enough + 1
             is_over = enough is not None or done_count == count
             if progress is not None:
-                total = prepared.vm_count * (done_count if is_over else count)
+                total = drawing.vm_count * (done_count if is_over else count)
                 said = f"{done_count:,} draws written" if is_over else ""
-                progress("replicas", prepared.vm_count * done_count, total, said)
+                progress("replicas", drawing.vm_count * done_count, total, said)
             if is_over:
                 return done_count
     finally:
@@ -163,8 +180,35 @@ def draw(
     return count
 
 
-def _is_enough(until: Until, frame: pl.DataFrame, values: dict[str, list[float]]) -> bool:
+def _on_workers(
+    drawing: "_Drawing", count: int, cluster: Cluster, until: Until | None, progress: Progress | None
+) -> int:
+    """Draw on the workers of *cluster*, which write the figures. Returns how many are enough."""
+    size = max(1, min(AT_ONCE, count // (4 * cluster.cpu_count)))
+    chunks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    values: dict[str, list[float]] = {}
+    answers: list[Future[list[Part]]] = []
+    there = {replica for replica in range(count) if drawing.is_there(replica)}
+    with cluster.workers(_Drawing.on_worker, *drawing.about) as submit:
+        for place, chunk in enumerate(chunks):
+            # Where it is not known how many are enough, no more than a few are drawn in vain.
+            ahead = len(chunks) if until is None else place + 1 + 2 * cluster.cpu_count
+            for later in chunks[len(answers) : ahead]:
+                answers.append(submit([replica for replica in later if replica not in there]))
+            drawing.folder.parts.update({part.path: part for part in answers[place].result()})
+            for replica in chunk:
+                # Those of an interrupted run are read to become part of this one, the others for the rule alone.
+                if (until is not None or replica in there) and _is_enough(until, drawing.read(replica), values):
+                    return replica + 1
+            if progress is not None:
+                progress("replicas", drawing.vm_count * (chunk[-1] + 1), drawing.vm_count * count)
+    return count
+
+
+def _is_enough(until: Until | None, frame: pl.DataFrame, values: dict[str, list[float]]) -> bool:
     """Take the figures of one more replica into *values*, by campaign. Returns whether there are enough of them."""
+    if until is None:
+        return False
     own = frame.filter(pl.col("grain") == "campaign", pl.col("figure") == until.figure).drop_nulls("value")
     for key, value in own.select("key", "value").iter_rows():
         values.setdefault(key, []).append(value)
@@ -174,7 +218,9 @@ def _is_enough(until: Until, frame: pl.DataFrame, values: dict[str, list[float]]
 class _Drawing:
     """The replicas of one run. `summed_up` may be called from any thread."""
 
-    def __init__(self, folder: RunFolder, prepared: PreparedFleet, resolved: Resolved, relation: Relation) -> None:
+    def __init__(
+        self, folder: RunFolder, prepared: PreparedFleet, resolved: Resolved, relation: Relation, processes: int = 1
+    ) -> None:
         self.folder = folder
         self.prepared = prepared
         self.resolved = resolved
@@ -189,7 +235,36 @@ class _Drawing:
         )
         self.schema = arrow_schema(REPLICAS, provenance)
         in_scope = sum(sum(counts.values()) for counts in resolved.vm_counts)
-        self.reading = _Kept() if in_scope <= KEPT_VMS_MAX else load
+        self.reading = _Kept() if in_scope * processes <= KEPT_VMS_MAX else load
+
+    @classmethod
+    def on_worker(
+        cls, path: Path, prepared: PreparedFleet, resolved: Resolved, relation: Relation
+    ) -> Callable[[Sequence[int]], list[Part]]:
+        """What a process of a cluster does: it draws, and writes the figures."""
+        # As many as this one keep a fleet in the memory of its machine.
+        return cls(RunFolder(path), prepared, resolved, relation, os.cpu_count() or 1)._drawn_and_written
+
+    @property
+    def about(self) -> tuple[Path, PreparedFleet, Resolved, Relation]:
+        """What `on_worker` is to be told."""
+        return self.folder.path, self.prepared, self.resolved, self.relation
+
+    @property
+    def vm_count(self) -> int:
+        return self.prepared.vm_count
+
+    def _drawn_and_written(self, replicas: Sequence[int]) -> list[Part]:
+        self.write(self.figures_of({replica: self.summed_up(replica) for replica in replicas}))
+        return [self.folder.parts.pop(_name(replica)) for replica in replicas]
+
+    def drop(self, first: int) -> None:
+        """Remove replicas from *first* on: of a worker that was ahead, now or before the run was interrupted."""
+        for path in self.folder.path.glob("replicas/replica=*"):
+            if int(path.name.partition("=")[2]) >= first:
+                shutil.rmtree(path)
+        for name in [name for name in self.folder.parts if name.startswith("replicas/") and name >= _name(first)]:
+            del self.folder.parts[name]
 
     def tolerance_of(self, parts: Parts) -> npt.NDArray[np.int64] | None:
         """How long a pause each VM of *parts* stands, in ms, int64[V]; None where nothing says so of any."""

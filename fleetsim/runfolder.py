@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MANIFEST = "manifest.json"
 RESOLVED = "resolved.toml"
 HALF_WRITTEN = ".*.tmp"
 """Names of files not yet renamed into place (`tables.write_atomic`)."""
+SCRATCH = ".scratch"
+"""Folder of what processes that run a part each tell one another."""
 DISK_THREADS = 4
 """Files written at once: an fsync mostly waits, and file systems commit those that wait together."""
 
@@ -65,8 +68,13 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder, or clear the one of an interrupted run of what was being written when it stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what was being written by whom was stopped, and what is of use to a run that is not over alone."""
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
         for stray in self.path.rglob(HALF_WRITTEN):
-            stray.unlink()
+            stray.unlink(missing_ok=True)
 
     def write(self, name: str, content: Any, rows: int | None = None) -> None:
         """Write *content* (bytes-like) as file *name*, atomically, unless it is there already to the byte."""

@@ -2,10 +2,13 @@
 
 Calendars say which stages start, blocks of a stage are computed and encoded on threads, and a few more hash and write
 what is encoded, so that no core waits for the disk. A block reports its end as soon as it is known, so that the region
-waiting for it can start. Memory holds the blocks in flight, never the fleet.
+waiting for it can start. Memory holds the blocks in flight, never the fleet. On a cluster each worker computes and
+writes whole blocks, and what one must know of another's lies in the run folder.
 """
 
+import contextlib
 import glob
+import io
 import json
 import os
 import queue
@@ -15,17 +18,21 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from fleetsim import __version__, records, stages
-from fleetsim.blocks import check_plans, resolve_over
+from fleetsim.blocks import Left, check_plans, resolve_over
+from fleetsim.cluster import Cluster, check_asked, connected, shared
 from fleetsim.customers import Known
-from fleetsim.driving import Drive, Task, scope_of
+from fleetsim.driving import Drive, Parts, Task, scope_of
 from fleetsim.engine import Impacts, Sums
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
@@ -33,10 +40,10 @@ from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.room import check_disk, check_memory
-from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, RunFolder, check_absent
+from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, SCRATCH, Part, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import FIRST_ITERATION, SCHEMA_VERSION, Kind, Outcome
-from fleetsim.tables import parquet_bytes, provenance_of
+from fleetsim.tables import parquet_bytes, provenance_of, write_atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +83,7 @@ def run(
     replicas: int | None = None,
     until: str | None = None,
     replica: int = 0,
+    on: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Run *scenario* over *fleet* into the new folder *out*.
@@ -90,6 +98,7 @@ def run(
     replicas   how many times to draw: the run is the first, of all the figures are kept; default: once, without those
     until      `FIGURE RATIO%`: fewer replicas, as soon as the mean of a figure of campaigns is known so well (95 %)
     replica    the number of the one to run: 0, or one of a run with replicas, to have its events
+    on         "ray": on the workers of a Ray cluster, which see the paths of *fleet* and *out* as this process does
     progress   called now and then, from this thread
 
     Raises `InputError` before anything is written where the input is unusable, `RunError` where writing fails.
@@ -103,10 +112,14 @@ def run(
         from fleetsim.replicas import check_draws, draw  # and with it Polars, which most runs need not wait for
 
         rule = check_draws(replicas, until, replica)
+    check_asked(on)
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
-    with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
+    with (
+        prepared_for(shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared,
+        contextlib.ExitStack() as until_over,
+    ):
         resolved = resolve_over(prepared, loaded, relation, threads)
         check_plans(prepared, loaded)
         provenance = {
@@ -131,19 +144,23 @@ def run(
             check_disk(
                 out, disk_bytes(prepared, resolved, replicas), "outputs.events=false leaves out the largest table"
             )
-        check_memory(_memory_bytes(prepared, resolved), "the largest region or part that is computed at once")
+        if on is None:
+            check_memory(_memory_bytes(prepared, resolved), "the largest region or part that is computed at once")
+        cluster = until_over.enter_context(connected(on, threads))
         prepared_s = time.perf_counter()
         try:
-            folder = RunFolder(out)
-            writing = _Writing(folder, prepared, resolved, relation, replica)
+            folder = RunFolder(shared(out) if on else out)
+            writing = _Writing(folder, prepared, resolved, relation, replica, is_shared=on is not None)
             writing.write_inputs(resolved_text)
             threads = threads or os.cpu_count() or 1
-            writing.run_stages(threads, progress)
+            writing.run_stages(threads, cluster, progress)
             timings = {"prepare_s": prepared_s - started_s, "stages_s": time.perf_counter() - prepared_s}
             facts: dict[str, Any] = {"replica": replica} if replica else {}
             if replicas is not None:
                 drawn_s = time.perf_counter()
-                facts["replicas"] = draw(folder, prepared, resolved, relation, replicas, threads, rule, progress)
+                facts["replicas"] = draw(
+                    folder, prepared, resolved, relation, replicas, threads, rule, cluster, progress
+                )
                 timings["replicas_s"] = time.perf_counter() - drawn_s
             manifest = writing.finish(resolved_text, facts, timings)
         except InputError:  # only now could it be seen, as a policy that fails
@@ -242,16 +259,20 @@ class _Written:
     part: PreparedPart
 
 
-class _Writing:
-    """The writing of one run. The coordinating thread does all but `_block` and what it hands on to the disk."""
+class _Blocks:
+    """What becomes of the blocks of one run, as bytes of its files. Its methods may be called from any thread."""
 
     def __init__(
-        self, folder: RunFolder, prepared: PreparedFleet, resolved: Resolved, relation: Relation, replica: int
+        self,
+        folder: RunFolder,
+        prepared: PreparedFleet,
+        resolved: Resolved,
+        relation: Relation,
+        replica: int,
+        *,
+        is_shared: bool,
     ) -> None:
         self.folder = folder
-        self.prepared = prepared
-        self.resolved = resolved
-        self.relation = relation
         self.scenario = resolved.scenario
         self.provenance = provenance_of(
             scenario_digest=resolved.scenario_digest,
@@ -264,9 +285,143 @@ class _Writing:
             are_hosts_known=all(region.hosts is not None for region in prepared.regions)
             and all(campaign.kind != Kind.REDEPLOY for campaign in self.scenario.campaigns),
         )
-        self.drive = Drive(prepared, resolved, relation, replica)
-        self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
+        handing = _InFiles(folder.path / SCRATCH) if is_shared else None
+        self.drive = Drive(prepared, resolved, relation, replica, handing=handing)
         self.weak_sets: list[pa.Table] = []  # of the stages that are not plain, as they come
+
+    def write_steps(self, task: Task, impacts: Impacts) -> None:
+        """Write what the units of a block waited for, where that is told."""
+        if impacts.steps is None:
+            return
+        stage = task.decided.stage
+        steps = records.steps(
+            impacts.steps,
+            self.scenario.campaigns[stage.place],
+            stage.iteration,
+            task.parts[0].vm_row_start,
+            self.scenario.start_ms_epoch,
+            self.provenance,
+        )
+        self.folder.write(f"steps/{_part_name(stage, 0)}", self.encoded(steps), len(steps))
+
+    def parts(self, task: Task, impacts: Impacts) -> Iterator[tuple[PreparedPart, Impacts | None]]:
+        """The parts of a block, each with what becomes of it; None: none of its VMs has come back."""
+        for part in task.parts:
+            row = part.vm_row_start - task.parts[0].vm_row_start
+            of_part = impacts.within(row, row + part.vm_count)
+            is_met = task.decided.stage.iteration == FIRST_ITERATION or (
+                of_part.fates is not None and len(of_part.fates.rows)
+            )
+            yield part, of_part if is_met else None
+
+    def encode(self, stage: stages.Stage, part: PreparedPart, impacts: Impacts) -> dict[str, "tuple[pa.Buffer, int]"]:
+        """Bytes and rows, by name, of the files of events and outcomes that go with *part*, but of those kept."""
+        campaign = self.scenario.campaigns[stage.place]
+        name = _part_name(stage, part.number)
+        about = (impacts, campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count))
+        if impacts.weak_sets is not None:
+            self.weak_sets.append(records.weak_sets(part.path, impacts.weak_sets, stage.region))
+        encoded = {}
+        for table, is_kept, rows_of in (
+            ("outcomes", self.scenario.has_outcomes, partial(records.outcomes, *about, self.provenance)),
+            ("events", self.scenario.has_events, partial(records.events, *about, self.events_schema)),
+        ):
+            if is_kept:
+                rows = rows_of()
+                if not self.folder.keep(f"{table}/{name}", len(rows)):
+                    encoded[f"{table}/{name}"] = (self.encoded(rows), len(rows))
+        return encoded
+
+    def encoded(self, table: "pa.Table") -> "pa.Buffer":
+        return parquet_bytes(table, self.scenario.output_profile)
+
+
+class _InFiles:
+    """How blocks hand on to the next iteration what they leave, where another process may compute that.
+
+    A file an iteration: a block that is computed again, as its worker was lost, finds what it found.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def leave(self, stage: stages.Stage, parts: Parts, left: Left) -> None:
+        arrays = {each.name: getattr(left, each.name) for each in fields(left)}
+        content = io.BytesIO()
+        np.savez(content, **{name: array for name, array in arrays.items() if array is not None})
+        write_atomic(self._path(stage, stage.iteration, parts), content.getvalue())
+
+    def left_before(self, stage: stages.Stage, parts: Parts) -> Left:
+        # A block of which nothing was left is computed no more: what it left last stays so.
+        iterations = range(stage.iteration - 1, FIRST_ITERATION, -1)
+        paths = (self._path(stage, iteration, parts) for iteration in iterations)
+        path = next(filter(Path.exists, paths), self._path(stage, FIRST_ITERATION, parts))
+        with np.load(path) as arrays:
+            return Left(**{"taken": None, **arrays})
+
+    def _path(self, stage: stages.Stage, iteration: int, parts: Parts) -> Path:
+        return self.folder / f"region={stage.region}/c{stage.place:03}-i{iteration:03}-{parts[0].number:05}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """What a worker tells of a block whose files it has written."""
+
+    sums: Sums
+    known: Known | None
+    parts: tuple[Part, ...]
+
+
+class _Worker:
+    """What a process of a cluster does for a run: blocks, one after the other."""
+
+    def __init__(
+        self, path: Path, prepared: PreparedFleet, resolved: Resolved, relation: Relation, replica: int
+    ) -> None:
+        self.folder = RunFolder(path)
+        self.blocks = _Blocks(self.folder, prepared, resolved, relation, replica, is_shared=True)
+
+    def __call__(self, task: Task) -> _Handed:
+        """Compute a block and write its files."""
+        stage = task.decided.stage
+        impacts = self.blocks.drive.compute(task)
+        if task.decided.verdict is not stages.Verdict.TRIAL:
+            self.blocks.write_steps(task, impacts)
+            for part, of_part in self.blocks.parts(task, impacts):
+                if of_part is not None:
+                    self.folder.write_all(self.blocks.encode(stage, part, of_part))
+            for number, table in enumerate(self.blocks.weak_sets):
+                name = _part_name(stage, task.place).replace("/", f"/weak-{number:03}-")
+                write_atomic(self.folder.path / SCRATCH / name, parquet_bytes(table))
+        handed = _Handed(impacts.sums, impacts.known, tuple(self.folder.parts.values()))
+        self.folder.parts.clear()
+        self.blocks.weak_sets.clear()
+        return handed
+
+
+class _Writing:
+    """The writing of one run. The coordinating thread does all but `_block` and what it hands on to the disk."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        prepared: PreparedFleet,
+        resolved: Resolved,
+        relation: Relation,
+        replica: int,
+        *,
+        is_shared: bool,
+    ) -> None:
+        self.folder = folder
+        self.prepared = prepared
+        self.resolved = resolved
+        self.relation = relation
+        self.replica = replica
+        self.scenario = resolved.scenario
+        self.blocks = _Blocks(folder, prepared, resolved, relation, replica, is_shared=is_shared)
+        self.drive = self.blocks.drive
+        self.provenance = self.blocks.provenance
+        self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
         self.is_cancelled = threading.Event()
 
     def write_inputs(self, resolved_text: str) -> None:
@@ -293,21 +448,19 @@ class _Writing:
                 name = f"hosts/region={region.region}/{hosts.path.name}"
                 self.folder.link(name, hosts.path, hosts.host_count, hosts.sha256)
 
-    def run_stages(self, threads: int, progress: Progress | None) -> None:
-        """Drive every calendar to its end, with blocks on *threads* threads."""
+    def run_stages(self, threads: int, cluster: Cluster | None, progress: Progress | None) -> None:
+        """Drive every calendar to its end, with blocks on *threads* threads, or on the workers of a *cluster*."""
         vms_done, vms_total = 0, sum(self.drive.vm_count(scope) for scope in self.resolved.regions)
         unwritten: dict[stages.Decided, int] = {}
-        compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
-        disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="fleetsim-disk")
-        room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
 
-        def submit(tasks: Iterable[Task]) -> None:
-            for task in tasks:
-                if task.decided.verdict is not stages.Verdict.TRIAL:
-                    unwritten[task.decided] = unwritten.get(task.decided, 0) + len(task.parts)
-                compute.submit(self._reported, self._block, task, disk, room)
+        with self._on_threads(threads) if cluster is None else self._on(cluster) as start:
 
-        try:
+            def submit(tasks: Iterable[Task]) -> None:
+                for task in tasks:
+                    if task.decided.verdict is not stages.Verdict.TRIAL:
+                        unwritten[task.decided] = unwritten.get(task.decided, 0) + len(task.parts)
+                    start(task)
+
             submit(self.drive.start())
             while unwritten or not self.drive.is_over:
                 message = self.messages.get()
@@ -324,10 +477,44 @@ class _Writing:
                     sentence = self._sentence(message.decided)
                 if progress is not None:
                     progress("run", vms_done, vms_total, sentence)
+
+    @contextmanager
+    def _on_threads(self, threads: int) -> Iterator[Callable[[Task], None]]:
+        """What starts a task on a thread of this process."""
+        compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
+        disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="fleetsim-disk")
+        room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
+
+        def start(task: Task) -> None:
+            compute.submit(self._reported, self._block, task, disk, room)
+
+        try:
+            yield start
         finally:
             self.is_cancelled.set()
             compute.shutdown(cancel_futures=True)
             disk.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _on(self, cluster: Cluster) -> Iterator[Callable[[Task], None]]:
+        """What starts a task on a worker of *cluster*."""
+        about = (self.folder.path, self.prepared, self.resolved, self.relation, self.replica)
+
+        def done(task: Task, answer: Future[_Handed]) -> None:
+            if (error := answer.exception()) is not None:
+                self.messages.put(error)
+                return
+            handed = answer.result()
+            self.folder.parts.update({part.path: part for part in handed.parts})
+            self.messages.put(_Computed(task, handed.sums, handed.known))
+            if task.decided.verdict is not stages.Verdict.TRIAL:
+                for part in task.parts:
+                    self.messages.put(_Written(task.decided, part))
+
+        with cluster.workers(_Worker, *about) as submit:
+            yield lambda task: submit(task).add_done_callback(partial(done, task))
+        weak = sorted((self.folder.path / SCRATCH).glob("*/weak-*.parquet"))
+        self.blocks.weak_sets += [pq.ParquetFile(path).read() for path in weak]
 
     def finish(self, resolved_text: str, facts: Mapping[str, Any], timings: Mapping[str, float]) -> dict[str, Any]:
         """Write the tables of stages, then the manifest. Returns the manifest."""
@@ -339,13 +526,16 @@ class _Writing:
             if decided.verdict is stages.Verdict.AT_WORK and self.drive.scopes[decided.stage.place].is_plain
         }
         weak_path = self.prepared.path / "no_guarantee.parquet"
+        self.folder.clear()
         outages = self._application_outages(resolved_text)
         tables = {
-            "no_guarantee": records.no_guarantee(weak_path, plain, self.weak_sets, self.provenance),
+            "no_guarantee": records.no_guarantee(weak_path, plain, self.blocks.weak_sets, self.provenance),
             "stages": records.stages(self.drive.sums, campaigns, self.scenario.start_ms_epoch, self.provenance),
             "summary": records.summary(self.drive.sums, campaigns, outages, self.provenance),
         }
-        self.folder.write_all({f"{name}.parquet": (self._encoded(table), len(table)) for name, table in tables.items()})
+        self.folder.write_all(
+            {f"{name}.parquet": (self.blocks.encoded(table), len(table)) for name, table in tables.items()}
+        )
         event_count = sum(sums.event_count for sums in self.drive.sums.values())
         outcome_count = sum(int(sums.outcome_counts.sum()) for sums in self.drive.sums.values())
         return self.folder.finish(
@@ -436,61 +626,21 @@ class _Writing:
         """Compute one block, report its sums, encode its parts and hand them to the *disk*."""
         if self.is_cancelled.is_set():
             return
+        decided = task.decided
         impacts = self.drive.compute(task)
         self.messages.put(_Computed(task, impacts.sums, impacts.known))
-        decided, parts, stage = task.decided, task.parts, task.decided.stage
         if decided.verdict is stages.Verdict.TRIAL:
             return
-        if impacts.steps is not None:
-            campaign = self.scenario.campaigns[stage.place]
-            steps = records.steps(
-                impacts.steps,
-                campaign,
-                stage.iteration,
-                parts[0].vm_row_start,
-                self.scenario.start_ms_epoch,
-                self.provenance,
-            )
-            self.folder.write(f"steps/{_part_name(stage, 0)}", self._encoded(steps), len(steps))
-        for part in parts:
-            row = part.vm_row_start - parts[0].vm_row_start
-            of_part = impacts.within(row, row + part.vm_count)
-            if stage.iteration == FIRST_ITERATION or (of_part.fates is not None and len(of_part.fates.rows)):
-                self._encode(decided, part, of_part, disk, room)
-            else:  # none of its VMs has come back
+        self.blocks.write_steps(task, impacts)
+        for part, of_part in self.blocks.parts(task, impacts):
+            if of_part is None:
                 self.messages.put(_Written(decided, part))
-
-    def _encode(
-        self,
-        decided: stages.Decided,
-        part: PreparedPart,
-        impacts: Impacts,
-        disk: ThreadPoolExecutor,
-        room: threading.BoundedSemaphore,
-    ) -> None:
-        """Encode the parts of events and outcomes that go with *part* of the fleet."""
-        stage = decided.stage
-        campaign = self.scenario.campaigns[stage.place]
-        name = _part_name(stage, part.number)
-        about = (impacts, campaign, stage.iteration, records.vm_rows(part.vm_row_start, part.vm_count))
-        if impacts.weak_sets is not None:
-            self.weak_sets.append(records.weak_sets(part.path, impacts.weak_sets, stage.region))
-        while not room.acquire(timeout=1):
-            if self.is_cancelled.is_set():
-                return
-        encoded = {}
-        for table, is_kept, rows_of in (
-            ("outcomes", self.scenario.has_outcomes, partial(records.outcomes, *about, self.provenance)),
-            ("events", self.scenario.has_events, partial(records.events, *about, self.events_schema)),
-        ):
-            if is_kept:
-                rows = rows_of()
-                if not self.folder.keep(f"{table}/{name}", len(rows)):
-                    encoded[f"{table}/{name}"] = (self._encoded(rows), len(rows))
-        disk.submit(self._reported, self._write, decided, part, encoded, room)
-
-    def _encoded(self, table: "pa.Table") -> "pa.Buffer":
-        return parquet_bytes(table, self.scenario.output_profile)
+                continue
+            while not room.acquire(timeout=1):
+                if self.is_cancelled.is_set():
+                    return
+            encoded = self.blocks.encode(decided.stage, part, of_part)
+            disk.submit(self._reported, self._write, decided, part, encoded, room)
 
     def _write(
         self,

@@ -4,11 +4,13 @@ Cases have the seed of the scenario, so a VM draws the same in all of them (comm
 two cases is what was asked, not chance. Their figures are one Parquet data set, by `case` and `replica`.
 """
 
+import contextlib
 import itertools
 import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import tomli_w
 
 from fleetsim import __version__
 from fleetsim.blocks import check_plans, resolve_over
+from fleetsim.cluster import Cluster, check_asked, connected, shared
 from fleetsim.errors import InputError, RunError, nearest, nearest_path
 from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.progress import Progress
@@ -80,6 +83,7 @@ def sweep(
     resume: bool = False,
     best: str | None = None,
     yes: bool = False,
+    on: str | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """Run every case of the sweep *asked* over *fleet*, into the new folder *out*.
@@ -91,6 +95,7 @@ def sweep(
     resume     go on with an unfinished sweep of the same file
     best       which case is meant, as `min length_ms where paused_ms_p99 <= 10s`: `best_case` of what is returned
     yes        make as many cases as there are; without it more than CASES_UNASKED_MAX are refused
+    on         as for `run`: a case a worker, or one case after the other on all where they are fewer than its CPUs
 
     Cases keep neither events nor outcomes, unless `[override]` says so. Raises `InputError` before anything is written
     where the input is unusable, `RunError` where writing fails: finished cases stay.
@@ -105,33 +110,73 @@ def sweep(
         raise InputError(f"sweep: must have at most {most:,} cases, got {plan.count:,}{hint}")
     if threads is not None and threads < 1:
         raise InputError(f"threads: must be at least 1, got {threads}")
+    check_asked(on)
     _check_absent(out, plan.text, resume=resume)
     relation = load_relation(Path(pairs) if pairs is not None else None)
-    with prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared:
+    with (
+        prepared_for(shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared,
+        contextlib.ExitStack() as until_over,
+    ):
         campaigns, needed = _check_cases(plan, prepared, relation, threads)
         if not resume:
             check_disk(out, needed, "fewer cases or replicas take less, and so do cases without events")
         if best is not None:
             Objective.parse(best, campaigns)
+        cluster = until_over.enter_context(connected(on, threads))
         try:
             _start(out, plan)
-            for case in plan.cases:
-                run(
-                    prepared.path,
-                    plan.scenario,
-                    out / _folder(case),
-                    pairs=pairs,
-                    threads=threads,
-                    overrides=[*_LEAN, *plan.overrides, *case.overrides],
-                    resume=(out / _folder(case)).exists(),
-                    replicas=plan.replicas,
-                    until=plan.until,
-                    progress=None if progress is None else _part_of(progress, case, len(plan.cases)),
-                )
+            cases = _Cases(prepared.path, plan, out, pairs, threads, on)
+            if cluster is not None and len(plan.cases) >= cluster.cpu_count:
+                _on_workers(cases, cluster, prepared.vm_count * plan.replicas, progress)
+            else:
+                for case in plan.cases:
+                    cases(case, None if progress is None else _part_of(progress, case, len(plan.cases)))
             made = _finish(out, plan, prepared)
             return made if best is None else made.with_best(best)
         except OSError as error:
             raise RunError(f"{out}: could not be written: {error.strerror or error}; finished cases stay") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Cases:
+    """What makes a case of a sweep, in whatever process."""
+
+    prepared_path: Path
+    plan: Asked
+    out: Path
+    pairs: str | Path | None
+    threads: int | None
+    on: str | None = None
+
+    def __call__(self, case: Case, progress: Progress | None = None) -> None:
+        folder = self.out / _folder(case)
+        run(
+            self.prepared_path,
+            self.plan.scenario,
+            folder,
+            pairs=self.pairs,
+            threads=self.threads,
+            overrides=[*_LEAN, *self.plan.overrides, *case.overrides],
+            resume=folder.exists(),
+            replicas=self.plan.replicas,
+            until=self.plan.until,
+            on=self.on,
+            progress=progress,
+        )
+
+
+def _on_workers(cases: _Cases, cluster: Cluster, vm_count: int, progress: Progress | None) -> None:
+    """Make each case, over *vm_count* VMs in all its replicas, on one worker of *cluster*."""
+    plan = cases.plan
+    paths = shared(cases.out), shared(cases.pairs)
+    asked = replace(plan, scenario=shared(plan.scenario))
+    with cluster.workers(_Cases, shared(cases.prepared_path), asked, *paths, 1) as submit:
+        answers = {submit(case): case for case in plan.cases}
+        for done_count, answer in enumerate(as_completed(answers), 1):
+            answer.result()
+            if progress is not None:
+                said = f"{done_count:,} of {len(plan.cases):,} cases: {answers[answer].name}"
+                progress("sweep", vm_count * done_count, vm_count * len(plan.cases), said)
 
 
 def case_count(asked: str | Path | Mapping[str, Any]) -> int:
