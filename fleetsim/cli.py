@@ -61,20 +61,19 @@ _run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
 def cli() -> None:
     """Simulate planned maintenance on a cloud fleet, before it is started.
 
-      \b
-      A first look:        fleetsim demo
-      Your own fleet:      fleetsim fleet check FLEET.csv
-                           fleetsim run FLEET.csv SCENARIO.toml -o RUN
-                           fleetsim verify RUN
-                           fleetsim report RUN --by size
-      Two plans:           fleetsim compare RUN OTHER
-      Many settings:       fleetsim sweep FLEET.csv SWEEP.toml -o SWEEP
+    \b
+    A first look:        fleetsim demo
+    Your own fleet:      fleetsim fleet check FLEET.csv
+                         fleetsim run FLEET.csv SCENARIO.toml -o RUN
+                         fleetsim verify RUN
+                         fleetsim report RUN --by size
+    Two plans:           fleetsim compare RUN OTHER
     Many settings:       fleetsim sweep FLEET.csv SWEEP.toml -o SWEEP
 
-      A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
-      needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
+    A FLEET is Parquet (a file or a folder), CSV, or a prepared fleet; a column `vm` and a column `region` are all it
+    needs. `fleetsim schema fleet` lists what else it may have, `fleetsim presets azure-2017` prints a scenario.
 
-      Exit codes: 0 fine, 1 a rule is broken or the run failed, 2 unusable input, 130 interrupted.
+    Exit codes: 0 fine, 1 a rule is broken or the run failed, 2 unusable input, 130 interrupted.
     """
 
 

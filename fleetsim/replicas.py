@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +169,7 @@ def _on_threads(drawing: "_Drawing", count: int, threads: int, until: Until | No
             drawing.write({replica: frames[replica] for replica in drawn if enough is None or replica <= enough})
             done_count = batch[-1] + 1 if enough is None else enough + 1
             is_over = enough is not None or done_count == count
-            if progress is not None:
-                total = drawing.vm_count * (done_count if is_over else count)
-                said = f"{done_count:,} draws written" if is_over else ""
-                progress("replicas", drawing.vm_count * done_count, total, said)
+            _tell(progress, drawing.vm_count, done_count, done_count if is_over else count)
             if is_over:
                 return done_count
     finally:
@@ -199,10 +196,16 @@ def _on_workers(
             for replica in chunk:
                 # Those of an interrupted run are read to become part of this one, the others for the rule alone.
                 if (until is not None or replica in there) and _is_enough(until, drawing.read(replica), values):
+                    _tell(progress, drawing.vm_count, replica + 1, replica + 1)
                     return replica + 1
-            if progress is not None:
-                progress("replicas", drawing.vm_count * (chunk[-1] + 1), drawing.vm_count * count)
+            _tell(progress, drawing.vm_count, chunk[-1] + 1, count)
     return count
+
+
+def _tell(progress: Progress | None, vm_count: int, done_count: int, count: int) -> None:
+    if progress is not None:
+        said = f"{done_count:,} draws written" if done_count == count else ""
+        progress("replicas", vm_count * done_count, vm_count * count, said)
 
 
 def _is_enough(until: Until | None, frame: pl.DataFrame, values: dict[str, list[float]]) -> bool:
@@ -386,8 +389,8 @@ class _Lengths:
                 continue
             key = decided.stage, is_down
             bins = np.minimum(duration_ms >> self._shifts[decided.stage.place][is_down], _LAST_BIN)
-            counts = np.bincount(bins.astype(np.int64), minlength=_LAST_BIN + 1)
-            self._counts[key] = self._counts[key] + counts if key in self._counts else counts
+            counts = np.bincount(bins.astype(np.int64))
+            self._counts[key] = _added(self._counts[key], counts) if key in self._counts else counts
             self._longest_ms[key] = max(self._longest_ms.get(key, 0), int(duration_ms.max()))
 
     def figures(self) -> list[tuple[str, str, str, float]]:
@@ -408,7 +411,7 @@ class _Lengths:
         found += [
             ("campaign", self.campaigns[place].name, "over_tolerance_count", count) for place, count in over.items()
         ]
-        summed = {key: np.sum([counts for counts, _ in parts], axis=0) for key, parts in wholes.items()}
+        summed = {key: reduce(_added, [counts for counts, _ in parts]) for key, parts in wholes.items()}
         for (place, is_down), parts in wholes.items():
             name, counts = self.campaigns[place].name, summed[place, is_down]
             found += self._of("campaign", name, place, is_down, counts, max(each_ms for _, each_ms in parts))
@@ -430,6 +433,13 @@ class _Lengths:
             if at < _LAST_BIN:
                 found.append((grain, key, f"{word}_ms_p{percent}", float(at << self._shifts[place][is_down])))
         return found
+
+
+def _added(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The sum of two counts by bin, of which one may have more bins."""
+    short, total = (one, other.copy()) if len(one) < len(other) else (other, one.copy())
+    total[: len(short)] += short
+    return total
 
 
 def _shifts(scope: Scope) -> tuple[int, int]:

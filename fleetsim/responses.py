@@ -67,6 +67,11 @@ class Objective:
     figure: str
     limits: tuple[Limit, ...]
 
+    def figures_of(self, campaign: str) -> list[str]:
+        """The figures of *campaign* that it asks about."""
+        asked = [(self.campaign, self.figure), *((limit.campaign, limit.figure) for limit in self.limits)]
+        return [figure for of, figure in asked if of in (None, campaign)]
+
     @staticmethod
     def parse(text: str, campaigns: Sequence[str]) -> "Objective":
         """The objective in *text*, about *campaigns*; raise `InputError` with every problem found."""
@@ -110,7 +115,11 @@ def _value(text: str, figure: str, problems: list[str]) -> float:
     """A bound of *figure*: `10s` where it is a time, else `0.25`, `25%` or `100`."""
     is_time = figure in FIGURES and FIGURES[figure].unit in ("ms", "VM-ms")
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|h|d|%)?", text)
-    if match is None or (is_time and match[2] == "%") or (not is_time and match[2] not in (None, "%")):
+    if (
+        match is None
+        or (is_time and match[2] in (None, "%") and match[1] != "0")
+        or (not is_time and match[2] not in (None, "%"))
+    ):
         problems.append(f"best: must be a value of {figure}, as {'10s' if is_time else '0.25'}, got '{text}'")
         return 0.0
     return float(Fraction(match[1]) * _UNITS[match[2] or "ms"])
@@ -278,6 +287,9 @@ class Sweep(Sheet):
         total, done_count = len(self.cases), self.figures["case"].n_unique()
         draws = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
         items = [("cases", f"{total:,}, {'one draw' if draws == '1' else f'{draws} draws'} each")]
+        if self.manifest is not None:
+            fleet = f"{self.manifest['vm_count']:,} VMs, digest {self.manifest['fleet_digest'][:12]}"
+            items.append(("fleet", f"{fleet}; fleetsim {self.manifest['fleetsim_version']}"))
         if self.lost:
             items.append(("warning", f"of {', '.join(self.lost)} files are lost; --resume makes them again"))
         if self.manifest is None:
@@ -300,8 +312,11 @@ class Sweep(Sheet):
         own = self.figures.filter(campaign=campaign)
         harm = self.harm_of(campaign)
         front = set() if harm is None else set(self.front_of(campaign, harm))
-        told_of = [name for name in dict.fromkeys((*SHOWN, *((harm,) if harm else ()))) if len(own.filter(figure=name))]
-        same = [name for name in told_of if name != EFFORT and self._means(campaign, name).n_unique() == 1]
+        asked = () if self.best is None else self.best.figures_of(campaign)
+        wanted = dict.fromkeys((*SHOWN, *((harm,) if harm else ()), *asked))
+        told_of = [name for name in wanted if len(own.filter(figure=name))]
+        is_same = {name: self._means(campaign, name).n_unique() == 1 for name in told_of}
+        same = [name for name in told_of if is_same[name] and name not in (EFFORT, *asked)]
         known = [name for name in told_of if name not in same]
         values = {
             (case, figure): row for case, figure, *row in own.select("case", "figure", "mean", "p05", "p95").rows()

@@ -123,14 +123,15 @@ def sweep(
         if best is not None:
             Objective.parse(best, campaigns)
         cluster = until_over.enter_context(connected(on, threads))
+        vm_count = prepared.vm_count * plan.replicas
         try:
             _start(out, plan)
             cases = _Cases(prepared.path, plan, out, pairs, threads, on)
             if cluster is not None and len(plan.cases) >= cluster.cpu_count:
-                _on_workers(cases, cluster, prepared.vm_count * plan.replicas, progress)
+                _on_workers(cases, cluster, vm_count, progress)
             else:
                 for case in plan.cases:
-                    cases(case, None if progress is None else _part_of(progress, case, len(plan.cases)))
+                    cases(case, progress and _part_of(progress, case, len(plan.cases), vm_count))
             made = _finish(out, plan, prepared)
             return made if best is None else made.with_best(best)
         except OSError as error:
@@ -313,7 +314,11 @@ def _check_absent(out: Path, text: str, *, resume: bool) -> None:
     if not path.is_file():
         raise InputError(f"{out}: must be a new folder for the sweep, found {'a file' if out.is_file() else 'another'}")
     if not resume:
-        what = "a finished sweep" if (out / MANIFEST).exists() else "an unfinished sweep; --resume goes on with it"
+        what = (
+            "a finished sweep; give another -o"
+            if (out / MANIFEST).exists()
+            else "an unfinished sweep; --resume goes on with it"
+        )
         raise InputError(f"{out}: must be a new folder, found {what}")
     if path.read_text("utf-8") != text:
         raise InputError(f"{out}: --resume goes on with the same sweep only, and {path} differs from what is asked")
@@ -380,13 +385,13 @@ def _finish(out: Path, plan: Asked, prepared: PreparedFleet) -> Sweep:
     return Sweep.open(out)
 
 
-def _part_of(progress: Progress, case: Case, count: int) -> Progress:
-    """*progress* of the whole sweep, by that of one case."""
+def _part_of(progress: Progress, case: Case, count: int, vm_count: int) -> Progress:
+    """*progress* of the whole sweep of *count* cases, each over *vm_count* VMs in all its replicas, by that of one."""
 
     def report(step: str, done_count: int, total_count: int, sentence: str = "", /) -> None:
         if step == "replicas":
             said = f"case {case.number + 1:,} of {count:,}: {case.name}, {sentence}" if sentence else ""
-            share = (case.number + done_count / max(1, total_count)) / count
-            progress("sweep", round(share * 1_000), 1_000, said)
+            share = case.number + done_count / max(1, total_count)
+            progress("sweep", round(share * vm_count), count * vm_count, said)
 
     return report

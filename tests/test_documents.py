@@ -59,7 +59,10 @@ def pasted(tmp_path_factory):
     process.close()
 
 
-@pytest.mark.parametrize("page", pages())
+# That of the cluster starts one, which takes half a minute.
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.deep if "cluster" in page else ()) for page in pages()]
+)
 def test_a_page_runs_and_shows_what_it_says(page, tmp_path, pasted):
     check(page, tmp_path, pasted.run)
 

@@ -145,6 +145,16 @@ def test_another_sweep_in_its_folder_is_refused(asked: Path, swept: Sweep, tmp_p
         fleetsim.sweep(fleet(), asked, tmp_path / "full", resume=True)
 
 
+def test_a_sweep_is_no_run(swept: Sweep):
+    with pytest.raises(InputError, match="must be the folder of a run, got a sweep: take one of its cases"):
+        fleetsim.report(swept.path)
+
+
+def test_what_is_asked_of_the_best_case_is_shown(swept: Sweep):
+    assert "paused_ms_max" not in swept.text("markdown")
+    assert "paused_ms_max" in swept.with_best("min length_ms where paused_ms_max <= 10s").text("markdown")
+
+
 def test_the_front_has_whom_no_other_beats(swept: Sweep):
     rows = {
         case: tuple(
@@ -184,6 +194,7 @@ def test_the_best_case_meets_its_limits(swept: Sweep):
     [
         ("least length_ms", ["best: must be 'min FIGURE where ...' or 'max FIGURE ...', got 'least length_ms'"]),
         ("min lenght_ms", ["best: must name a figure of campaigns, got 'lenght_ms'; did you mean 'length_ms'?"]),
+        ("min length_ms where paused_ms_max <= 10", ["best: must be a value of paused_ms_max, as 10s, got '10'"]),
         ("min kernal.length_ms", ["best: must name a campaign, got 'kernal'; did you mean 'kernel'?"]),
         (
             "min length_ms where paused_ms_p99 = 10s and set_down_ratio_max <= much",
@@ -377,6 +388,17 @@ def test_threads_and_files_are_judged_before_anything_is_written(asked: Path, tm
     with pytest.raises(InputError, match="must be TOML in UTF-8"):
         fleetsim.sweep(fleet(), tmp_path / "bad.toml", tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("call", [fleetsim.run, fleetsim.sweep])
+def test_what_it_cannot_run_on_is_said_before_anything_is_written(call, tmp_path, monkeypatch):
+    asked = PLAN if call is fleetsim.run else {"scenario": tomllib.loads(PLAN)}
+    with pytest.raises(InputError, match=r"on: must be ray, got 'rey'; did you mean 'ray'\?"):
+        call(fleet(), asked, tmp_path / "run", on="rey")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"--on ray needs Ray: pip install 'fleetsim\[ray\]'"):
+        call(fleet(), asked, tmp_path / "run", on="ray")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_page_draws_responses_and_the_front(swept: Sweep, tmp_path):

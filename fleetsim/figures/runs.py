@@ -55,6 +55,10 @@ class RunFiles:
         if not path.is_dir():
             found = "a file" if path.exists() else f"nothing there{nearest_path(path)}"
             raise InputError(f"{path}: must be the folder of a run, got {found}")
+        if (path / "cases.parquet").is_file():
+            raise InputError(
+                f"{path}: must be the folder of a run, got a sweep: take one of its cases, {path}/case=00000"
+            )
         if not (path / "manifest.json").is_file():
             if not (path / "resolved.toml").is_file():
                 raise InputError(f"{path}: must be the folder of a run, got no manifest.json and no resolved.toml")

@@ -11,9 +11,10 @@ from fleetsim.errors import InputError
 from fleetsim.figures import pause_ms
 from fleetsim.page.document import block_of, figure_of, html_of
 from fleetsim.page.drawing import Chart
-from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, WORK
+from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, UPDATED, WORK
 from fleetsim.responses import EFFORT, Sweep, asked_in_words, short_keys
 
+_FRONT, _OTHER, _BEST = "no other has less of both", "another has less of both", "the best, as asked for"
 CASES_DRAWN = 2_000
 VALUES_DRAWN = 40
 """Values of a key that a response is drawn over."""
@@ -66,23 +67,30 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
     length, length_unit = _scaled(rows, EFFORT)
     harmed, harm_unit = _scaled(rows, harm)
     is_front = pl.col("case").is_in(front)
+    best_case = None if made.best is None else made.best_case
     frame = rows.select(
         "case",
         asked=pl.Series([_asked(made, row) for row in rows.iter_rows(named=True)]),
         x=pl.Series(length),
         y=pl.Series(harmed),
-        what=pl.when(is_front).then(pl.lit("no other has less of both")).otherwise(pl.lit("another has less of both")),
-    )
+        what=pl.when(pl.col("case") == best_case)
+        .then(pl.lit(_BEST))
+        .when(is_front)
+        .then(pl.lit(_FRONT))
+        .otherwise(pl.lit(_OTHER)),
+    ).sort(pl.col("what") != _OTHER)  # those that matter are drawn last
 
     def draw(width: int, is_narrow: bool) -> Any:
         import altair as alt
 
         x = alt.X("x:Q", title=f"{EFFORT}, {length_unit}", scale=alt.Scale(zero=False, nice=True))
         y = alt.Y("y:Q", title=f"{harm}{harm_unit and f', {harm_unit}'}", scale=alt.Scale(zero=False, nice=True))
-        words = ["no other has less of both", "another has less of both"]
-        colour = alt.Color("what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE]))
+        words = [_FRONT, _OTHER, *([] if best_case is None else [_BEST])]
+        colour = alt.Color(
+            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)])
+        )
         data = {"values": frame.to_dicts()}
-        line = alt.Chart(data).transform_filter(f"datum.what == '{words[0]}'").mark_line(
+        line = alt.Chart(data).transform_filter(alt.FieldOneOfPredicate("case", front)).mark_line(
             color=WORK, interpolate="step-after", opacity=0.6
         ).encode(x=x, y=y)  # fmt: skip
         points = alt.Chart(data).mark_circle(size=70, opacity=0.9).encode(
@@ -90,7 +98,7 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
         )  # fmt: skip
         labels = (
             alt.Chart(data)
-            .transform_filter(f"datum.what == '{words[0]}'")
+            .transform_filter(f"datum.what != '{words[1]}'")
             .mark_text(align="left", dx=7, dy=-7, color=MUTED)
             .encode(x=x, y=y, text="case:O")
         )

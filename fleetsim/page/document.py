@@ -281,8 +281,11 @@ def _why(report: Report, row: dict[str, Any], campaign: dict[str, Any]) -> tuple
         first = _why_of_windows(links, row["length_ms"])
     else:
         first, *_ = figures.explained(links, report.bounds[name], row["length_ms"], campaign, report.hosts[name])
-    regions = list(dict.fromkeys(link.region for link in links))
-    chain = ", then ".join(regions[:4]) + (f" and {len(regions) - 4:,} more" if len(regions) > 4 else "")
+    # A region that has several links in a row is named once; one that waited for its pair says so.
+    steps = [(link.region, link.cause) for link in links]
+    steps = [step for place, step in enumerate(steps) if not place or step[0] != steps[place - 1][0]]
+    named = [region + (", its pair" if cause == "pair" else "") for region, cause in steps]
+    chain = ", then ".join(named[:4]) + (f" and {len(named) - 4:,} more" if len(named) > 4 else "")
     best = report.bounds[name]
     # A bound knows no windows: of a campaign with some it tells little.
     ratio = None if best is None or best.has_windows else row.get("length_bound_ratio")
@@ -293,8 +296,9 @@ def _why(report: Report, row: dict[str, Any], campaign: dict[str, Any]) -> tuple
 def _why_of_windows(links: Sequence[Link], length_ms: int) -> str:
     """What takes most of the *length_ms* of a chain with windows, from its first unit's start to its last end."""
     told = {"spread": 0, "work": 0, "gap": 0, "cap": 0}
+    before_first_ms = links[-1].end_ms - length_ms - links[0].start_ms  # until the first unit starts nothing counts
     for before, link in zip([None, *links[:-1]], links, strict=True):
-        told["spread"] += link.spread_ms if before is not None else 0  # before the first unit starts nothing counts
+        told["spread"] += link.spread_ms if before is not None else max(0, link.spread_ms - before_first_ms)
         told["work"] += link.work_ms
         told["gap"] += link.gap_ms
         told["cap"] += link.cap_ms
