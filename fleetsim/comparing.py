@@ -19,7 +19,7 @@ from fleetsim.figures import FIGURES, Paired, RunFiles, duration
 from fleetsim.figures.runs import scanned
 from fleetsim.progress import Progress
 from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, Sparks, report, spelt
-from fleetsim.scenario import DRAWS, difference
+from fleetsim.scenario import difference
 from fleetsim.schema import FIRST_ITERATION
 
 __all__ = ["Comparison", "compare"]
@@ -136,11 +136,7 @@ def _other(name: str, base: Report, other: Report, matched: dict[str, str], prog
     is_same_fleet = base.files.manifest["fleet_digest"] == other.files.manifest["fleet_digest"]
     are_same_vms = is_same_fleet or _are_same_vms(base.files, other.files)
     texts = [(each.files.path / "resolved.toml").read_text("utf-8") for each in (base, other)]
-    told = [
-        each
-        for each in difference(texts[0], texts[1], matched)
-        if not each.startswith(tuple(f"provenance.{key}:" for key in DRAWS))
-    ]
+    told = difference(texts[0], texts[1], matched, has_draws=False)
     watched = replace(base.files, progress=progress)
     pairs = {
         campaign: figures.paired(watched, other.files, campaign_base, campaign) if are_same_vms else None

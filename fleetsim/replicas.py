@@ -27,7 +27,7 @@ from fleetsim.cluster import Cluster
 from fleetsim.driving import Drive, Parts, Task
 from fleetsim.engine import Impacts
 from fleetsim.errors import InputError, nearest
-from fleetsim.figures import FIGURES, NOT_DRAWN, PAUSE_BOUNDS_MS, RunFiles
+from fleetsim.figures import FIGURES, NOT_DRAWN, PAUSE_BOUNDS_MS, RunFiles, replica_path
 from fleetsim.figures.declared import PERCENTILES
 from fleetsim.figures.pauses import pause_key
 from fleetsim.figures.runs import scanned
@@ -259,14 +259,16 @@ class _Drawing:
 
     def _drawn_and_written(self, replicas: Sequence[int]) -> list[Part]:
         self.write(self.figures_of({replica: self.summed_up(replica) for replica in replicas}))
-        return [self.folder.parts.pop(_name(replica)) for replica in replicas]
+        return [self.folder.parts.pop(replica_path(replica)) for replica in replicas]
 
     def drop(self, first: int) -> None:
         """Remove replicas from *first* on: of a worker that was ahead, now or before the run was interrupted."""
         for path in self.folder.path.glob("replicas/replica=*"):
             if int(path.name.partition("=")[2]) >= first:
                 shutil.rmtree(path)
-        for name in [name for name in self.folder.parts if name.startswith("replicas/") and name >= _name(first)]:
+        for name in [
+            name for name in self.folder.parts if name.startswith("replicas/") and name >= replica_path(first)
+        ]:
             del self.folder.parts[name]
 
     def tolerance_of(self, parts: Parts) -> npt.NDArray[np.int64] | None:
@@ -281,11 +283,11 @@ class _Drawing:
         return self._tolerances[key]
 
     def is_there(self, replica: int) -> bool:
-        return (self.folder.path / _name(replica)).exists()
+        return (self.folder.path / replica_path(replica)).exists()
 
     def read(self, replica: int) -> pl.DataFrame:
         """The figures of a replica that an interrupted run has written."""
-        name = _name(replica)
+        name = replica_path(replica)
         frame = pl.read_parquet(self.folder.path / name, hive_partitioning=False)
         self.folder.keep(name, len(frame))
         return frame
@@ -293,7 +295,7 @@ class _Drawing:
     def write(self, frames: Mapping[int, pl.DataFrame]) -> None:
         self.folder.write_all(
             {
-                _name(replica): (parquet_bytes(frame.to_arrow().cast(self.schema), "fast"), len(frame))
+                replica_path(replica): (parquet_bytes(frame.to_arrow().cast(self.schema), "fast"), len(frame))
                 for replica, frame in frames.items()
             }
         )
@@ -498,7 +500,3 @@ class _Replicas(RunFiles):
 
     def parts(self, table: str) -> list[Any]:
         return []
-
-
-def _name(replica: int) -> str:
-    return f"replicas/replica={replica:05}/part-00000.parquet"

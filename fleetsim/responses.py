@@ -291,7 +291,8 @@ class Sweep(Sheet):
             fleet = f"{self.manifest['vm_count']:,} VMs, digest {self.manifest['fleet_digest'][:12]}"
             items.append(("fleet", f"{fleet}; fleetsim {self.manifest['fleetsim_version']}"))
         if self.lost:
-            items.append(("warning", f"of {', '.join(self.lost)} files are lost; --resume makes them again"))
+            hint = "without their folders --resume makes them again"
+            items.append(("warning", f"of {', '.join(self.lost)} files are lost; {hint}"))
         if self.manifest is None:
             items.append(("warning", f"unfinished: {done_count:,} of {total:,} cases are there; --resume goes on"))
         if self.best is not None:

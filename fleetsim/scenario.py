@@ -963,12 +963,18 @@ def _several(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
-def difference(resolved_toml_a: str, resolved_toml_b: str, renamed: Mapping[str, str] | None = None) -> list[str]:
+def difference(
+    resolved_toml_a: str, resolved_toml_b: str, renamed: Mapping[str, str] | None = None, *, has_draws: bool = True
+) -> list[str]:
     """Keys in which two texts of `resolved.toml` differ, as `campaign.NAME.length: was '30s', is '10s'`.
 
     Campaigns are matched by name; *renamed* tells which one of the second is which of the first (name -> new name).
+    Without *has_draws* it does not matter which draws, and how many, there are.
     """
     before, after = (tomllib.loads(text) for text in (resolved_toml_a, resolved_toml_b))
+    for key in () if has_draws else _DRAWS:
+        for side in (before, after):
+            side.get("provenance", {}).pop(key, None)
     old, new = ({campaign["name"]: campaign for campaign in side.pop("campaign")} for side in (before, after))
     old = {(renamed or {}).get(name, name): campaign for name, campaign in old.items()}
     found = list(_differing((), before, after))
@@ -980,7 +986,7 @@ def difference(resolved_toml_a: str, resolved_toml_b: str, renamed: Mapping[str,
     return found
 
 
-DRAWS = ("replica", "replicas", "until")
+_DRAWS = ("replica", "replicas", "until")
 """What `resolved.toml` says of draws, which is not of the plan."""
 
 

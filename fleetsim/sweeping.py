@@ -31,7 +31,7 @@ from fleetsim.room import check_disk
 from fleetsim.runfolder import HALF_WRITTEN
 from fleetsim.runner import disk_bytes, prepared_for, run
 from fleetsim.scenario import load_scenario
-from fleetsim.tables import folder_above, write_atomic
+from fleetsim.tables import folder_above, parquet_bytes, write_atomic
 
 ASKED = "sweep.toml"
 CASES_UNASKED_MAX = 200
@@ -359,9 +359,7 @@ def _start(out: Path, plan: Asked) -> None:
         {"case": [case.number for case in plan.cases], **rows},
         schema={"case": pl.UInt32, **dict.fromkeys(keys, pl.String)},
     )
-    unfinished = out / f".{CASES}.tmp"
-    frame.write_parquet(unfinished)
-    unfinished.replace(out / CASES)
+    write_atomic(out / CASES, parquet_bytes(frame.to_arrow()))
 
 
 def _finish(out: Path, plan: Asked, prepared: PreparedFleet) -> Sweep:

@@ -16,7 +16,7 @@ from fleetsim.figures.declared import (
     STAGE,
     duration,
 )
-from fleetsim.figures.draws import NOT_DRAWN, band, bands, replica_paths
+from fleetsim.figures.draws import NOT_DRAWN, band, bands, replica_path
 from fleetsim.figures.outages import application_outages, application_shares, application_totals, service_levels
 from fleetsim.figures.pairing import Paired, paired
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
@@ -69,7 +69,7 @@ __all__ = [
     "pauses_over",
     "read_events",
     "remaining",
-    "replica_paths",
+    "replica_path",
     "service_levels",
     "stages",
     "stragglers",

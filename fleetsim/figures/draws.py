@@ -20,15 +20,15 @@ def band(name: str) -> dict[str, pl.Expr]:
     }
 
 
-def replica_paths(count: int) -> list[str]:
-    """The file of each of *count* replicas, in the folder of their run."""
-    return [f"replicas/replica={replica:05}/part-00000.parquet" for replica in range(count)]
+def replica_path(replica: int) -> str:
+    """The file of a *replica*, in the folder of its run."""
+    return f"replicas/replica={replica:05}/part-00000.parquet"
 
 
 def bands(files: RunFiles) -> pl.DataFrame | None:
     """One row a figure of the replicas: `grain`, `key`, `figure`, `p05` and `p95`; None where there is one draw."""
     count = int(files.manifest.get("replicas", 1))
-    paths = [path for path in map(files.path.joinpath, replica_paths(count)) if path.is_file()]
+    paths = [path for replica in range(count) if (path := files.path / replica_path(replica)).is_file()]
     if count < 2 or not paths or files.only:
         return None
     return (

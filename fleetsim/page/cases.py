@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from fleetsim.errors import InputError
-from fleetsim.figures import pause_ms
+from fleetsim.figures import FIGURES, pause_ms
 from fleetsim.page.document import block_of, figure_of, html_of
 from fleetsim.page.drawing import Chart
 from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, UPDATED, WORK
@@ -64,15 +64,15 @@ def _responds(rows: pl.DataFrame, figure: str, others: Sequence[str]) -> bool:
 def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int) -> Chart:
     """Each case by its length and what it harms; those that no other beats in both are joined."""
     front = made.front_of(campaign, harm)
-    length, length_unit = _scaled(rows, EFFORT)
-    harmed, harm_unit = _scaled(rows, harm)
+    per_length, length_unit = _unit_of(rows, EFFORT)
+    per_harm, harm_unit = _unit_of(rows, harm)
     is_front = pl.col("case").is_in(front)
     best_case = None if made.best is None else made.best_case
     frame = rows.select(
         "case",
         asked=pl.Series([_asked(made, row) for row in rows.iter_rows(named=True)]),
-        x=pl.Series(length),
-        y=pl.Series(harmed),
+        x=pl.col(EFFORT) / per_length,
+        y=pl.col(harm) / per_harm,
         what=pl.when(pl.col("case") == best_case)
         .then(pl.lit(_BEST))
         .when(is_front)
@@ -98,7 +98,7 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
         )  # fmt: skip
         labels = (
             alt.Chart(data)
-            .transform_filter(f"datum.what != '{words[1]}'")
+            .transform_filter(f"datum.what != '{_OTHER}'")
             .mark_text(align="left", dx=7, dy=-7, color=MUTED)
             .encode(x=x, y=y, text="case:O")
         )
@@ -115,15 +115,14 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     """How *figure* responds to *key*, a line for each setting of the other keys."""
     others = [other for other in made.keys if other != key]
     short = short_keys(made.keys)
-    values, unit = _scaled(rows, figure)
+    per_unit, unit = _unit_of(rows, figure)
     order = _in_order(rows[key].unique(maintain_order=True).drop_nulls().to_list())
-    factor = values.to_numpy().max() / (rows[figure].max() or 1)
     settings = pl.Series([_asked(made, row, others) for row in rows.iter_rows(named=True)])
     frame = rows.select(
         value=pl.col(key),
-        figure=values,
-        low=pl.col(f"{figure}_p05") * factor,
-        high=pl.col(f"{figure}_p95") * factor,
+        figure=pl.col(figure) / per_unit,
+        low=pl.col(f"{figure}_p05") / per_unit,
+        high=pl.col(f"{figure}_p95") / per_unit,
         setting=settings,
     ).drop_nulls("value")
     drawn = frame["setting"].unique(maintain_order=True).to_list()[: len(CAMPAIGNS)]
@@ -158,13 +157,13 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {short[key]}", text, frame, draw)
 
 
-def _scaled(rows: pl.DataFrame, figure: str) -> tuple[pl.Series, str]:
-    """Values of *figure* in a unit that fits the largest, and the unit."""
-    values, most = rows[figure], float(rows[figure].max() or 0)  # type: ignore[arg-type]
-    if not figure.endswith("_ms") and "_ms_" not in figure:
-        return values.alias("figure"), ""
+def _unit_of(rows: pl.DataFrame, figure: str) -> tuple[int, str]:
+    """The unit that fits the largest value of *figure*: what makes one, and its word; nothing where it is no time."""
+    unit, most = FIGURES[figure].unit, float(rows[figure].max() or 0)  # type: ignore[arg-type]
+    if unit not in ("ms", "VM-ms"):
+        return 1, ""
     unit_ms, word = next(((unit_ms, word) for unit_ms, word in _UNITS if most >= 2 * unit_ms), _UNITS[-1])
-    return (values / unit_ms).alias("figure"), f"VM-{word}" if figure == "unavailable_ms" else word
+    return unit_ms, unit.removesuffix("ms") + word
 
 
 def _in_order(values: Sequence[str]) -> list[str]:
