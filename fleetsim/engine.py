@@ -269,13 +269,13 @@ def advance(vms: Vms, scope: Scope, course: Course, beside: Beside | None = None
 
     hours = _Hours(course.start_ms, sums.end_ms)
     single_ms = duration_ms[block.single_row :]
-    impact.tally_unit_hours(
+    started_ms = impact.tally_unit_hours(
         hours.first, walked.unit_start_ms, block.unit_offsets, unit_unavailable_ms, hours.starts, hours.unavailable_ms
     )
     impact.tally_single_hours(hours.first, walked.single_start_ms, single_ms, hours.starts, hours.unavailable_ms)
     _tally(sums, hours, duration_ms)
-    started_ms = walked.unit_start_ms @ np.diff(block.unit_offsets) + walked.single_start_ms.sum()
-    sums.pending_vm_ms = int(started_ms) + sums.unavailable_ms - sums.vm_hit_count * scope.campaign.start_ms
+    started_ms = int(started_ms + walked.single_start_ms.sum())
+    sums.pending_vm_ms = started_ms + sums.unavailable_ms - sums.vm_hit_count * scope.campaign.start_ms
     return Impacts(start_at_ms, duration_ms, sums)
 
 
@@ -590,7 +590,7 @@ def _walk(
     set_start_ms, single_start_ms = _first_instants(block, campaign, course, held_ms)
     unit_start_ms = _scratch.array("unit_start_ms", len(block.domain), np.int64)
     walkers = (block.set_offsets, set_start_ms, block.unit_offsets, _priorities(block, campaign, course))
-    turn = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
+    turn = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64)
     if deleted_ms is None:
         walk.walk_sets(course.start_ms, *spans, *walkers, unit_ms, turn, unit_start_ms, totals)
         walk.walk_singles(course.start_ms, campaign.work_ms, single_row, single_start_ms, single_ms, totals)
@@ -654,7 +654,7 @@ def _units_of_sets(
     walker_offsets = np.concatenate([block.set_offsets, np.arange(unit_count + 1, unit_count + single_count + 1)])
     walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
     turn = np.zeros(len(walker), np.int64)
-    order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.int64)
+    order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64)
     vm_offsets = np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)])
     zone = None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]]
     if zone is None:

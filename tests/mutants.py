@@ -64,14 +64,14 @@ MUTANTS = (
     Mutant(
         "last VM of a unit left out",
         WALK,
-        "unit_offsets[unit + 1]):\n            start_ms[row] = at_ms",
-        "unit_offsets[unit + 1] - 1):\n            start_ms[row] = at_ms",
+        "rows_of(unit_offsets, unit):\n            start_ms[row] = at_ms",
+        "rows_of(unit_offsets, unit)[:-1]:\n            start_ms[row] = at_ms",
     ),
     Mutant(
         "sum for longest",
         IMPACT,
-        "longest_ms = max(longest_ms, duration_ms[row])",
-        "longest_ms = longest_ms + duration_ms[row]",
+        "longest_ms = max(longest_ms, np.int64(duration_ms[row]))",
+        "longest_ms = longest_ms + np.int64(duration_ms[row])",
     ),
     Mutant("interpolation rounds down", IMPACT, "fraction + 32768) >> 16", "fraction) >> 16"),
     Mutant(
@@ -84,7 +84,7 @@ MUTANTS = (
         "bins off by one", IMPACT, "_FLOAT_BIAS = (1023 + 7 - 2) * _HALF", "_FLOAT_BIAS = (1023 + 7 - 2) * _HALF + 1"
     ),
     Mutant(
-        "hours drift", IMPACT, "hour = unit_start_ms[unit] // HOUR_MS", "hour = (unit_start_ms[unit] + 1) // HOUR_MS"
+        "hours drift", IMPACT, "np.uint64(unit_start_ms[unit] // HOUR", "np.uint64((unit_start_ms[unit] + 1) // HOUR"
     ),
     Mutant("nine rounds", RNG, "range(10)", "range(9)"),
     Mutant("high word of the key lost", RNG, "entity_key >> _32, address", "entity_key >> _32 >> _32, address"),

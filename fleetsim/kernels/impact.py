@@ -9,7 +9,7 @@ T = tries.
 
 import numpy as np
 
-from fleetsim.kernels.jit import inlined, kernel
+from fleetsim.kernels.jit import inlined, kernel, rows_of
 from fleetsim.kernels.rng import draw64
 from fleetsim.schema import TRIES_MAX
 
@@ -144,10 +144,9 @@ def measure_units(unit_offsets, duration_ms, unit_ms, unit_unavailable_ms):
             unit_unavailable_ms  int64[U]
     """
     for unit in range(unit_ms.shape[0]):
-        longest_ms = np.uint32(0)
-        sum_ms = np.int64(0)
-        for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
-            longest_ms = max(longest_ms, duration_ms[row])
+        longest_ms = sum_ms = np.int64(0)
+        for row in rows_of(unit_offsets, unit):
+            longest_ms = max(longest_ms, np.int64(duration_ms[row]))
             sum_ms += np.int64(duration_ms[row])
         unit_ms[unit] = longest_ms
         unit_unavailable_ms[unit] = sum_ms
@@ -157,7 +156,7 @@ def measure_units(unit_offsets, duration_ms, unit_ms, unit_unavailable_ms):
 def tally_unit_hours(
     first_hour, unit_start_ms, unit_offsets, unit_unavailable_ms, hourly_start_count, hourly_unavailable_ms
 ):
-    """Count units' impacts by the hour they start in.
+    """Count units' impacts by the hour they start in. Returns the sum of their VMs' starts, in ms.
 
     Reads    unit_start_ms          int64[U]    ms since scenario.start, >= first_hour * HOUR_MS
              unit_offsets           int64[U+1]
@@ -165,17 +164,21 @@ def tally_unit_hours(
     Updates  hourly_start_count     int64[H]    H reaches the latest start
              hourly_unavailable_ms  int64[H]
     """
+    sum_ms = np.int64(0)
     for unit in range(unit_start_ms.shape[0]):
-        hour = unit_start_ms[unit] // HOUR_MS - first_hour
-        hourly_start_count[hour] += unit_offsets[unit + 1] - unit_offsets[unit]
+        hour = np.uint64(unit_start_ms[unit] // HOUR_MS - first_hour)
+        vm_count = unit_offsets[unit + 1] - unit_offsets[unit]
+        hourly_start_count[hour] += vm_count
         hourly_unavailable_ms[hour] += unit_unavailable_ms[unit]
+        sum_ms += unit_start_ms[unit] * vm_count
+    return sum_ms
 
 
 @kernel
 def tally_single_hours(first_hour, start_ms, duration_ms, hourly_start_count, hourly_unavailable_ms):
     """The same for singles: start_ms int64[V], duration_ms uint32[V]."""
     for row in range(start_ms.shape[0]):
-        hour = start_ms[row] // HOUR_MS - first_hour
+        hour = np.uint64(start_ms[row] // HOUR_MS - first_hour)
         hourly_start_count[hour] += 1
         hourly_unavailable_ms[hour] += np.int64(duration_ms[row])
 
@@ -187,7 +190,8 @@ def tally_lengths(duration_ms, histogram):
         if duration_ms[row] < _EXACT_COUNT:
             histogram[duration_ms[row]] += 1
         else:
-            histogram[(np.float64(duration_ms[row]).view(np.int64) >> _FLOAT_SHIFT) - _FLOAT_BIAS] += 1
+            bits = np.float64(duration_ms[row]).view(np.int64)
+            histogram[np.uint64((bits >> _FLOAT_SHIFT) - _FLOAT_BIAS)] += 1
 
 
 @kernel

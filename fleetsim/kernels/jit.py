@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
 _PACKAGE = Path(__file__).parent.parent
 _SEEN_BY_KERNELS = (_PACKAGE / "schema.py", *sorted((_PACKAGE / "kernels").glob("*.py")))
@@ -72,6 +73,17 @@ def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
         return compiled
     finally:
         settings.CACHE_DIR = others_cache_dir
+
+
+@inlined
+def rows_of(offsets, owner):
+    """The rows that *offsets* int64[N+1] gives to *owner*, as unsigned numbers.
+
+    An index that might be negative is tested at each access, since it would count from the end: in a loop over the few
+    rows of a set, that and what it keeps the compiler from take most of the time. One from zero on is known not to be;
+    one whose bounds are read from an array has to say so.
+    """
+    return range(np.uint64(offsets[owner]), np.uint64(offsets[owner + 1]))
 
 
 def trailing_zeros(word: Any) -> int:

@@ -10,7 +10,7 @@ Times are int64 ms since scenario.start, but where an origin is added for the fi
 
 import numpy as np
 
-from fleetsim.kernels.jit import kernel
+from fleetsim.kernels.jit import kernel, rows_of
 from fleetsim.kernels.rng import draw64, scaled
 from fleetsim.schema import NEVER_MS
 
@@ -28,6 +28,8 @@ LAST_DOMAIN_COUNT = 9
 FREE_MS = 10  # as END_MS, but with the units that nobody is left in
 LAST_CAP_MS = 11
 TOTAL_COUNT = 12
+
+_1 = np.uint64(1)
 
 
 @kernel
@@ -56,26 +58,26 @@ def draw_starts_within(start_ms, window_ms, key, address, replica, entity_key, h
 
 
 @kernel
-def _take_turns(unit_start, unit_stop, unit_priority, turn):
-    """Put the units of one set into *turn*, the smallest priority first."""
+def _take_turns(units, unit_priority, turn):
+    """Put the *units* of one set into *turn*, the smallest priority first."""
     # Units stand in domain order. Counting those that go before needs no branch, which a sort of random
     # priorities would mispredict all the time: for the few domains of a set that is twice as fast.
-    for unit in range(unit_start, unit_stop):
-        place = np.int64(0)
-        for other in range(unit_start, unit_stop):
+    for unit in units:
+        place = np.uint64(0)
+        for other in units:
             goes_before = unit_priority[other] < unit_priority[unit]
             is_tie = unit_priority[other] == unit_priority[unit]
-            place += np.int64(goes_before | (is_tie & (other < unit)))
+            place += np.uint64(goes_before | (is_tie & (other < unit)))
         turn[place] = unit
 
 
 @kernel
 def number_turns(set_offsets, unit_priority, order, turn):
-    """The place of each unit in the walk of its set: unit_priority uint64[U] -> turn int64[U]; order int64[K]."""
+    """The place of each unit in the walk of its set: unit_priority uint64[U] -> turn int64[U]; order uint64[K]."""
     for set_row in range(set_offsets.shape[0] - 1):
-        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
-        _take_turns(unit_start, unit_stop, unit_priority, order)
-        for place in range(unit_stop - unit_start):
+        units = rows_of(set_offsets, set_row)
+        _take_turns(units, unit_priority, order)
+        for place in range(len(units)):
             turn[order[place]] = place
 
 
@@ -94,7 +96,7 @@ def walk_sets(
              unit_offsets   int64[U+1]   VM rows of each unit, none empty
              unit_priority  uint64[U]    the smallest of a set goes first; ties by domain
              unit_ms        int64[U]     longest impact of each unit
-    Scratch  turn           int64[K]     K >= domains of the largest set
+    Scratch  turn           uint64[K]     K >= domains of the largest set
     Writes   unit_start_ms  int64[U]
     Updates  totals         int64[TOTAL_COUNT]
     """
@@ -102,9 +104,9 @@ def walk_sets(
     first_start_ms, end_ms, longest_ms = totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS]
     down_count, down_of_count = totals[DOWN_COUNT], totals[DOWN_OF_COUNT]
     for set_row in range(set_offsets.shape[0] - 1):
-        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
-        domain_count = unit_stop - unit_start
-        _take_turns(unit_start, unit_stop, unit_priority, turn)
+        units = rows_of(set_offsets, set_row)
+        domain_count = len(units)
+        _take_turns(units, unit_priority, turn)
         clock_ms = set_start_ms[set_row]
         first_start_ms = min(first_start_ms, clock_ms)
 
@@ -115,17 +117,18 @@ def walk_sets(
             unit_start_ms[unit] = clock_ms
             held_ms = max(unit_ms[unit], work_ms)
             set_work_ms += held_ms
-            unit_vm_count_max = max(unit_vm_count_max, unit_offsets[unit + 1] - unit_offsets[unit])
+            unit_vm_count_max = max(unit_vm_count_max, unit_offsets[unit + _1] - unit_offsets[unit])
             clock_ms += held_ms + gap_ms
 
         set_gap_ms = (domain_count - 1) * gap_ms
         longest_ms = max(longest_ms, set_work_ms + set_gap_ms)
-        vm_count = unit_offsets[unit_stop] - unit_offsets[unit_start]
+        first_row = unit_offsets[set_offsets[set_row]]
+        vm_count = unit_offsets[set_offsets[set_row + 1]] - first_row
         if domain_count > 1 and unit_vm_count_max * down_of_count > down_count * vm_count:
             down_count, down_of_count = unit_vm_count_max, vm_count
         if clock_ms - gap_ms > end_ms:
             end_ms = clock_ms - gap_ms
-            totals[LAST_ROW] = unit_offsets[unit_start]
+            totals[LAST_ROW] = first_row
             totals[LAST_SPREAD_MS] = set_start_ms[set_row] - stage_start_ms
             totals[LAST_WORK_MS] = set_work_ms
             totals[LAST_GAP_MS] = set_gap_ms
@@ -158,13 +161,13 @@ def walk_living_sets(
     Updates  totals         but DOWN_COUNT and DOWN_OF_COUNT
     """
     for set_row in range(set_offsets.shape[0] - 1):
-        unit_start, unit_stop = set_offsets[set_row], set_offsets[set_row + 1]
-        _take_turns(unit_start, unit_stop, unit_priority, turn)
+        units = rows_of(set_offsets, set_row)
+        _take_turns(units, unit_priority, turn)
         turn_ms = clock_ms = set_start_ms[set_row]
         walk_start_ms, walk_end_ms = np.int64(NEVER_MS), np.int64(0)
         set_work_ms = hit_domain_count = waited_ms = walk_waited_ms = np.int64(0)
         is_overdue = False
-        for place in range(unit_stop - unit_start):
+        for place in range(len(units)):
             unit = turn[place]
             is_overdue |= clock_ms >= until_ms
             if is_overdue:
@@ -172,9 +175,9 @@ def walk_living_sets(
                 continue
             held_ms = last_deleted_ms = np.int64(0)
             begin_ms = clock_ms
-            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+            for row in rows_of(unit_offsets, unit):
                 begin_ms = max(begin_ms, min(busy_until_ms[row], until_ms))
-            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+            for row in rows_of(unit_offsets, unit):
                 if is_moved[row]:
                     last_deleted_ms = max(last_deleted_ms, busy_until_ms[row])
                     continue
@@ -207,7 +210,7 @@ def walk_living_sets(
         totals[LONGEST_MS] = max(totals[LONGEST_MS], walk_end_ms - walk_start_ms - walk_waited_ms)
         if walk_end_ms > totals[END_MS]:
             totals[END_MS] = walk_end_ms
-            totals[LAST_ROW] = unit_offsets[unit_start]
+            totals[LAST_ROW] = unit_offsets[set_offsets[set_row]]
             totals[LAST_SPREAD_MS] = walk_start_ms - stage_start_ms
             totals[LAST_WORK_MS] = set_work_ms
             totals[LAST_GAP_MS] = walk_end_ms - walk_start_ms - set_work_ms
@@ -219,7 +222,7 @@ def start_vms(origin_ms, unit_offsets, unit_start_ms, start_ms):
     """Give each VM of a set the start of its unit, *origin_ms* later: unit_start_ms int64[U] -> start_ms int64[V]."""
     for unit in range(unit_start_ms.shape[0]):
         at_ms = origin_ms + unit_start_ms[unit]
-        for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+        for row in rows_of(unit_offsets, unit):
             start_ms[row] = at_ms
 
 
@@ -234,7 +237,7 @@ def sets_out_ms(set_offsets, unit_offsets, duration_ms):
         unit = set_offsets[set_row]
         if set_offsets[set_row + 1] - unit == 1:
             shortest_ms = duration_ms[unit_offsets[unit]]
-            for row in range(unit_offsets[unit], unit_offsets[unit + 1]):
+            for row in rows_of(unit_offsets, unit):
                 shortest_ms = min(shortest_ms, duration_ms[row])
             sum_ms += np.int64(shortest_ms)
     return sum_ms
