@@ -177,13 +177,20 @@ def pass_gate(
     is_changing = len(deletions) + len(creations) > 0
 
     earliest_ms, first_row, waits_turn, own = units.earliest_ms, units.first_row, units.waits_turn, None
+    is_ordered = units.is_ordered
     if group_count and not is_changing and spans.until_ms == NEVER_MS and units.zone is None:
-        # Units under caps wait by the thousand. Numbered by rank, those that are tried one after the other stand next
-        # to each other in memory, and the gate takes half the time. Where rows or walkers are asked for, they stay.
+        # Units under caps wait by the thousand. Numbered by rank, and their sets by that of their first, those that are
+        # tried one after the other stand next to each other in memory, and the gate takes half the time. Where rows or
+        # walkers are asked for, they stay.
         claim_offsets, (claim_place, claim_left) = _renumbered(order, claim_offsets, claim_place, claim_left)
         need_offsets, (need_group, need_left) = _renumbered(order, need_offsets, need_group, need_left)
         earliest_ms, first_row, waits_turn = earliest_ms[order], first_row[order], waits_turn[order]
         longest_ms, left, cell = longest_ms[order], left[order], cell[order]
+        set_order, own_places = _zeros(set_count), claim_place.copy()
+        gate.number_sets(own_places, resource_of, set_places, _none(set_count), set_order, claim_place)
+        is_ordered = is_ordered[set_order]
+        place_offsets[: set_count + 1] = np.concatenate([[0], np.cumsum(units.domain_counts[set_order] + 1)])
+        resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
         own, order = order, np.arange(unit_count)
 
     needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
@@ -211,13 +218,13 @@ def pass_gate(
         deletions, cell_deletions, creations, cell_creations, unit_of_row,
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
         need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
-        place_offsets, resource_of, entry_offsets, rank_of_entry, units.is_ordered,
+        place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered,
         np.concatenate([_zeros(set_count), limits.most]),
-        _zeros(unit_count + set_count), _zeros(unit_count + set_count),
+        _zeros(unit_count), _zeros(unit_count), _zeros(claim_count), _zeros(claim_count),
         np.zeros(ready_levels[-1], np.uint64), ready_levels, np.zeros(waiting_levels[-1], np.uint64), waiting_levels,
         np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
         _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
-        np.zeros(set_count, np.bool_), _zeros(resource_count), _zeros(resource_count), _none(resource_count),
+        _zeros(resource_count), _zeros(resource_count), _none(resource_count),
         _none(resource_count), _none(resource_count), _none(set_count),
         zone_sizes.copy(), start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip

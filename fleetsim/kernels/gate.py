@@ -36,9 +36,6 @@ _WAITING = 1
 _AT_WORK = 2
 _DONE = 3
 
-# What the agenda holds: the item is 2 * unit, or 2 * set + 1 when its gap may have passed.
-_END, _RELEASE = 0, 1
-
 _CLAIM, _GAP, _CAP = np.int8(WaitedFor.CLAIM), np.int8(WaitedFor.GAP), np.int8(WaitedFor.CAP)
 _ZONE = np.int8(WaitedFor.ZONE)
 
@@ -221,6 +218,35 @@ def rank_units(walker_order, walker_offsets, position, cell, position_count, buc
 
 
 @kernel
+def number_sets(claim_place, resource_of, set_places, number, set_order, new_place):
+    """Number sets anew, in the order in which units claim them.
+
+    Reads    claim_place  int64[K], by the rank of the unit; resource_of int64[P]; set_places int64[S+1] places of each
+    Scratch  number       int64[S] = NONE
+    Writes   set_order    int64[S]  the set of each new number
+             new_place    int64[K]  claim_place by new numbers
+    """
+    count = np.int64(0)
+    for place in claim_place:
+        if number[resource_of[place]] == NONE:
+            number[resource_of[place]] = count
+            set_order[count] = resource_of[place]
+            count += 1
+    for set_ in range(number.shape[0]):  # those that nobody claims
+        if number[set_] == NONE:
+            number[set_] = count
+            set_order[count] = set_
+            count += 1
+    start = np.int64(0)
+    for rank in range(number.shape[0]):
+        number[set_order[rank]] = start
+        start += set_places[set_order[rank] + 1] - set_places[set_order[rank]]
+    for claim in range(claim_place.shape[0]):
+        set_ = resource_of[claim_place[claim]]
+        new_place[claim] = number[set_] + claim_place[claim] - set_places[set_]
+
+
+@kernel
 def sum_walks(walker_offsets, unit_start_ms, unit_end_ms, hit_count, held_ms, walk_end_ms):
     """Of each walker the units that hit somebody, how long they were held in all, and the last end: int64[W] each."""
     for walker in range(walker_offsets.shape[0] - 1):
@@ -333,25 +359,25 @@ def fill_entries(
 
 
 @kernel
-def _push(ms, item, heap_ms, heap_item, size):
-    """Put *item* on the agenda at *ms*: a binary heap of *size*, by instant. Returns its new size."""
+def _push(ms, unit, heap_ms, heap_unit, size):
+    """Put the end of *unit* on the agenda at *ms*: a binary heap of *size*, by instant. Returns its new size."""
     place = size
     while place > 0:
         parent = (place - 1) >> 1
         if heap_ms[parent] <= ms:
             break
-        heap_ms[place], heap_item[place] = heap_ms[parent], heap_item[parent]
+        heap_ms[place], heap_unit[place] = heap_ms[parent], heap_unit[parent]
         place = parent
-    heap_ms[place], heap_item[place] = ms, item
+    heap_ms[place], heap_unit[place] = ms, unit
     return size + 1
 
 
 @kernel
-def _pop(heap_ms, heap_item, size):
-    """Take the first item off the agenda, which has *size* items; which of an instant comes first decides nothing."""
-    first = heap_item[0]
+def _pop(heap_ms, heap_unit, size):
+    """Take the first end off the agenda, which has *size* of them; which of an instant comes first decides nothing."""
+    first = heap_unit[0]
     size -= 1
-    ms, item = heap_ms[size], heap_item[size]
+    ms, unit = heap_ms[size], heap_unit[size]
     place = 0
     while True:
         child = 2 * place + 1
@@ -361,9 +387,9 @@ def _pop(heap_ms, heap_item, size):
             child += 1
         if ms <= heap_ms[child]:
             break
-        heap_ms[place], heap_item[place] = heap_ms[child], heap_item[child]
+        heap_ms[place], heap_unit[place] = heap_ms[child], heap_unit[child]
         place = child
-    heap_ms[place], heap_item[place] = ms, item
+    heap_ms[place], heap_unit[place] = ms, unit
     return first
 
 
@@ -441,8 +467,8 @@ def run_gate(
     claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
     need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
     place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered, limit,
-    agenda_ms, agenda_item, ready, ready_levels, waiting, waiting_levels,
-    state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, is_resting, used,
+    agenda_ms, agenda_unit, resting_ms, resting, ready, ready_levels, waiting, waiting_levels,
+    state, waits_at, waits_entry, longest_ms, left, unstarted, front, claimed, at_work, release_ms, used,
     woken, woken_ms, last_end_ms, last_unit, last_place, zone_left,
     unit_start_ms, unit_end_ms, unit_overdue_ms, waited_for, waited_unit,
 ):  # fmt: skip
@@ -474,11 +500,13 @@ def run_gate(
              resource_of    int64[P]
              is_ordered     bool[S]     whether domains, in the order of their places, have to start in turn
              limit          int64[R]    VMs or hosts that may be at work; of cap groups
-    Scratch  agenda_*       int64[U+S]
+    Scratch  agenda_*       int64[U]    who ends when
+             resting_ms, resting int64[K]  when gaps pass, and of which set: ends come in order, so gaps do, and they
+                                        need no heap; one in which the set was at work again counts for nothing
              ready, waiting uint64[] = 0, sets of ranks and of entries, with levels as `bits` has them
              state int8[U] = 0; waits_at, waits_entry int64[U] = NONE; unstarted int64[P] = 0; front int64[S]
-             claimed int64[S] = NONE; at_work int64[S] = 0; release_ms int64[S]; is_resting bool[S] = False
-             used int64[R] = 0; woken int64[R]; woken_ms int64[R] = -1
+             claimed int64[S] = NONE; at_work int64[S] = 0; release_ms int64[S]; used int64[R] = 0
+             woken int64[R]; woken_ms int64[R] = -1
              last_end_ms, last_unit int64[R] = NONE, last_place int64[S] = NONE: who ended last there, the first of
              several, and what of the set that one had claimed
              zone_left int64[Z]  units of each that are not done
@@ -515,6 +543,7 @@ def run_gate(
     first_rank = np.int64(0)
     for cell in range(cell_units.shape[0]):
         open_count, agenda_size = cell_units[cell], np.int64(0)
+        rested = resting_stop = np.int64(0)
         opened, opening_stop = cell_openings[cell], cell_openings[cell + 1]
         deleted, deletions_stop = cell_deletions[cell], cell_deletions[cell + 1]
         created, creations_stop = cell_creations[cell], cell_creations[cell + 1]
@@ -524,6 +553,8 @@ def run_gate(
                 now = earliest_ms[order[opening[opened]]]
             if agenda_size:
                 now = min(now, agenda_ms[0])
+            if rested < resting_stop:
+                now = min(now, resting_ms[rested])
             if deleted < deletions_stop:
                 now = min(now, deleted_ms[deletions[deleted]])
             if created < creations_stop:
@@ -541,23 +572,16 @@ def run_gate(
             woken_count = 0
             lowest = np.int64(unit_count)  # rank to be tried
             # Ends, and gaps that have passed: both only open places, and nothing starts yet.
-            while agenda_size and agenda_ms[0] == now:
-                item = _pop(agenda_ms, agenda_item, agenda_size)
-                agenda_size -= 1
-                if item & 1 == _RELEASE:
-                    set_ = item >> 1
-                    is_resting[set_] = False
-                    if at_work[set_]:
-                        continue  # joined in its gap, which counts anew from that end
-                    if release_ms[set_] > now:
-                        is_resting[set_] = True
-                        agenda_size = _push(release_ms[set_], item, agenda_ms, agenda_item, agenda_size)
-                        continue
+            while rested < resting_stop and resting_ms[rested] == now:
+                set_ = resting[rested]
+                rested += 1
+                if at_work[set_] == 0 and release_ms[set_] == now:  # and was not joined in its gap
                     claimed[set_] = NONE
                     woken[woken_count] = set_
                     woken_count += 1
-                    continue
-                unit = item >> 1
+            while agenda_size and agenda_ms[0] == now:
+                unit = _pop(agenda_ms, agenda_unit, agenda_size)
+                agenda_size -= 1
                 state[unit] = _DONE
                 open_count -= 1
                 zone_left[zone_of[unit]] -= 1
@@ -580,10 +604,9 @@ def run_gate(
                         woken[woken_count] = set_
                         woken_count += 1
                         continue
-                    release_ms[set_] = now + gap_ms
-                    if not is_resting[set_]:
-                        is_resting[set_] = True
-                        agenda_size = _push(release_ms[set_], 2 * set_ + _RELEASE, agenda_ms, agenda_item, agenda_size)
+                    release_ms[set_] = resting_ms[resting_stop] = now + gap_ms
+                    resting[resting_stop] = set_
+                    resting_stop += 1
                 for need in range(need_offsets[unit], need_offsets[unit + 1]):
                     group = need_group[need]
                     used[group] -= min(need_left[need], 1) if counts_one[group] else need_left[need]
@@ -745,7 +768,7 @@ def run_gate(
                                     waited_for[unit] = _CAP
                     state[unit] = _AT_WORK
                     unit_start_ms[unit], unit_end_ms[unit] = now, now + held_ms
-                    agenda_size = _push(now + held_ms, 2 * unit + _END, agenda_ms, agenda_item, agenda_size)
+                    agenda_size = _push(now + held_ms, unit, agenda_ms, agenda_unit, agenda_size)
                     for need in range(need_offsets[unit], need_offsets[unit + 1]):
                         group = need_group[need]
                         used[group] += min(need_left[need], 1) if counts_one[group] else need_left[need]
