@@ -197,7 +197,7 @@ class Limits:
 
     group: Int64s  # [C, V] of each VM, -1 for none
     most: Int64s  # [G] VMs or hosts that may be worked on at once
-    counts_hosts: Bools  # [C]
+    counts_hosts: Bools  # [G]
 
     @staticmethod
     def none(vm_count: int) -> "Limits":
@@ -276,16 +276,19 @@ class Vms:
         return keeps
 
     @cached_property
+    def set_or_none(self) -> Int64s:
+        """The set of each VM, -1 for singles: int64[V]."""
+        sizes = np.append(np.diff(self.vm_offsets), len(self.block.vm_key) - self.block.single_row)
+        return np.repeat(np.append(np.arange(len(self.block.set_key)), -1), sizes)
+
+    @property
     def set_row(self) -> Int64s:
         """The set of each VM that is in one, and these go first."""
-        return np.repeat(np.arange(len(self.block.set_key)), np.diff(self.vm_offsets))
+        return self.set_or_none[: self.block.single_row]
 
     def sets_of(self, rows: Int64s) -> Int64s:
         """The set of each of the VMs at *rows*, -1 for singles."""
-        found = np.full(len(rows), -1)
-        in_set = rows < self.block.single_row
-        found[in_set] = self.set_row[rows[in_set]]
-        return found
+        return self.set_or_none[rows]
 
     def of_those(self, left: Left) -> "Vms":
         """The same for the next iteration, which is about those only that were *left*."""
@@ -711,7 +714,8 @@ def _limits(caps: Sequence[Cap], column: Mapping[str, pa.ChunkedArray], vm_count
             most.append(np.maximum(1, counts * cap.most.numerator // cap.most.denominator))
         else:
             most.append(np.full(len(counts), cap.most))
-    return Limits(np.stack(groups), np.concatenate(most), np.array([cap.of == "hosts" for cap in caps]))
+    counts_hosts = np.repeat([cap.of == "hosts" for cap in caps], [len(each) for each in most[1:]])
+    return Limits(np.stack(groups), np.concatenate(most), counts_hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -793,6 +797,9 @@ def cut(vms: Vms, scope: Scope, start_ms: int, settled: Settled | None = None) -
     domain = vms.domain
     if vms.host is not None:
         return _cut_hosts(vms, rows, domain, is_hit)
+    if len(rows) == len(is_hit) and vms.cluster is None and vms.fault_domain is None and vms.zone is None:
+        limits = Limits.none(len(rows)) if vms.limits is None else vms.limits
+        return Cut(block, rows, vms.deleted_ms, vms.profile, limits, None, vms.set_or_none, domain, is_hit)
     walker = vms.set_row[set_rows]
     walker_key = block.set_key
     if vms.cluster is not None:
@@ -842,13 +849,13 @@ def _cut_hosts(vms: Vms, rows: Int64s, domain: npt.NDArray[np.uint8], is_hit: Bo
     if vms.fault_domain is not None or vms.zone is not None:
         walked = np.concatenate([domain, np.zeros(len(is_hit) - len(domain), np.uint8)])
         rows = rows[np.lexsort((walked[rows], vms.sets_of(rows)))]
-    by_host = np.empty(len(rows), np.int64)
-    hosts.sort_by_host(host, rows, np.zeros(len(keys) + 1, np.int64), by_host)
+    by_host, stops = np.empty(len(rows), np.int64), np.zeros(len(keys) + 1, np.int64)
+    hosts.sort_by_host(host, rows, stops, by_host)
     rows = by_host
-    starts = np.flatnonzero(np.diff(host[rows], prepend=-1))
-    offsets = np.append(starts, len(rows))
-    count = len(starts)
-    block = _block(keys[host[rows]], np.arange(count + 1), keys[host[rows[starts]]], np.zeros(count, np.uint8), offsets)
+    sizes = np.diff(stops[:-1], prepend=0)
+    there = np.flatnonzero(sizes)
+    key, count, offsets = keys[there], len(there), np.append(0, stops[there])
+    block = _block(np.repeat(key, sizes[there]), np.arange(count + 1), key, np.zeros(count, np.uint8), offsets)
     return Cut(
         block,
         rows,

@@ -663,7 +663,7 @@ def _units_of_sets(
         priorities = _priorities(block, campaign, course)
         in_turn = np.lexsort((block.domain, priorities, zone[:unit_count], walker[:unit_count]))
         turn[in_turn] = np.arange(unit_count) - np.repeat(block.set_offsets[:-1], np.diff(block.set_offsets))
-    unit_of_row = np.repeat(np.arange(len(walker)), np.diff(vm_offsets))
+    sizes = np.diff(vm_offsets)
     earliest_ms, waits_turn = walker_start_ms[walker], turn > 0
     if busy_ms is not None and len(earliest_ms):
         unit_busy_ms = np.maximum.reduceat(busy_ms, vm_offsets[:-1])
@@ -672,13 +672,13 @@ def _units_of_sets(
         walker_offsets=walker_offsets,
         draw=draw,
         vm_offsets=vm_offsets,
-        unit_of_row=unit_of_row,
-        first_row=np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
+        unit_of_row=np.repeat(np.arange(len(walker)), sizes),
+        first_row=taken.rows[vm_offsets[:-1]],  # rows of a unit rise
         earliest_ms=earliest_ms,
         position=turn,
         waits_turn=waits_turn,
-        set_row=np.where(unit_of_row < unit_count, walker[unit_of_row], -1),
-        domain_place=turn[unit_of_row],
+        set_row=np.repeat(np.where(np.arange(len(walker)) < unit_count, walker, -1), sizes),
+        domain_place=np.repeat(turn, sizes),
         domain_counts=np.diff(block.set_offsets),
         is_ordered=np.ones(len(block.set_key), np.bool_),
         zone=zone,
@@ -696,7 +696,7 @@ def _gate(
     moved_until_ms: Int64s | None = None,
 ) -> _Walked:
     """`_walk` where any unit may have to wait for any other."""
-    gap_ms = campaign.update_domain_gap_ms
+    gap_ms, unit_first_row = campaign.update_domain_gap_ms, units.first_row
     if moved_until_ms is not None:  # their units have them until their moves are over, and never hit them
         is_moved = moved_until_ms > 0
         lives = Lives(lives.created_ms, np.where(is_moved, moved_until_ms, lives.deleted_ms))
@@ -716,7 +716,7 @@ def _gate(
         totals[walk.LONGEST_MS] = max(int(totals[walk.LONGEST_MS]), longest_ms)
     if hit_count.any():
         ended_last = np.flatnonzero(walk_end_ms == walk_end_ms.max())
-        first_row = np.minimum.reduceat(taken.rows, units.vm_offsets[units.walker_offsets[:-1]])
+        first_row = np.minimum.reduceat(unit_first_row, units.walker_offsets[:-1])
         last = int(ended_last[np.argmin(first_row[ended_last])])
         of_last = range(*units.walker_offsets[last : last + 2].tolist())
         ended = max(of_last, key=lambda unit: passed.end_ms[unit] if passed.is_hit[unit] else -1)
@@ -747,13 +747,14 @@ def _gate(
 def _steps(vms: Vms, taken: Cut, units: Units, passed: Passed) -> "Steps":
     """The units that hit somebody, in the order of their first rows."""
     hit, first_row = np.flatnonzero(passed.is_hit), units.first_row
-    hit = hit[np.argsort(first_row[hit])]
+    hit = hit[np.argsort(first_row[hit], kind="stable")]  # most often it is sorted
     starts = units.vm_offsets[:-1]
     set_row = domain = None
     if vms.host is None:
-        lowest, highest = (fold.reduceat(taken.set_row, starts)[hit] for fold in (np.minimum, np.maximum))
-        is_one = (lowest == highest) & (lowest >= 0)  # and not several in step
-        set_row = np.where(is_one, vms.vm_offsets[lowest], -1)
+        lowest = highest = taken.set_row[starts[hit]]
+        if vms.cluster is not None:  # of which there may be several in step
+            lowest, highest = (fold.reduceat(taken.set_row, starts)[hit] for fold in (np.minimum, np.maximum))
+        set_row = np.where((lowest == highest) & (lowest >= 0), vms.vm_offsets[lowest], -1)
         in_set = taken.set_row[starts[hit]] >= 0
         domain = np.append(taken.domain, 0)[np.where(in_set, taken.rows[starts[hit]], -1)]
         domain = np.where(in_set, domain % UPDATE_DOMAIN_COUNT_MAX, -1)
@@ -865,16 +866,20 @@ def _sweep(
         is_met = np.zeros(len(reason), np.bool_)
         is_met[vms.set_row[in_sets]] = True
         reason[is_met & (reason == outage.NOT_HIT)] = outage.LATE
-    set_start_ms, set_end_ms = np.full(single_row, NEVER_MS), np.zeros(single_row, np.int64)
-    set_start_ms[in_sets] = start_ms[: len(in_sets)]
-    set_end_ms[in_sets] = start_ms[: len(in_sets)] + duration_ms[: len(in_sets)]
+    set_start_ms = start_ms[: len(in_sets)]
+    set_end_ms = set_start_ms + duration_ms[: len(in_sets)]
+    if len(in_sets) < single_row:  # else they are all of them, in their order
+        hit_start_ms, hit_end_ms = set_start_ms, set_end_ms
+        set_start_ms, set_end_ms = np.full(single_row, NEVER_MS), np.zeros(single_row, np.int64)
+        set_start_ms[in_sets], set_end_ms[in_sets] = hit_start_ms, hit_end_ms
     if vms.created_ms is None or vms.deleted_ms is None:
-        lifetimes = np.full(single_row, -NEVER_MS), np.full(single_row, NEVER_MS)
+        lifetimes = Lives.of(single_row, None, None)
     else:
-        lifetimes = vms.created_ms[:single_row].copy(), vms.deleted_ms[:single_row].copy()
+        lifetimes = Lives(vms.created_ms[:single_row].copy(), vms.deleted_ms[:single_row].copy())
     totals = np.zeros(outage.TOTAL_COUNT, np.int64)
     totals[outage.DOWN_OF_COUNT] = 1
-    breakpoints = np.empty(outage.BREAKPOINTS_A_VM * int(np.diff(vm_offsets).max(initial=0)), np.int64)
+    set_size_max = int(np.diff(vm_offsets).max(initial=0))
+    breakpoints = np.empty(outage.BREAKPOINTS_A_VM * set_size_max + outage.BREAKPOINTS_MIN, np.int64)
     need = _need(scope.quorum)
     outage.sweep_sets(vm_offsets, reason, *lifetimes, set_start_ms, set_end_ms, need, breakpoints, totals)
     sums.set_out_ms = int(totals[outage.OUT_MS])

@@ -87,9 +87,20 @@ class Lives(NamedTuple):
     def of(vm_count: int, created_ms: Int64s | None, deleted_ms: Int64s | None) -> "Lives":
         """None: all are there from the start, or to the end."""
         return Lives(
-            np.full(vm_count, -NEVER_MS) if created_ms is None else created_ms,
-            np.full(vm_count, NEVER_MS) if deleted_ms is None else deleted_ms,
+            _always(-NEVER_MS, vm_count) if created_ms is None else created_ms,
+            _always(NEVER_MS, vm_count) if deleted_ms is None else deleted_ms,
         )
+
+
+_kept: dict[int, Int64s] = {}
+
+
+def _always(instant_ms: int, count: int) -> Int64s:
+    """int64[count] of *instant_ms*, which nobody may write to: kept, since most regions need no other."""
+    kept = _kept.get(instant_ms)
+    if kept is None or len(kept) < count:
+        kept = _kept[instant_ms] = np.full(count, instant_ms)
+    return kept[:count]
 
 
 def pass_gate(
@@ -107,21 +118,18 @@ def pass_gate(
     unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
     resource_count = set_count + group_count
     set_places = np.concatenate([[0], np.cumsum(units.domain_counts + 1)])
-    in_set = units.set_row >= 0
-    vm_place = np.where(in_set, set_places[units.set_row] + 1 + units.domain_place, gate.NONE)
-    vm_group = np.where(limits.group >= 0, limits.group + set_count, gate.NONE)
-    counts_one = np.zeros(resource_count, np.bool_)
-    for cap, counts_hosts in zip(vm_group, limits.counts_hosts, strict=True):
-        counts_one[cap[cap >= 0]] = counts_hosts
+    vm_place = np.empty(len(units.set_row), np.int64)
+    gate.place_vms(units.set_row, units.domain_place, set_places, vm_place)
+    counts_one = np.concatenate([np.zeros(set_count, np.bool_), limits.counts_hosts])
 
-    whose = units.vm_offsets, vm_place, vm_group
+    whose = units.vm_offsets, vm_place, limits.group
     claim_offsets, need_offsets = _zeros(unit_count + 1), _zeros(unit_count + 1)
-    gate.count_needs(*whose, _none(resource_count), claim_offsets, need_offsets)
+    gate.count_needs(set_count, *whose, _none(resource_count), claim_offsets, need_offsets)
     claim_count, need_count = int(claim_offsets[-1]), int(need_offsets[-1])
     claim_place, claim_left, need_group, need_left = map(_zeros, [claim_count, claim_count, need_count, need_count])
     longest_ms, left, most_needed = _zeros(unit_count), _zeros(unit_count), _zeros(resource_count)
     gate.fill_needs(
-        *whose, duration_ms, claim_offsets, need_offsets, _none(resource_count),
+        set_count, *whose, duration_ms, claim_offsets, need_offsets, _none(resource_count),
         counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
     )  # fmt: skip
 
@@ -182,11 +190,11 @@ def pass_gate(
         # Units under caps wait by the thousand. Numbered by rank, and their sets by that of their first, those that are
         # tried one after the other stand next to each other in memory, and the gate takes half the time. Where rows or
         # walkers are asked for, they stay.
-        claim_offsets, (claim_place, claim_left) = _renumbered(order, claim_offsets, claim_place, claim_left)
-        need_offsets, (need_group, need_left) = _renumbered(order, need_offsets, need_group, need_left)
+        claim_offsets, own_places, claim_left = _by_rank(order, claim_offsets, claim_place, claim_left)
+        need_offsets, need_group, need_left = _by_rank(order, need_offsets, need_group, need_left)
         earliest_ms, first_row, waits_turn = earliest_ms[order], first_row[order], waits_turn[order]
         longest_ms, left, cell = longest_ms[order], left[order], cell[order]
-        set_order, own_places = _zeros(set_count), claim_place.copy()
+        set_order = _zeros(set_count)
         gate.number_sets(own_places, resource_of, set_places, _none(set_count), set_order, claim_place)
         is_ordered = is_ordered[set_order]
         place_offsets[: set_count + 1] = np.concatenate([[0], np.cumsum(units.domain_counts[set_order] + 1)])
@@ -242,12 +250,11 @@ def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:
     return int((-(-load // limits.most)).max(initial=0))
 
 
-def _renumbered(order: Int64s, offsets: Int64s, *columns: Int64s) -> tuple[Int64s, list[Int64s]]:
+def _by_rank(order: Int64s, offsets: Int64s, names: Int64s, counts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Rows of units, which *offsets* int64[U+1] tells apart, with those of unit order[0] first, and so on."""
-    sizes = np.diff(offsets)[order]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    rows = np.repeat(offsets[:-1][order] - starts[:-1], sizes) + np.arange(starts[-1])
-    return starts, [column[rows] for column in columns]
+    by_rank = np.empty_like(offsets), np.empty_like(names), np.empty_like(counts)
+    gate.put_by_rank(order, offsets, names, counts, *by_rank)
+    return by_rank
 
 
 def _zeros(count: int) -> Int64s:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Bools, Cut, Int64s, Vms
+from fleetsim.blocks import Bools, Cut, Int64s, Vms, frozen
 from fleetsim.course import Course
 from fleetsim.gating import Lives, Passed, Units
 from fleetsim.kernels import gate, hosts, rng, walk
@@ -26,12 +26,7 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, bus
     if busy_ms is not None and host_count:
         earliest_ms = np.maximum(earliest_ms, np.maximum.reduceat(busy_ms, vm_offsets[:-1]))
     unit_of_row = np.repeat(np.arange(host_count), np.diff(vm_offsets))
-    set_row = taken.set_row
-    in_set = np.flatnonzero(set_row >= 0)
-    claims = np.zeros(len(set_row), np.int64)  # a number for each (set, domain), rising within a host
     domain_count = vms.domain_limit
-    claims[in_set] = set_row[in_set] * domain_count + taken.domain[taken.rows[in_set]]
-
     turns = _Turns.none(host_count, set_count, domain_count)
     match campaign.host_order:
         case HostOrder.AUTO:
@@ -48,25 +43,24 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, bus
             turns.position[:] = _claim_counts(taken, unit_of_row)
     turns.position[:] -= turns.position.min(initial=0)
 
-    # Places of a set are numbered in the order of their turns, those populated only.
-    place = turns.place_of_domain[claims[in_set]]
-    is_there = np.zeros(set_count * domain_count, np.bool_)
-    is_there[set_row[in_set] * domain_count + place] = True
-    rank: Int64s = np.cumsum(is_there.reshape(set_count, domain_count), axis=1, dtype=np.int64)
-    domain_place = np.zeros(len(set_row), np.int64)
-    domain_place[in_set] = rank[set_row[in_set], place] - 1
+    domain_counts, domain_place = np.empty(set_count, np.int64), np.empty(len(taken.rows), np.int64)
+    rank = np.zeros((set_count, domain_count), np.uint8)
+    hosts.place_domains(
+        taken.set_row, taken.rows, taken.domain, turns.place_of_domain, rank, domain_counts, domain_place
+    )
+    is_by_row = vms.fault_domain is None and vms.zone is None  # within a host
     return Units(
         walker_offsets=np.arange(host_count + 1),
         draw=draw,
         vm_offsets=vm_offsets,
         unit_of_row=unit_of_row,
-        first_row=np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
+        first_row=taken.rows[vm_offsets[:-1]] if is_by_row else np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
         earliest_ms=earliest_ms,
         position=turns.position,
         waits_turn=np.zeros(host_count, np.bool_),
-        set_row=set_row,
+        set_row=taken.set_row,
         domain_place=domain_place,
-        domain_counts=rank[:, -1],
+        domain_counts=domain_counts,
         is_ordered=turns.is_ordered,
         zone=None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]],
     )
@@ -85,7 +79,7 @@ def _by_policy(vms: Vms, taken: Cut, campaign: Campaign, unit_of_row: Int64s) ->
     host_count = len(taken.block.set_key)
     in_set = np.flatnonzero(taken.set_row >= 0)
     lowest, highest = np.full((2, host_count), hosts.NONE)
-    hosts.find_domains(unit_of_row[in_set], taken.domain[taken.rows[in_set]].astype(np.int64), lowest, highest)
+    hosts.find_domains(unit_of_row[in_set], frozen(taken.domain[taken.rows[in_set]]), lowest, highest)
     host = vms.host[0][taken.rows[taken.block.unit_offsets[:-1]]]
     told = {
         "vm_count": np.diff(taken.block.unit_offsets),
@@ -103,12 +97,12 @@ class _Turns:
 
     position: Int64s  # [H]
     is_ordered: Bools  # [S] sets that are done domain by domain
-    place_of_domain: Int64s  # [S * D] the place of each domain in that
+    place_of_domain: npt.NDArray[np.uint8]  # [S, D] the place of each domain in that
 
     @staticmethod
     def none(host_count: int, set_count: int, domain_count: int) -> "_Turns":
         """None waits."""
-        places = np.tile(np.arange(domain_count), set_count)
+        places = np.tile(np.arange(domain_count, dtype=np.uint8), (set_count, 1))
         return _Turns(np.zeros(host_count, np.int64), np.zeros(set_count, np.bool_), places)
 
 
@@ -123,56 +117,50 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     host_count, set_count = len(host_of_unit), len(set_key)
     domain_count = vms.domain_limit
     turns = _Turns.none(host_count, set_count, domain_count)
-    unit_of = np.full(len(host_key), -1)
-    unit_of[host_of_unit] = np.arange(host_count)
-    unit, set_row = unit_of[host_of[: vms.block.single_row]], vms.set_row
-    domain = taken.domain.astype(np.int64)
+    host = host_of[: vms.block.single_row]
     if host_count < len(host_key):
-        there = np.flatnonzero(unit >= 0)
-        unit, set_row, domain = unit[there], set_row[there], domain[there]
-    if not len(unit):
+        unit_of = np.full(len(host_key), gate.NONE)
+        unit_of[host_of_unit] = np.arange(host_count)
+        host = unit_of[host]
+    component = np.empty(set_count, np.int64)
+    first_set, lowest, highest = np.full((3, host_count), gate.NONE)
+    gate.find_components(host, vms.set_row, first_set, component)
+    hosts.find_domains(host, taken.domain, lowest, highest)
+    has_sets = np.flatnonzero(first_set >= 0)
+    if not len(has_sets):
         return turns
-    component, lowest, highest = np.empty(set_count, np.int64), *np.full((2, host_count), -1)
-    gate.find_components(unit, set_row, np.full(host_count, gate.NONE), component)
-    hosts.find_domains(unit, domain, lowest, highest)
-    is_aligned = np.ones(set_count, np.bool_)  # by the first set of a component
-    is_aligned[component[set_row[lowest[unit] != highest[unit]]]] = False
+    of_host = component[first_set[has_sets]]  # by the first set of it
+    is_aligned = np.ones(set_count, np.bool_)
+    is_aligned[of_host[lowest[has_sets] != highest[has_sets]]] = False
+    is_ordered = is_aligned[component]
 
     # The domains of each component, in the order that is drawn for it.
-    is_there = np.zeros(set_count * domain_count, np.bool_)
-    is_there[component[set_row] * domain_count + domain] = True
-    pairs = np.flatnonzero(is_there)
-    first, domains = np.divmod(pairs, domain_count)
+    ordered, of_host = has_sets[is_aligned[of_host]], of_host[is_aligned[of_host]]
+    is_there = np.zeros((set_count, domain_count), np.bool_)
+    is_there[of_host, lowest[ordered]] = True
+    first, domains = np.nonzero(is_there)
     zone, number = np.divmod(domains, UPDATE_DOMAIN_COUNT_MAX)
-    draws = np.empty(len(pairs), np.uint64)
+    draws = np.empty(len(first), np.uint64)
     walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), set_key[first], number.astype(np.uint8), draws)
     order = np.lexsort((number, draws, zone, first))
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))
-    rank = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.append(starts, len(pairs))))
-    drawn = turns.place_of_domain.copy()
-    drawn[pairs[order]] = rank
-    is_ordered = is_aligned[component]
-    places = np.where(
-        is_ordered[:, None], drawn.reshape(set_count, -1)[component], turns.place_of_domain.reshape(set_count, -1)
-    ).ravel()
-
-    first_set = np.full(host_count, -1)
-    first_set[unit] = set_row
-    ordered = np.flatnonzero((first_set >= 0) & is_ordered[first_set])
-    turns.position[ordered] = places[first_set[ordered] * domain_count + lowest[ordered]]
+    places = turns.place_of_domain
+    drawn = places.copy()
+    drawn[first[order], domains[order]] = np.arange(len(first)) - np.repeat(
+        starts, np.diff(np.append(starts, len(first)))
+    )
+    places[is_ordered] = drawn[component[is_ordered]]
+    turns.position[ordered] = places[of_host, lowest[ordered]]
     return _Turns(turns.position, is_ordered, places)
 
 
 def longest_set_ms(units: Units, taken: Cut, lives: Lives, passed: Passed, gap_ms: int) -> int:
     """The least that any set takes in any order, by the hosts that hit some of it."""
-    in_set = np.flatnonzero(units.set_row >= 0)
-    domain = np.zeros(len(units.set_row), np.int64)
-    domain[in_set] = taken.domain[taken.rows[in_set]]
-    set_count, domain_count = len(units.domain_counts), int(domain.max(initial=0)) + 1
+    set_count, domain_count = len(units.domain_counts), int(taken.domain.max(initial=0)) + 1
     when = *lives, passed.start_ms, passed.end_ms, gap_ms
     return int(
         hosts.longest_set_ms(
-            units.vm_offsets, units.set_row, domain, *when,
+            units.vm_offsets, units.set_row, taken.rows, taken.domain, *when,
             np.zeros((set_count, domain_count), np.int64), *np.zeros((2, set_count), np.int64),
         )
     )  # fmt: skip

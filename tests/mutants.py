@@ -318,9 +318,18 @@ MUTANTS = (
     ),
     # Outages.
     Mutant("the majority is half", OUTAGE, "living_count // 2 + 1", "(living_count + 1) // 2"),
-    Mutant("a quorum of more than there are", OUTAGE, "< up_min <= living_count", "< up_min"),
+    Mutant("a quorum of more than there are", OUTAGE, "< up_min <= living_count:", "< up_min:"),
+    Mutant("a quorum of more than there are, turn by turn", OUTAGE, "< up_min <= living_count\n", "< up_min\n"),
+    Mutant("turns that overlap", OUTAGE, "if not is_apart:", "if False:"),
+    Mutant("out until the last is back", OUTAGE, "ends_ms[0] - turn_start", "ends_ms[size - 1] - turn_start"),
+    Mutant(
+        "no quorum until the last is back", OUTAGE, "ends_ms[size - 1 - (living_count - up_min)]", "ends_ms[size - 1]"
+    ),
+    Mutant("who is created does not count", OUTAGE, "(created_ms[row] >= last_ms)\n", "True\n"),
+    Mutant("who is deleted counts on", OUTAGE, "(deleted_ms[row] >= last_ms)\n", "True\n"),
     Mutant("ratios round down", OUTAGE, "-((-living_count * need[1]) // need[2])", "living_count * need[1] // need[2]"),
-    Mutant("sets without guarantee have a ratio", OUTAGE, "if is_guaranteed and", "if"),
+    Mutant("sets without guarantee have a ratio", OUTAGE, "if is_guaranteed and out", "if out"),
+    Mutant("sets without guarantee have a ratio, turn by turn", OUTAGE, "if is_guaranteed and size", "if size"),
     Mutant("weighed by those hit", OUTAGE, "if is_living[row]:", "if is_hit[row]:"),
     Mutant(
         "one VM hit is one VM",
@@ -329,7 +338,7 @@ MUTANTS = (
         "elif is_hit[vm_offsets[set_row] : vm_offsets[set_row + 1]].sum() == 1:",
     ),
     Mutant("deletions do not shrink a set", OUTAGE, "if first_ms < deleted_ms[row] and", "if False and"),
-    Mutant("creations do not make it grow", OUTAGE, "elif first_ms < created_ms[row] and", "elif False and"),
+    Mutant("creations do not make it grow", OUTAGE, "if first_ms < created_ms[row] and", "if False and"),
     # Caps.
     Mutant(
         "parts have caps of their own", BLOCKS, "or bool(self.campaign.caps) or self.has_hosts", "or self.has_hosts"
@@ -368,7 +377,12 @@ MUTANTS = (
         "bits.add(ready, ready_levels, rank)\n                    lowest = min(lowest, rank)\n            while opened",
         "pass\n            while opened",
     ),
-    Mutant("no gap under caps", GATE, "release_ms[set_] = now + gap_ms", "release_ms[set_] = now"),
+    Mutant("no gap under caps", GATE, "resting_ms[resting_stop] = now + gap_ms", "resting_ms[resting_stop] = now"),
+    Mutant(
+        "a gap in which others joined", GATE, "at_work[set_] == 0 and release_ms[set_] == now", "at_work[set_] == 0"
+    ),
+    Mutant("sets at work are free", GATE, "at_work[set_] == 0 and release_ms[set_] == now", "release_ms[set_] == now"),
+    Mutant("sets trade turns", "gating.py", "is_ordered = is_ordered[set_order]", "pass"),
     Mutant("a claim for ever shorter", GATE, "if gap_ms == 0:", "if gap_ms >= 0:"),
     Mutant("the next domain does not wait", GATE, "if closed == NONE and front[set_] != NONE and", "if False and"),
     Mutant(
@@ -408,8 +422,8 @@ MUTANTS = (
     Mutant(
         "any hosts are aligned",
         HOSTS,
-        "set_row[lowest[unit] != highest[unit]]",
-        "set_row[lowest[unit] > highest[unit]]",
+        "lowest[has_sets] != highest[has_sets]",
+        "lowest[has_sets] > highest[has_sets]",
     ),
     Mutant(
         "most VMs last", HOSTS, "turns.position[:] = -np.diff(vm_offsets)", "turns.position[:] = np.diff(vm_offsets)"
@@ -429,7 +443,7 @@ MUTANTS = (
     Mutant("nobody comes", BLOCKS, "comes = vms.created_ms > start_ms", "comes = vms.created_ms > NEVER_MS"),
     Mutant("who comes after all went is frozen", ENGINE, "never_starts=not taken.is_hit.any()", "never_starts=False"),
     Mutant("who comes too late is deleted", ENGINE, "fates.outcome[rows[comes_late]] =", "_ ="),
-    Mutant("a cap of hosts counts VMs", BLOCKS, 'np.array([cap.of == "hosts" for cap', "np.array([False for cap"),
+    Mutant("a cap of hosts counts VMs", BLOCKS, 'np.repeat([cap.of == "hosts" for cap', "np.repeat([False for cap"),
     Mutant("a cap of hosts is a share of VMs", BLOCKS, 'if cap.of == "hosts" and host is not None:', "if False:"),
     Mutant("a host claims one domain of several", GATE, "if is_first else place_offsets[set_]\n", "\n"),
     Mutant(

@@ -44,10 +44,24 @@ _ZONE = np.int8(WaitedFor.ZONE)
 
 
 @kernel
-def count_needs(vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets):
+def place_vms(set_row, domain_place, set_places, vm_place):
+    """The place that each VM has its unit claim.
+
+    Reads   set_row, domain_place  int64[V]  NONE for singles, and the domain's place among those of the set
+            set_places  int64[S+1]  places of each set: the whole of it, then its domains
+    Writes  vm_place    int64[V]    NONE for singles
+    """
+    for row in range(vm_place.shape[0]):
+        set_ = set_row[row]
+        vm_place[row] = NONE if set_ == NONE else set_places[set_] + 1 + domain_place[row]
+
+
+@kernel
+def count_needs(set_count, vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets):
     """How many claims and needs each unit has.
 
-    Reads    vm_offsets int64[U+1], vm_place int64[V] rising within the unit, NONE for singles; vm_group int64[C, V]
+    Reads    vm_offsets int64[U+1], vm_place int64[V] rising within the unit, NONE for singles
+             vm_group   int64[C, V]  under each cap, counted from 0: as resources they come after the sets
     Scratch  met        int64[R] = NONE
     Writes   claim_offsets, need_offsets int64[U+1]
     """
@@ -61,15 +75,15 @@ def count_needs(vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets
                 before = vm_place[row]
             for cap in range(vm_group.shape[0]):
                 group = vm_group[cap, row]
-                if group != NONE and met[group] != unit:
-                    met[group] = unit
+                if group != NONE and met[set_count + group] != unit:
+                    met[set_count + group] = unit
                     needs += 1
     claim_offsets[-1], need_offsets[-1] = claims, needs
 
 
 @kernel
 def fill_needs(
-    vm_offsets, vm_place, vm_group, duration_ms, claim_offsets, need_offsets, met,
+    set_count, vm_offsets, vm_place, vm_group, duration_ms, claim_offsets, need_offsets, met,
     counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
 ):  # fmt: skip
     """What each unit claims and needs, as `count_needs` counted.
@@ -98,6 +112,7 @@ def fill_needs(
                 group = vm_group[cap, row]
                 if group == NONE:
                     continue
+                group += set_count
                 need = met[group]
                 if not (need_start <= need < need_stop and need_group[need] == group):
                     need = need_stop
@@ -126,7 +141,7 @@ def weigh_caps(
             for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
                 group = vm_group[cap, row]
                 if group != NONE and created_ms[row] <= start_ms < deleted_ms[row]:
-                    asked[group] = 1 if counts_hosts[cap] else asked[group] + 1
+                    asked[group] = 1 if counts_hosts[group] else asked[group] + 1
             for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
                 group = vm_group[cap, row]
                 if group != NONE and asked[group]:
@@ -144,14 +159,16 @@ def _root_of(resource, parent):
 
 @kernel
 def find_components(host, set_row, first_set, parent):
-    """Join sets that share a host: host, set_row int64[N], a row a VM in a set.
+    """Join sets that share a host: host, set_row int64[N], a row a VM in a set; NONE for hosts that join nobody.
 
-    Scratch  first_set  int64[hosts] = NONE
+    Updates  first_set  int64[hosts] = NONE  of each
     Writes   parent     int64[S]  the first set of each set's component
     """
     for set_ in range(parent.shape[0]):
         parent[set_] = set_
     for row in range(host.shape[0]):
+        if host[row] == NONE:
+            continue
         if first_set[host[row]] == NONE:
             first_set[host[row]] = set_row[row]
         one, other = _root_of(first_set[host[row]], parent), _root_of(set_row[row], parent)
@@ -215,6 +232,22 @@ def rank_units(walker_order, walker_offsets, position, cell, position_count, buc
             bucket = cell[unit] * position_count + position[unit]
             order[bucket_offsets[bucket]] = unit
             bucket_offsets[bucket] += 1
+
+
+@kernel
+def put_by_rank(order, offsets, names, counts, new_offsets, new_names, new_counts):
+    """Rows of units, their claims or needs, in the order of the units' ranks.
+
+    Reads    order int64[U]; offsets int64[U+1] rows of each unit; names, counts int64[rows]
+    Writes   new_offsets int64[U+1]; new_names, new_counts int64[rows]
+    """
+    place = np.int64(0)
+    for rank in range(order.shape[0]):
+        new_offsets[rank] = place
+        for row in range(offsets[order[rank]], offsets[order[rank] + 1]):
+            new_names[place], new_counts[place] = names[row], counts[row]
+            place += 1
+    new_offsets[-1] = place
 
 
 @kernel
@@ -398,7 +431,7 @@ def _pop(heap_ms, heap_unit, size):
 
 @kernel
 def _change(
-    by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
+    by, row, unit, set_count, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
     claim_left, need_left, left,
 ):  # fmt: skip
     """Note that *unit* has *by* VMs more, where the VM at *row* is."""
@@ -408,7 +441,7 @@ def _change(
             claim_left[claim] += by
     for need in range(need_offsets[unit], need_offsets[unit + 1]):
         for cap in range(vm_group.shape[0]):
-            if need_group[need] == vm_group[cap, row]:
+            if need_group[need] == set_count + vm_group[cap, row]:
                 need_left[need] += by
 
 
@@ -529,8 +562,8 @@ def run_gate(
             bits.add(waiting, waiting_levels, claim_entry[claim])
     for row in creations:
         _change(
-            -1, row, unit_of_row[row], vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
-            claim_left, need_left, left,
+            -1, row, unit_of_row[row], set_count, vm_place, vm_group, claim_offsets, claim_place,
+            need_offsets, need_group, claim_left, need_left, left,
         )  # fmt: skip
     for set_ in range(set_count):
         front[set_] = NONE
@@ -631,8 +664,8 @@ def run_gate(
                 if state[unit] >= _AT_WORK:
                     continue
                 _change(
-                    by, row, unit, vm_place, vm_group, claim_offsets, claim_place, need_offsets, need_group,
-                    claim_left, need_left, left,
+                    by, row, unit, set_count, vm_place, vm_group, claim_offsets, claim_place,
+                    need_offsets, need_group, claim_left, need_left, left,
                 )  # fmt: skip
                 if state[unit] == _WAITING:
                     rank = rank_of[unit]

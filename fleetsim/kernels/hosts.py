@@ -16,8 +16,8 @@ def sort_by_host(host, rows, host_offsets, by_host):
     """Put *rows* in the order of their hosts; of one host they stay as they are.
 
     Reads    host    int64[V], rows int64[N]
-    Scratch  host_offsets  int64[H+1] = 0
     Writes   by_host       int64[N]
+    Updates  host_offsets  int64[H+1] = 0  where the rows of each host end; of the last, nothing
     """
     for row in rows:
         host_offsets[host[row] + 1] += 1
@@ -30,15 +30,42 @@ def sort_by_host(host, rows, host_offsets, by_host):
 
 @kernel
 def find_domains(host, domain, lowest, highest):
-    """The least and the greatest domain on each host: host, domain int64[N], a row a VM in a set.
+    """The least and the greatest domain on each host: host int64[N], NONE for some, domain uint8[N], a row a VM.
 
     Updates  lowest, highest  int64[H] = NONE
     """
     for row in range(host.shape[0]):
-        of_host = host[row]
-        if lowest[of_host] == NONE or domain[row] < lowest[of_host]:
-            lowest[of_host] = domain[row]
-        highest[of_host] = max(highest[of_host], domain[row])
+        of_host, number = host[row], np.int64(domain[row])
+        if of_host == NONE:
+            continue
+        if lowest[of_host] == NONE or number < lowest[of_host]:
+            lowest[of_host] = number
+        highest[of_host] = max(highest[of_host], number)
+
+
+@kernel
+def place_domains(set_row, rows, domain, place_of_domain, rank, domain_counts, domain_place):
+    """Number the populated domains of each set in the order of their turns.
+
+    Reads    set_row, rows    int64[N]  the set of each VM, NONE for singles, and its row; domain uint8[] by row
+             place_of_domain  uint8[S, D]  the turn of each domain
+    Scratch  rank             uint8[S, D] = 0
+    Writes   domain_counts    int64[S]
+             domain_place     int64[N]  0 for singles
+    """
+    for row in range(set_row.shape[0]):
+        if set_row[row] != NONE:
+            rank[set_row[row], place_of_domain[set_row[row], domain[rows[row]]]] = 1
+    for set_ in range(rank.shape[0]):
+        count = 0
+        for place in range(rank.shape[1]):
+            count += rank[set_, place]
+            rank[set_, place] = count - rank[set_, place]
+        domain_counts[set_] = count
+    for row in range(set_row.shape[0]):
+        domain_place[row] = 0
+        if set_row[row] != NONE:
+            domain_place[row] = rank[set_row[row], place_of_domain[set_row[row], domain[rows[row]]]]
 
 
 @kernel
@@ -61,12 +88,13 @@ def find_shared(set_row, host, domain, is_living, last_set, last_domain, is_shar
 
 @kernel
 def longest_set_ms(
-    unit_offsets, set_row, domain, created_ms, deleted_ms, unit_start_ms, unit_end_ms, gap_ms,
+    unit_offsets, set_row, rows, domain, created_ms, deleted_ms, unit_start_ms, unit_end_ms, gap_ms,
     domain_ms, set_ms, turn_count,
 ):  # fmt: skip
     """The least that any set takes in any order: each domain its longest host, hosts with several their own, and gaps.
 
-    Reads    unit_offsets int64[H+1]  VMs of each host, by set; set_row int64[N] NONE for singles; domain int64[N]
+    Reads    unit_offsets int64[H+1]  VMs of each host, by set; set_row int64[N] NONE for singles
+             rows int64[N]; domain uint8[] by row
              created_ms, deleted_ms   int64[N]; unit_start_ms, unit_end_ms int64[H]
     Scratch  domain_ms  int64[S, domains] = 0, set_ms int64[S] = 0, turn_count int64[S] = 0
     """
@@ -81,8 +109,9 @@ def longest_set_ms(
             first, has_several = np.int64(NONE), False
             while row < stop and set_row[row] == set_:
                 if set_ != NONE and created_ms[row] <= start_ms < deleted_ms[row]:
-                    has_several |= first not in (NONE, domain[row])
-                    first = domain[row]
+                    number = np.int64(domain[rows[row]])
+                    has_several |= first not in (NONE, number)
+                    first = number
                 row += 1
             if has_several:
                 set_ms[set_] += held_ms

@@ -8,7 +8,7 @@ Axes: V = VMs of sets, in set order, S = sets.
 
 import numpy as np
 
-from fleetsim.kernels.jit import kernel
+from fleetsim.kernels.jit import kernel, rows_of
 from fleetsim.schema import NEVER_MS, NoGuarantee
 
 GUARANTEED = -1
@@ -30,6 +30,9 @@ _CHANGE_BITS = 2
 _BACK, _DELETED, _CREATED, _OUT = 0, 1, 2, 3
 BREAKPOINTS_A_VM = 4
 
+_TURNS_MAX = 20
+BREAKPOINTS_MIN = 3 * _TURNS_MAX
+
 _ONE_VM = np.int8(NoGuarantee.ONE_VM)
 _ONE_DOMAIN = np.int8(NoGuarantee.ONE_DOMAIN)
 
@@ -48,7 +51,7 @@ def weigh_sets(vm_offsets, domain, is_living, is_hit, reason):
         living_count = np.int64(0)
         lowest, highest = np.uint8(255), np.uint8(0)
         has_hit = False
-        for row in range(vm_offsets[set_row], vm_offsets[set_row + 1]):
+        for row in rows_of(vm_offsets, set_row):
             has_hit |= is_hit[row]
             if is_living[row]:
                 living_count += 1
@@ -75,24 +78,30 @@ def sweep_sets(vm_offsets, reason, created_ms, deleted_ms, start_ms, end_ms, nee
              end_ms       int64[V]
              need         int64[3]    VMs up that make a quorum: at least need[0], and the ceiling of need[1] / need[2]
                                       of the living, and more than half of them where need[2] is 0
-    Scratch  breakpoints  int64[]     BREAKPOINTS_A_VM for each VM of the largest set
+    Scratch  breakpoints  int64[]     BREAKPOINTS_A_VM for each VM of the largest set, and BREAKPOINTS_MIN
     Updates  totals       int64[TOTAL_COUNT]
     """
     for set_row in range(reason.shape[0]):
         if reason[set_row] == NOT_HIT:
             continue
-        row_start, row_stop = vm_offsets[set_row], vm_offsets[set_row + 1]
+        rows = rows_of(vm_offsets, set_row)
         first_ms, last_ms = np.int64(NEVER_MS), np.int64(0)
-        for row in range(row_start, row_stop):
+        for row in rows:
             if start_ms[row] != NEVER_MS:
                 first_ms, last_ms = min(first_ms, start_ms[row]), max(last_ms, end_ms[row])
         if last_ms == 0:
             continue
+        is_guaranteed = reason[set_row] == GUARANTEED
         living_count = out_count = count = np.int64(0)
-        for row in range(row_start, row_stop):
-            if created_ms[row] <= first_ms < deleted_ms[row]:
-                living_count += 1
-            elif first_ms < created_ms[row] and created_ms[row] < last_ms:
+        is_steady = True
+        for row in rows:
+            living_count += np.int64((created_ms[row] <= first_ms) & (first_ms < deleted_ms[row]))
+            is_steady &= (created_ms[row] <= first_ms) | (created_ms[row] >= last_ms)
+            is_steady &= (deleted_ms[row] <= first_ms) | (deleted_ms[row] >= last_ms)
+        if is_steady and _sweep_turns(rows, start_ms, end_ms, living_count, is_guaranteed, need, breakpoints, totals):
+            continue
+        for row in rows:
+            if first_ms < created_ms[row] and created_ms[row] < last_ms:
                 breakpoints[count] = created_ms[row] << _CHANGE_BITS | _CREATED
                 count += 1
             if first_ms < deleted_ms[row] and deleted_ms[row] < last_ms:
@@ -125,9 +134,55 @@ def sweep_sets(vm_offsets, reason, created_ms, deleted_ms, start_ms, end_ms, nee
             up_min = _quorum(living_count, need)
             if living_count - out_count < up_min <= living_count:
                 totals[QUORUM_LOST_MS] += span_ms
-            is_guaranteed = reason[set_row] == GUARANTEED
             if is_guaranteed and out_count * totals[DOWN_OF_COUNT] > totals[DOWN_COUNT] * living_count:
                 totals[DOWN_COUNT], totals[DOWN_OF_COUNT] = out_count, living_count
+
+
+@kernel
+def _sweep_turns(rows, start_ms, end_ms, living_count, is_guaranteed, need, scratch, totals):
+    """`sweep_sets` of one set, as many of which live all the time, if those that start together are back before others.
+
+    So most sets are hit: then nothing needs to be sorted but the ends of a turn that is half the set or more. Returns
+    False where it is not so, or there are more than _TURNS_MAX turns; nothing is added up then.
+    """
+    turn_start_ms, turn_end_ms = scratch[:_TURNS_MAX], scratch[_TURNS_MAX : 2 * _TURNS_MAX]
+    sizes, ends_ms = scratch[2 * _TURNS_MAX : 3 * _TURNS_MAX], scratch[3 * _TURNS_MAX :]
+    count, is_apart = 0, True
+    for row in rows:
+        if start_ms[row] == NEVER_MS:
+            continue
+        if count == 0 or start_ms[row] != turn_start_ms[count - 1]:  # VMs stand by domain
+            if count == _TURNS_MAX:
+                return False
+            turn_start_ms[count], turn_end_ms[count], sizes[count] = start_ms[row], 0, 0
+            count += 1
+        sizes[count - 1] += 1
+        turn_end_ms[count - 1] = max(turn_end_ms[count - 1], end_ms[row])
+        is_apart &= start_ms[row] < end_ms[row]
+    for turn in range(count):
+        for other in range(turn):
+            is_apart &= (turn_end_ms[turn] <= turn_start_ms[other]) | (turn_end_ms[other] <= turn_start_ms[turn])
+    if not is_apart:
+        return False
+    up_min = _quorum(living_count, need)
+    for turn in range(count):
+        size = sizes[turn]
+        if is_guaranteed and size * totals[DOWN_OF_COUNT] > totals[DOWN_COUNT] * living_count:
+            totals[DOWN_COUNT], totals[DOWN_OF_COUNT] = size, living_count
+        loses_quorum = living_count - size < up_min <= living_count
+        if size < living_count and not loses_quorum:
+            continue
+        found = 0
+        for row in rows:
+            if start_ms[row] == turn_start_ms[turn]:
+                ends_ms[found] = end_ms[row]
+                found += 1
+        _sort(ends_ms, size)
+        if size == living_count:
+            totals[OUT_MS] += ends_ms[0] - turn_start_ms[turn]
+        if loses_quorum:  # until as few are out as may be
+            totals[QUORUM_LOST_MS] += ends_ms[size - 1 - (living_count - up_min)] - turn_start_ms[turn]
+    return True
 
 
 @kernel
