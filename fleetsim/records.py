@@ -5,6 +5,7 @@ Columns that say the same in every row share their buffers among blocks, and are
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -381,11 +382,10 @@ def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple
     histograms = [("paused_ms_histogram" if kind.is_paused else "down_ms_histogram", total.histogram)]
     if total.reboot_histogram is not None:
         histograms.append(("down_ms_histogram", total.reboot_histogram))
-    figures += [
-        (figure, int(bounds_ms[position]), float(histogram[position]))
-        for figure, histogram in histograms
-        for position in np.flatnonzero(histogram)
-    ]
+    for figure, histogram in histograms:
+        filled = np.flatnonzero(histogram)
+        counts = histogram[filled].astype(np.float64)
+        figures += zip(repeat(figure), bounds_ms[filled].tolist(), counts.tolist(), strict=False)
     return figures
 
 

@@ -32,6 +32,7 @@ from fleetsim.figures.declared import PERCENTILES
 from fleetsim.figures.pauses import pause_key
 from fleetsim.figures.runs import scanned
 from fleetsim.fleet.prepared import PreparedFleet
+from fleetsim.kernels import impact
 from fleetsim.kinds import KINDS
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation
@@ -390,10 +391,11 @@ class _Lengths:
             if not len(duration_ms):
                 continue
             key = decided.stage, is_down
-            bins = np.minimum(duration_ms >> self._shifts[decided.stage.place][is_down], _LAST_BIN)
-            counts = np.bincount(bins.astype(np.int64))
+            shift, longest_ms = self._shifts[decided.stage.place][is_down], int(duration_ms.max())
+            counts = np.zeros(min(longest_ms >> shift, _LAST_BIN) + 1, np.int64)
+            impact.count_lengths(duration_ms, np.uint32(shift), counts)
             self._counts[key] = _added(self._counts[key], counts) if key in self._counts else counts
-            self._longest_ms[key] = max(self._longest_ms.get(key, 0), int(duration_ms.max()))
+            self._longest_ms[key] = max(self._longest_ms.get(key, 0), longest_ms)
 
     def figures(self) -> list[tuple[str, str, str, float]]:
         """Percentiles, maxima and counts: of stages, and of campaigns where a VM is out in one iteration alone."""

@@ -25,7 +25,7 @@ Times are int64 ms since scenario.start.
 import numpy as np
 
 from fleetsim.kernels import bits
-from fleetsim.kernels.jit import kernel
+from fleetsim.kernels.jit import kernel, rows_of
 from fleetsim.schema import NEVER_MS, WaitedFor
 
 NONE = -1
@@ -69,7 +69,7 @@ def count_needs(set_count, vm_offsets, vm_place, vm_group, met, claim_offsets, n
     for unit in range(vm_offsets.shape[0] - 1):
         claim_offsets[unit], need_offsets[unit] = claims, needs
         before = np.int64(NONE)
-        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+        for row in rows_of(vm_offsets, unit):
             if vm_place[row] != before:
                 claims += np.int64(vm_place[row] != NONE)
                 before = vm_place[row]
@@ -99,7 +99,7 @@ def fill_needs(
         before = np.int64(NONE)
         longest_ms[unit] = 0
         left[unit] = vm_offsets[unit + 1] - vm_offsets[unit]
-        for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+        for row in rows_of(vm_offsets, unit):
             longest_ms[unit] = max(longest_ms[unit], np.int64(duration_ms[row]))
             place = vm_place[row]
             if place != NONE:
@@ -138,11 +138,11 @@ def weigh_caps(
         if start_ms == NEVER_MS:
             continue
         for cap in range(vm_group.shape[0]):
-            for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+            for row in rows_of(vm_offsets, unit):
                 group = vm_group[cap, row]
                 if group != NONE and created_ms[row] <= start_ms < deleted_ms[row]:
                     asked[group] = 1 if counts_hosts[group] else asked[group] + 1
-            for row in range(vm_offsets[unit], vm_offsets[unit + 1]):
+            for row in rows_of(vm_offsets, unit):
                 group = vm_group[cap, row]
                 if group != NONE and asked[group]:
                     load[group] += min(asked[group], most[group]) * (unit_end_ms[unit] - start_ms)
@@ -244,7 +244,7 @@ def put_by_rank(order, offsets, names, counts, new_offsets, new_names, new_count
     place = np.int64(0)
     for rank in range(order.shape[0]):
         new_offsets[rank] = place
-        for row in range(offsets[order[rank]], offsets[order[rank] + 1]):
+        for row in rows_of(offsets, order[rank]):
             new_names[place], new_counts[place] = names[row], counts[row]
             place += 1
     new_offsets[-1] = place

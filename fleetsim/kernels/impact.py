@@ -195,6 +195,18 @@ def tally_lengths(duration_ms, histogram):
 
 
 @kernel
+def count_lengths(duration_ms, shift, counts):
+    """Count VMs by length.
+
+    Reads    duration_ms  uint32[V], of which the lowest *shift* uint32 bits do not count
+    Updates  counts       int64[]  the last of what is longer too
+    """
+    last = np.uint32(counts.shape[0] - 1)
+    for row in range(duration_ms.shape[0]):
+        counts[min(duration_ms[row] >> shift, last)] += 1
+
+
+@kernel
 def bin_starts_ms(out):
     """Lower bound of each histogram bin: int64[B]."""
     for position in range(out.shape[0]):
