@@ -174,11 +174,11 @@ class SelfService:
         """When a customer asks: an instant within the window."""
         last_ms = closes_ms - opens_ms - 1
         if self.timing == "early":
-            return opens_ms + length_at([last_ms * i**3 // 65_536**3 for i in range(65_537)], draw)
+            return opens_ms + interpolated(lambda i: last_ms * i**3 // 65_536**3, draw)
         if self.timing == "last_minute":
-            return opens_ms + length_at([last_ms - last_ms * i**3 // 65_536**3 for i in range(65_536, -1, -1)], draw)
+            return opens_ms + interpolated(lambda i: last_ms - last_ms * (65_536 - i) ** 3 // 65_536**3, draw)
         if not isinstance(self.timing, str):
-            return opens_ms + length_at([min(ms, last_ms) for ms in self.timing], draw)
+            return opens_ms + interpolated(lambda i: min(self.timing[i], last_ms), draw)
         spans = [(opens_ms, closes_ms)]
         if self.timing == "working_hours":
             spans = self.working_spans(region, opens_ms, closes_ms) or spans
@@ -475,9 +475,14 @@ def draw64(
 
 
 def length_at(lengths: Sequence[int], draw: int) -> int:
+    """The quantile of a table that a draw names."""
+    return interpolated(lengths.__getitem__, draw)
+
+
+def interpolated(quantile: Callable[[int], int], draw: int) -> int:
     """The quantile a draw names: its upper 16 bits pick the entry, the next 16 interpolate; halves go up."""
     entry, fraction = draw >> 48, draw >> 32 & 0xFFFF
-    return lengths[entry] + ((lengths[entry + 1] - lengths[entry]) * fraction + 2**15 >> 16)
+    return quantile(entry) + ((quantile(entry + 1) - quantile(entry)) * fraction + 2**15 >> 16)
 
 
 def integer_below(limit: int, draw: int) -> int:

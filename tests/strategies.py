@@ -67,7 +67,7 @@ def constant(length_ms: int) -> list[int]:
 def uniform(ms_min: int, ms_max: int) -> list[int]:
     """Every whole millisecond from bound to bound alike: the first a share of i / 65,536 reaches."""
     count = ms_max - ms_min + 1
-    return [ms_min + max(math.ceil(Fraction(count * i, 65_536)) - 1, 0) for i in range(ENTRY_COUNT)]
+    return [ms_min + max((count * i + 65_535) // 65_536 - 1, 0) for i in range(ENTRY_COUNT)]
 
 
 @cache
