@@ -57,7 +57,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("hunt", ["tries and lifetimes", "everything"])
-@settings(max_examples=10)
+@settings(max_examples=max(4, settings.default.max_examples // 50))
 @given(data=st.data(), replica=st.sampled_from([1, 2, 70_000]))
 def test_a_replica_equals_the_oracle_under_its_draws(data, replica: int, hunt: str):
     scene = data.draw(scenes(features=HUNTS[hunt]))
@@ -68,7 +68,8 @@ def test_a_replica_equals_the_oracle_under_its_draws(data, replica: int, hunt: s
 
 
 @pytest.mark.parametrize("hunt", ["selection and lifetimes", "tries and lifetimes", "everything"])
-@settings(max_examples=4, phases=[Phase.explicit, Phase.generate])  # shrinking would take minutes
+# An example is four runs with their verdicts; to make one smaller would take minutes.
+@settings(max_examples=max(2, settings.default.max_examples // 100), phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_each_of_several_replicas_is_what_it_is_alone(data, hunt: str):
     scene = data.draw(scenes(features=HUNTS[hunt]))
