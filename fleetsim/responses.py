@@ -8,7 +8,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 
 import polars as pl
 import polars.selectors as cs
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
@@ -36,6 +38,9 @@ _HOLDS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     ">": operator.gt,
 }
+_LEAST_EXCESS = 1e-9
+"""Of a case that is at a limit it must be below."""
+_SEARCH = b"fleetsim.search"
 _COMPARED = re.compile(r"(\S+)\s*(<=|>=|<|>)\s*(\S+)")
 
 
@@ -56,6 +61,15 @@ class Limit:
             return is_from_above
         return _HOLDS[self.comparison](worst, self.value)
 
+    def excess(self, rows: pl.DataFrame) -> float:
+        """By how much *rows* of one case are beyond it, in terms of its value: 0 where it holds, else more."""
+        if self.holds(rows):
+            return 0.0
+        worst = _row(rows, self.campaign, self.figure)["p95" if self.comparison in ("<=", "<") else "p05"]
+        if worst is None:
+            return 1.0
+        return max(abs(float(worst) - self.value) / (abs(self.value) or 1.0), _LEAST_EXCESS)
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -71,6 +85,11 @@ class Objective:
         """The figures of *campaign* that it asks about."""
         asked = [(self.campaign, self.figure), *((limit.campaign, limit.figure) for limit in self.limits)]
         return [figure for of, figure in asked if of in (None, campaign)]
+
+    def found_in(self, rows: pl.DataFrame) -> tuple[float | None, list[float]]:
+        """What *rows* of one case come to: the mean of its figure, None where there is none, and by how much each limit
+        is exceeded."""
+        return _row(rows, self.campaign, self.figure)["mean"], [limit.excess(rows) for limit in self.limits]
 
     @staticmethod
     def parse(text: str, campaigns: Sequence[str]) -> "Objective":
@@ -147,6 +166,8 @@ class Sweep(Sheet):
     manifest: Mapping[str, Any] | None
     """None where it is unfinished."""
     best: "Objective | None" = None
+    search: Mapping[str, Any] | None = None
+    """Of cases that were searched for: the `objective`, of how many `settings`, and how many `cases` are asked for."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Sweep":
@@ -158,9 +179,12 @@ class Sweep(Sheet):
         manifest = path / MANIFEST
         try:
             told = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
-            return cls(path, pl.read_parquet(path / CASES, hive_partitioning=False), _summed_up(path), told)
+            cases = pl.read_parquet(path / CASES, hive_partitioning=False)
+            figures, search = summed_up(sorted(path.glob("case=*"))), read_search(path / CASES)
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise InputError(f"{path}: its files must be as the sweep wrote them, got {error}") from error
+        made = cls(path, cases, figures, told, search=search)
+        return made if search is None or not made.campaigns else made.with_best(search["objective"])
 
     @property
     def keys(self) -> list[str]:
@@ -189,7 +213,7 @@ class Sweep(Sheet):
 
     def with_best(self, objective: str) -> "Sweep":
         """The same, with the case that *objective* names marked; raise `InputError` where it is no objective."""
-        return Sweep(self.path, self.cases, self.figures, self.manifest, Objective.parse(objective, self.campaigns))
+        return replace(self, best=Objective.parse(objective, self.campaigns))
 
     @cached_property
     def best_case(self) -> int | None:
@@ -201,6 +225,13 @@ class Sweep(Sheet):
             if mean is not None and all(limit.holds(rows) for limit in self.best.limits):
                 found.append((mean if self.best.is_least else -mean, int(case)))
         return min(found)[1] if found else None
+
+    @cached_property
+    def cases_within(self) -> list[int]:
+        """The cases that meet all limits of the objective, whatever they come to."""
+        assert self.best is not None
+        parts = self.figures.partition_by("case", as_dict=True, maintain_order=True).items()
+        return [int(case) for (case,), rows in parts if all(limit.holds(rows) for limit in self.best.limits)]
 
     def harm_of(self, campaign: str) -> str | None:
         """The gravest of HARMS that differs between the cases; None where none does."""
@@ -242,6 +273,8 @@ class Sweep(Sheet):
                 if (harm := self.harm_of(name)) is not None
             ],
         }
+        if self.search is not None:
+            told |= {"search": dict((self.manifest or {}).get("search", self.search))}
         if self.best is not None:
             told |= {"best": {"objective": self.best.text, "case": self.best_case}}
         return told
@@ -284,12 +317,15 @@ class Sweep(Sheet):
 
     def _page(self) -> Iterator[Block]:
         counts: list[int] = sorted(set(self.figures["replica_count"].to_list()))
-        total, done_count = len(self.cases), self.figures["case"].n_unique()
+        total = len(self.cases) if self.search is None or self.manifest is not None else self.search["cases"]
+        done_count = self.figures["case"].n_unique()
         draws = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
         items = [("cases", f"{total:,}, {'one draw' if draws == '1' else f'{draws} draws'} each")]
         if self.manifest is not None:
             fleet = f"{self.manifest['vm_count']:,} VMs, digest {self.manifest['fleet_digest'][:12]}"
             items.append(("fleet", f"{fleet}; fleetsim {self.manifest['fleetsim_version']}"))
+        if self.search is not None:
+            items.append(("search", self._told_search(self.search)))
         if self.lost:
             hint = "without their folders --resume makes them again"
             items.append(("warning", f"of {', '.join(self.lost)} files are lost; {hint}"))
@@ -300,6 +336,13 @@ class Sweep(Sheet):
         yield Items(self.path.name or str(self.path), items)
         for campaign in self.campaigns:
             yield self._grid(campaign)
+
+    def _told_search(self, search: Mapping[str, Any]) -> str:
+        text = f"among {search['settings']:,} settings, for {search['objective']}"
+        unusable = (self.manifest or {}).get("search", {}).get("unusable", [])
+        if unusable:
+            text += f"; {len(unusable):,} passed by that cannot be run, as: {unusable[0]['problems'][0]}"
+        return text
 
     def _told_best(self) -> str:
         if self.best_case is None:
@@ -373,8 +416,19 @@ def _row(rows: pl.DataFrame, campaign: str | None, figure: str) -> dict[str, Any
     return own.row(0, named=True) if len(own) else dict.fromkeys(("mean", "p05", "p95"))
 
 
-def _summed_up(path: Path) -> pl.DataFrame:
-    """Rows of schema.SWEEP from the data set of replicas in *path*."""
+def with_search(table: pa.Table, search: Mapping[str, Any]) -> pa.Table:
+    """The *table* of cases, with what they were searched for."""
+    return table.replace_schema_metadata({_SEARCH: json.dumps(search).encode()})
+
+
+def read_search(path: Path) -> dict[str, Any] | None:
+    """What the cases in the file *path* were searched for; None where they were not."""
+    told = (pq.read_schema(path).metadata or {}).get(_SEARCH)
+    return None if told is None else dict(json.loads(told))
+
+
+def summed_up(folders: Sequence[Path]) -> pl.DataFrame:
+    """Rows of schema.SWEEP from the replicas of those cases in *folders* that are finished."""
     texts, values = ("campaign", "figure", "unit"), ("mean", "p05", "p95")
     types = pl.Schema(
         {"case": pl.UInt32()}
@@ -382,7 +436,7 @@ def _summed_up(path: Path) -> pl.DataFrame:
         | dict.fromkeys(values, pl.Float64())
         | {"replica_count": pl.UInt32()}
     )
-    finished = [folder for folder in sorted(path.glob("case=*")) if (folder / "manifest.json").is_file()]
+    finished = [folder for folder in folders if (folder / "manifest.json").is_file()]
     found = []
     for folder in finished:
         found.append(

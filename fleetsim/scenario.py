@@ -686,8 +686,8 @@ def resolve(scenario: Scenario, relation: Relation, fleet: FleetFacts, select: S
         usual_ms = span_ms(_REBOOTS[scenario.preset]["notice"])
         if campaign.windows is not None and campaign.windows.lead_ms < usual_ms:
             warnings.append(
-                f"{word((*here, 'notice'))}: is less than the {_span_text(usual_ms)} that {scenario.preset} announces"
-                f" a reboot ahead, got '{_span_text(campaign.windows.lead_ms)}'"
+                f"{word((*here, 'notice'))}: is less than the {span_text(usual_ms)} that {scenario.preset} announces"
+                f" a reboot ahead, got '{span_text(campaign.windows.lead_ms)}'"
             )
         warnings += [
             f"{word((*here, 'length', 'by_family', family))}: no VM of the fleet is of that family"
@@ -722,7 +722,7 @@ def _beyond_the_horizon(scenario: Scenario, regions: Sequence[Sequence[str]]) ->
             whose = f"the windows of campaign '{campaign.name}' in {first}{more}"
             yield (
                 f"{scenario._places.word(('horizon',))}: must not be before {whose} are over"
-                f" ('{_span_text(over_ms)}'), got '{_span_text(scenario.horizon_ms)}'"
+                f" ('{span_text(over_ms)}'), got '{span_text(scenario.horizon_ms)}'"
             )
 
 
@@ -1008,7 +1008,7 @@ def _differing(path: tuple[str, ...], before: Mapping[str, Any], after: Mapping[
         if isinstance(was, dict) and isinstance(now, dict) and (was_given is was or was_given == now_given):
             yield from _differing(("tolerance",) if place == ("tolerance_ms",) else place, was, now)
         elif (key.endswith("_ms") or path == ("tolerance",)) and {type(was), type(now)} <= {int, type(None)}:
-            was_span, now_span = ("nothing" if ms is None else f"'{_span_text(ms)}'" for ms in (was, now))
+            was_span, now_span = ("nothing" if ms is None else f"'{span_text(ms)}'" for ms in (was, now))
             yield f"{'.'.join(place).removesuffix('_ms')}: was {was_span}, is {now_span}"
         else:
             yield f"{'.'.join(place)}: was {_shown(was_given)}, is {_shown(now_given)}"
@@ -1024,7 +1024,7 @@ def _span(value: object, ms_min: int, ms_max: int) -> int:
         raise ValueError(f"{_SPAN_RULE}, got {_shown(value)}{_span_hint(value)}")
     ms = Fraction(match[1]) * _UNIT_MS[match[2]]
     if not ms_min <= ms <= ms_max:
-        raise ValueError(f"must be from {_span_text(ms_min)} to {_span_text(ms_max)}, got {_shown(value)}")
+        raise ValueError(f"must be from {span_text(ms_min)} to {span_text(ms_max)}, got {_shown(value)}")
     if ms.denominator != 1:
         raise ValueError(f"must come out as whole milliseconds, got {_shown(value)}")
     return int(ms)
@@ -1040,7 +1040,7 @@ def _span_hint(value: object) -> str:
     return f"; did you mean '{loose[1]}{unit}'?" if unit else ""
 
 
-def _span_text(ms: int) -> str:
+def span_text(ms: int) -> str:
     """*ms* in the largest unit that leaves no rest."""
     unit = next((unit for unit, size in reversed(_UNIT_MS.items()) if ms and ms % size == 0), "s")
     return f"{ms // _UNIT_MS[unit]}{unit}"
@@ -1395,7 +1395,7 @@ class _Form(_Keys):
     def problems(self) -> Iterator[tuple[str, str]]:
         """(key, rule it breaks) where keys disagree."""
         if self.ceiling is not None and self.ceiling < self.floor:
-            yield "ceiling", f"must not be below the floor ('{_span_text(self.floor)}')"
+            yield "ceiling", f"must not be below the floor ('{span_text(self.floor)}')"
 
     def bounds_ms(self) -> tuple[int, int]:
         """Shortest and longest length before they are clipped to floor and ceiling."""
@@ -1415,13 +1415,13 @@ class _Lognormal(_Form):
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
         if self.p99 < self.p50:
-            yield "p99", f"must not be below p50 ('{_span_text(self.p50)}')"
+            yield "p99", f"must not be below p50 ('{span_text(self.p50)}')"
         elif self.ceiling is None:
             longest_ms = lognormal_longest_ms(self.p50, self.p99)
             if longest_ms > LENGTH_MS_MAX:
-                yield "p99", f"needs a ceiling of at most {_span_text(LENGTH_MS_MAX)} beside it"
+                yield "p99", f"needs a ceiling of at most {span_text(LENGTH_MS_MAX)} beside it"
             elif longest_ms < self.floor:
-                yield "floor", f"must not be above the ceiling ('{_span_text(longest_ms)}' unless said)"
+                yield "floor", f"must not be above the ceiling ('{span_text(longest_ms)}' unless said)"
 
     def bounds_ms(self) -> tuple[int, int]:
         if self.p50 == self.p99:
@@ -1441,7 +1441,7 @@ class _Uniform(_Form):
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
         if self.max < self.min:
-            yield "max", f"must not be below min ('{_span_text(self.min)}')"
+            yield "max", f"must not be below min ('{span_text(self.min)}')"
 
     def bounds_ms(self) -> tuple[int, int]:
         return self.min, self.max
@@ -2054,8 +2054,8 @@ def _too_long_tries(campaign: _CampaignKeys, place: int, places: "_Places") -> I
     if timeout_ms + longest_ms > LENGTH_MS_MAX:
         yield (
             f"{places.word(('campaign', place, 'scheduled', 'retry_timeout'))}: must, with the longest length"
-            f" ('{_span_text(longest_ms)}'), be at most {_span_text(LENGTH_MS_MAX)} where tries fail,"
-            f" got '{_span_text(timeout_ms)}'"
+            f" ('{span_text(longest_ms)}'), be at most {span_text(LENGTH_MS_MAX)} where tries fail,"
+            f" got '{span_text(timeout_ms)}'"
         )
 
 
@@ -2064,7 +2064,7 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
     for place, campaign in enumerate(keys.campaign):
         if campaign.bake and not campaign.waves:
             at = places.word(("campaign", place, "bake"))
-            yield f"{at}: is the time between waves, got '{_span_text(campaign.bake)}' and no waves"
+            yield f"{at}: is the time between waves, got '{span_text(campaign.bake)}' and no waves"
         if not KINDS[campaign.kind.name.lower()].has_windows:
             for key in _OF_REBOOTS:
                 if getattr(campaign, key) is not None:
@@ -2086,7 +2086,7 @@ def _disagreements(keys: _ScenarioKeys, places: "_Places") -> Iterator[str]:
         if keys.horizon is not None and keys.horizon < campaign.start:
             yield (
                 f"{places.word(('horizon',))}: must not be before the start of campaign '{campaign.name}'"
-                f" ('{_span_text(campaign.start)}'), got '{_span_text(keys.horizon)}'"
+                f" ('{span_text(campaign.start)}'), got '{span_text(keys.horizon)}'"
             )
 
 

@@ -15,6 +15,7 @@ from fleetsim.page.palette import CAMPAIGNS, IDLE, MUTED, UPDATED, WORK
 from fleetsim.responses import EFFORT, Sweep, asked_in_words, short_keys
 
 _FRONT, _OTHER, _BEST = "no other has less of both", "another has less of both", "the best, as asked for"
+_WITHIN, _BEYOND = "within all limits", "beyond a limit"
 CASES_DRAWN = 2_000
 VALUES_DRAWN = 40
 """Values of a key that a response is drawn over."""
@@ -44,6 +45,9 @@ def _charts(made: Sweep, campaign: str, place: int) -> list[Chart]:
     charts = [_front(made, campaign, harm, rows, place)] if harm is not None else []
     for number, key in enumerate(made.keys):
         values = rows[key].unique().drop_nulls()
+        if made.search is not None and made.best is not None:
+            charts += [_searched(made, key, figure, rows, f"{place}-{number}") for figure in figures if len(values) > 1]
+            continue
         if not 2 <= len(values) <= VALUES_DRAWN:
             continue
         others = [other for other in made.keys if other != key]
@@ -155,6 +159,54 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
     if left_out > 0:
         text += f" {left_out:,} settings of the other keys have no line here; the table has them."
     return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {short[key]}", text, frame, draw)
+
+
+def _searched(made: Sweep, key: str, figure: str, rows: pl.DataFrame, number: str) -> Chart:
+    """*figure* of each case of a search by its *key*: few are alike in the other keys, so no line joins them."""
+    assert made.best is not None
+    name = short_keys(made.keys)[key]
+    per_unit, unit = _unit_of(rows, figure)
+    order = _in_order(rows[key].unique(maintain_order=True).to_list())
+    within = pl.col("case").is_in(made.cases_within)
+    frame = rows.select(
+        "case",
+        asked=pl.Series([_asked(made, row) for row in rows.iter_rows(named=True)]),
+        value=pl.col(key),
+        figure=pl.col(figure) / per_unit,
+        low=pl.col(f"{figure}_p05") / per_unit,
+        high=pl.col(f"{figure}_p95") / per_unit,
+        what=pl.when(pl.col("case") == made.best_case)
+        .then(pl.lit(_BEST))
+        .when(within)
+        .then(pl.lit(_WITHIN))
+        .otherwise(pl.lit(_BEYOND)),
+    ).sort(pl.col("what").replace_strict({_BEYOND: 0, _WITHIN: 1, _BEST: 2}))  # those that matter are drawn last
+
+    def draw(width: int, is_narrow: bool) -> Any:
+        import altair as alt
+
+        axis = alt.Axis(labelAngle=0 if not is_narrow else -40, labelOverlap=True)
+        x = alt.X("value:O", title=name, sort=order, axis=axis)
+        y = alt.Y("figure:Q", title=f"{figure}{unit and f', {unit}'}", scale=alt.Scale(zero=False, nice=True))
+        words = [_WITHIN, _BEYOND, *([] if made.best_case is None else [_BEST])]
+        colour = alt.Color(
+            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)])
+        )
+        data = {"values": frame.to_dicts()}
+        points = alt.Chart(data).mark_circle(size=70, opacity=0.9).encode(
+            x=x, y=y, color=colour, description="asked:N"
+        )  # fmt: skip
+        bands = alt.Chart(data).mark_rule().encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q", color=colour)
+        return alt.layer(bands, points).properties(height=260)
+
+    count = int(frame.select((pl.col("what") != _BEYOND).sum()).item())
+    text = (
+        f"Each of {len(frame):,} cases, of which {count:,} are within all limits; bars go from p05 to p95 of the draws."
+    )
+    if made.best_case is not None:
+        best = rows.row(by_predicate=pl.col("case") == made.best_case, named=True)
+        text += f" The best has {name} {best[key]}."
+    return Chart(f"response-{number}-{figure}", "responses", f"{figure} by {name}", text, frame, draw)
 
 
 def _unit_of(rows: pl.DataFrame, figure: str) -> tuple[int, str]:
