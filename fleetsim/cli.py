@@ -835,6 +835,12 @@ def sweep(
     [grid]
     campaign.update.length = ["10s", "30s"]
     campaign.update.update_domain_gap = ["0s", "30min"]
+
+    \b
+    Or, with --best and fleetsim[search], it lets the cases be proposed:
+    [search]
+    cases = 40
+    campaign.update.update_domain_gap = { from = "0s", to = "1h", step = "5min" }
     """
     from fleetsim.sweeping import CASES_UNASKED_MAX, case_count
     from fleetsim.sweeping import sweep as call

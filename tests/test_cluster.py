@@ -190,6 +190,21 @@ def test_sweeps_are_those_of_one_thread(prepared, tmp_path, lengths):
     assert told[-1][1] == told[-1][2] == 4_000 * 3 * len(lengths)
 
 
+@pytest.mark.parametrize("at_once", [3, 1])  # a case a worker; one after the other
+def test_searches_come_to_the_cases_of_one_thread(prepared, tmp_path, at_once):
+    (tmp_path / "plan.toml").write_text(SCENARIO)
+    (tmp_path / "search.toml").write_text(
+        f'scenario = "plan.toml"\n[search]\ncases = 9\nat_once = {at_once}\n'
+        'campaign.host.length = { from = "10s", to = "40s", step = "5s" }\ncampaign.host.spread = ["0s", "1h", "2h"]\n'
+    )
+    best = "max length_ms where paused_ms_p99 <= 20s"
+    one = fleetsim.sweep(prepared, tmp_path / "search.toml", tmp_path / "one", best=best, threads=1)
+    many = fleetsim.sweep(prepared, tmp_path / "search.toml", tmp_path / "many", best=best, on="ray", threads=2)
+
+    assert contents(many.path) == contents(one.path)
+    assert (many.path / "sweep.json").read_bytes() == (one.path / "sweep.json").read_bytes()
+
+
 def test_policies_go_with_the_plan(tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "_registered", {})
     (tmp_path / "own.py").write_text(

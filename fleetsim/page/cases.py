@@ -91,8 +91,9 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
         y = alt.Y("y:Q", title=f"{harm}{harm_unit and f', {harm_unit}'}", scale=alt.Scale(zero=False, nice=True))
         words = [_FRONT, _OTHER, *([] if best_case is None else [_BEST])]
         colour = alt.Color(
-            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)])
-        )
+            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)]),
+            legend=alt.Legend(columns=1 if is_narrow else 3),
+        )  # fmt: skip
         data = {"values": frame.to_dicts()}
         line = alt.Chart(data).transform_filter(alt.FieldOneOfPredicate("case", front)).mark_line(
             color=WORK, interpolate="step-after", opacity=0.6
@@ -190,8 +191,9 @@ def _searched(made: Sweep, key: str, figure: str, rows: pl.DataFrame, number: st
         y = alt.Y("figure:Q", title=f"{figure}{unit and f', {unit}'}", scale=alt.Scale(zero=False, nice=True))
         words = [_WITHIN, _BEYOND, *([] if made.best_case is None else [_BEST])]
         colour = alt.Color(
-            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)])
-        )
+            "what:N", title=None, scale=alt.Scale(domain=words, range=[WORK, IDLE, UPDATED][: len(words)]),
+            legend=alt.Legend(columns=1 if is_narrow else 3),
+        )  # fmt: skip
         data = {"values": frame.to_dicts()}
         points = alt.Chart(data).mark_circle(size=70, opacity=0.9).encode(
             x=x, y=y, color=colour, description="asked:N"
