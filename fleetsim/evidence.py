@@ -65,6 +65,8 @@ _MOST = {"set_down_ratio_max", "longest_ms", "cap_bound_ms", "end_ms", "free_ms"
 """Figures of which a stage has the largest of its parts'; of `first_start_ms` the least, of all others the sum."""
 _SWEPT_AT_ONCE = 1 << 22
 """Impacts of applications swept at once: what bounds the memory of that sweep."""
+_PRINTS_AT_ONCE = 1 << 26
+"""Ids of VMs compared at once, 8 bytes each: what bounds the memory of that comparison."""
 _FLEET_COLUMNS = ["vm_row", "vm", "region", "set", "update_domain"]
 _EVENT_COLUMNS = ["phase", "kind", "result", "iteration", "vm_row", "start_at", "duration_ms", "effects"]
 _OUTCOME_COLUMNS = ["iteration", "vm_row", "outcome", "reason", "paused_ms", "down_ms", "event_count", "effects"]
@@ -181,8 +183,8 @@ class Part:
     def first_places(self) -> Ints:
         """The place of the first VM of each set."""
         members = np.flatnonzero(self.set_row >= 0)
-        first = np.full(self.set_count, len(self.vms))
-        np.minimum.at(first, self.set_row[members], members)
+        first = np.empty(self.set_count, np.int64)
+        first[self.set_row[members[::-1]]] = members[::-1]  # the last that is written stays
         return first
 
     @lazily
@@ -252,9 +254,7 @@ class Part:
     @lazily
     def sets(self) -> pl.DataFrame:
         """Sets: set_row, region, set, vm_count."""
-        in_sets = self.vms.filter(pl.col("set_row") >= 0)
-        by_set = in_sets.group_by("set_row").agg(pl.col("region", "set").first(), vm_count=pl.len())
-        return by_set.sort("set_row")
+        return self.vms[self.first_places].select("set_row", "region", "set", vm_count=pl.Series(self.set_sizes))
 
     @lazily
     def scale_sets(self) -> pl.DataFrame:
@@ -262,6 +262,22 @@ class Part:
         is_scale_set = self.matches("set_kind", ["scale_set"]) & (self.set_row >= 0)
         rows = np.unique(self.set_row[is_scale_set])
         return self.sets.filter(pl.col("set_row").is_in(pl.Series(rows).implode()))
+
+    @property
+    def set_ranges(self) -> list[tuple[int, Any, Any, str]]:
+        """Of each file, by region: that, its least and greatest set, and its path."""
+        found, offset = [], 0
+        for file in self.files:
+            sets = self.fleet.slice(offset, file.rows).select("region", "set")
+            offset += file.rows
+            if sets["set"].null_count() == len(sets):
+                continue
+            if sets["region"].min() == sets["region"].max():
+                found.append((int(sets["region"][0]), sets["set"].min(), sets["set"].max(), file.path))
+                continue
+            ranges = sets.drop_nulls().group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
+            found += [(*row, file.path) for row in ranges.rows()]
+        return found
 
     @lazily
     def in_set_count(self) -> int:
@@ -386,43 +402,100 @@ class Part:
         return listed.select("set_row", "reason")
 
     @lazily
-    def assigned(self) -> pl.DataFrame:
-        """VMs of sets whose domains were assigned: set_row, vm_row, column, found, expected, vm_count, domain_count.
-
-        `expected` is the place in the set by id, round robin; null where only some of the set were assigned theirs.
-        """
-        frames = [pl.DataFrame(schema=_ASSIGNED_TYPES)]
-        for column, domain_count in _DOMAIN_COUNTS.items():
+    def _assigned_places(self) -> dict[str, Ints]:
+        """Places of VMs of sets whose domains were assigned, by the column of these."""
+        found = {}
+        for column in _DOMAIN_COUNTS:
             flag = self.column(f"is_{column}_assigned")
-            if flag is None or not flag.any():
-                continue
-            rows = np.flatnonzero(flag.to_numpy() & (self.set_row >= 0))
-            rows = rows[self.vms[rows].select(pl.arg_sort_by("set_row", "vm")).to_series().to_numpy()]
-            group = self.set_row[rows]
-            starts = np.flatnonzero(np.diff(group, prepend=-1))
-            counts = np.diff(np.append(starts, len(rows)))
-            vm_count = np.repeat(counts, counts)
-            expected = (np.arange(len(rows)) - np.repeat(starts, counts)) % domain_count
-            is_mixed = vm_count != self.set_sizes[group]
-            frame = pl.DataFrame(
-                {
-                    "set_row": group,
-                    "vm_row": self.vms["vm_row"].gather(rows),
-                    "found": self.domains(column)[rows],
-                    "expected": expected,
-                    "vm_count": vm_count,
-                    "is_mixed": is_mixed,
-                }
-            )
-            told = {"column": pl.lit(column), "domain_count": pl.lit(domain_count, pl.Int64)}
-            expected_where_all = pl.when(~pl.col("is_mixed")).then("expected").alias("expected")
-            frames.append(frame.with_columns(expected_where_all, **told).select(list(_ASSIGNED_TYPES)))
-        return pl.concat(frames)
+            if flag is not None and flag.any():
+                found[column] = np.flatnonzero(flag.fill_null(value=False).to_numpy() & (self.set_row >= 0))
+        return found
+
+    @property
+    def assigned(self) -> range:
+        """As long as there are VMs whose domains were assigned."""
+        return range(sum(map(len, self._assigned_places.values())))
+
+    @lazily
+    def _by_id(self) -> Ints:
+        """Places of the VMs in sets, by set and id."""
+        places, vm = np.flatnonzero(self.set_row >= 0), _ids_of(self.vms["vm"])
+        group = self.set_row[places]
+        if vm.dtype == pl.Int64:
+            ids = vm.to_numpy()[places]
+            order = _order_of(group, ids)
+            is_tie = (group[order][1:] == group[order][:-1]) & (ids[order][1:] == ids[order][:-1])
+            order = np.lexsort((ids, group)) if is_tie.any() else order
+        elif (dealt := self._dealt(places)) is not None:
+            return dealt
+        else:
+            rows = pl.DataFrame({"set_row": group, "vm": vm.gather(places)})
+            order = rows.select(pl.arg_sort_by("set_row", "vm")).to_series().to_numpy()
+        by_id: Ints = places[order]
+        return by_id
+
+    def _dealt(self, places: Ints) -> Ints | None:
+        """`_by_id` if round robin dealt the domains and VMs stand by domain and id, as preparing leaves them.
+
+        Then the j-th VM with domain d is the (j x k + d)-th of its set, of k domains. Whether that is the order of ids
+        a look at each tells: it takes no sort. None: perhaps not.
+        """
+        group, domain = self.set_row[places], self._update_domains[places]
+        key = group * (NO_DOMAIN + 1) + domain
+        if not len(places) or (key[1:] < key[:-1]).any():
+            return None
+        runs = np.flatnonzero(np.diff(key, prepend=-1))
+        ordinal = np.arange(len(places)) - np.repeat(runs, np.diff(np.append(runs, len(places))))
+        domain_count = _most(domain, np.flatnonzero(np.diff(group, prepend=-1)))[group] + 1
+        at, sizes = ordinal * domain_count + domain, self.set_sizes[group]
+        if (at >= sizes).any():
+            return None
+        dealt = np.full(len(places), -1)
+        dealt[at + (np.cumsum(self.set_sizes) - self.set_sizes)[group]] = places
+        if dealt.min() < 0:
+            return None
+        vm = _ids_of(self.vms["vm"]).gather(dealt)
+        rises = (vm > vm.shift(1)).to_numpy()[1:] | (group[1:] != group[:-1])
+        return dealt if rises.all() else None
 
     @lazily
     def misassigned(self) -> pl.DataFrame:
-        """Those of `assigned` whose domain is another than round robin gives."""
-        return self.assigned.filter(pl.col("found").ne_missing(pl.col("expected")))
+        """VMs of sets off the round robin: set_row, vm_row, column, found, expected, vm_count, domain_count, is_off.
+
+        `expected` is the place in the set by id, round robin; null where only some of the set were assigned theirs. A
+        set with one such VM is here with all that were assigned, of whom those that are right have `is_off` false.
+        """
+        frames = [pl.DataFrame(schema=_ASSIGNED_TYPES)]
+        for column, places in self._assigned_places.items():
+            rows = self._by_id
+            if len(places) < len(rows):
+                is_assigned = np.zeros(len(self.vms), np.bool_)
+                is_assigned[places] = True
+                rows = rows[is_assigned[rows]]
+            group, found = self.set_row[rows], self.domains(column)[rows]
+            starts = np.flatnonzero(np.diff(group, prepend=-1))
+            counts = np.diff(np.append(starts, len(rows)))
+            expected = (np.arange(len(rows)) - np.repeat(starts, counts)) % _DOMAIN_COUNTS[column]
+            is_mixed = np.repeat(counts != self.set_sizes[group[starts]], counts)
+            is_off = (found != expected) | is_mixed
+            if not is_off.any():
+                continue
+            is_suspect = np.zeros(self.set_count, np.bool_)
+            is_suspect[group[is_off]] = True
+            at = np.flatnonzero(is_suspect[group])
+            of = {
+                "set_row": group[at],
+                "vm_row": self.vms["vm_row"].gather(rows[at]),
+                "found": found[at],
+                "expected": expected[at],
+                "vm_count": np.repeat(counts, counts)[at],
+                "is_mixed": is_mixed[at],
+                "is_off": is_off[at],
+            }
+            told = {"column": pl.lit(column), "domain_count": pl.lit(_DOMAIN_COUNTS[column], pl.Int64)}
+            expected_where_all = pl.when(~pl.col("is_mixed")).then("expected").alias("expected")
+            frames.append(pl.DataFrame(of).with_columns(expected_where_all, **told).select(list(_ASSIGNED_TYPES)))
+        return pl.concat(frames)
 
     @lazily
     def set_sizes(self) -> Ints:
@@ -464,6 +537,7 @@ _ASSIGNED_TYPES = {
     "expected": pl.Int64,
     "vm_count": pl.Int64,
     "domain_count": pl.Int64,
+    "is_off": pl.Boolean,
 }
 
 
@@ -519,14 +593,16 @@ class Cell:
     def _happened(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         """Rows of *table* within this part's range of VMs, from whichever files have them, each with its place."""
         low, high = self.part.vm_row_min, self.part.vm_row_max
-        frames = list(self.part.listing.read_range(table, low, high, columns, self.campaign.name, self._others))
+        frames = [
+            rows.with_columns(folder_region=pl.lit(self.testimony.region_names.code(region), pl.UInt16))
+            for region, rows in self.part.listing.read_range(
+                table, low, high, columns, self.campaign.name, self._others
+            )
+        ]
         if not frames:
             return pl.DataFrame(schema={**small_types([_DECLARED[table][name] for name in columns]), **_PLACED})
         rows = pl.concat(frames)
-        return rows.with_columns(
-            self.testimony.region_names.encode(rows["folder_region"]),
-            place=pl.Series(self.part.places(rows["vm_row"]), dtype=pl.Int64),
-        )
+        return rows.with_columns(place=pl.Series(self.part.places(rows["vm_row"]), dtype=pl.Int64))
 
     # Who is concerned
 
@@ -545,7 +621,7 @@ class Cell:
         """VMs that were not updated, and are in the next iteration if there is one."""
         left: Bools = np.zeros(len(self.part.vms), np.bool_)
         if self.testimony.has_outcomes:
-            told = self.outcomes.filter(pl.col("place") >= 0)
+            told = self.outcomes_here
             left[told["place"].to_numpy()[np.isin(told["outcome_code"].to_numpy(), COME_BACK)]] = True
             return left
         if self.stage is None or self.stage.until_ms is None:  # nothing tells who was to be updated by when
@@ -650,6 +726,14 @@ class Cell:
         low, high = self.lengths_ms
         return low, high + self.campaign.retried_ms
 
+    def times_ms_of(self, places: Ints, starts: Ints) -> tuple[Ints, Ints]:
+        """The least of the least and the greatest of the greatest of `times_ms` in each slice of *places*."""
+        if not self.campaign.families and not self.campaign.reboot_sizes:
+            low_ms, high_ms = self.campaign.length_ms_min, self.campaign.length_ms_max + self.campaign.retried_ms
+            return np.full(len(starts), low_ms), np.full(len(starts), high_ms)
+        low, high = self.times_ms
+        return _least(low[places], starts), _most(high[places], starts)
+
     # What happened
 
     @lazily
@@ -747,8 +831,9 @@ class Cell:
     @lazily
     def row_count(self) -> Ints:
         """Rows of `events` of each VM."""
-        place = self._rows["place"].to_numpy()
-        return np.bincount(place[place >= 0], minlength=len(self.part.vms))
+        if len(self._rows) == len(self.place) and not self._has_requests:
+            return self.event_count
+        return np.bincount(_placed(self._rows)["place"].to_numpy(), minlength=len(self.part.vms))
 
     @lazily
     def settled(self) -> tuple[npt.NDArray[np.int8], Ints]:
@@ -760,7 +845,7 @@ class Cell:
             return outcome, at_ms
         if "events" not in self.part.listing.readable:
             if self.testimony.has_outcomes:
-                told = self.outcomes.filter(pl.col("place") >= 0)
+                told = self.outcomes_here
                 code = told["outcome_code"].to_numpy()
                 is_theirs = np.isin(code, [Outcome.UPDATED_SELF_SERVICE, Outcome.SKIPPED])
                 is_theirs &= told["reason_code"].to_numpy() != Reason.HOST_LEFT_OUT
@@ -807,8 +892,13 @@ class Cell:
         return until_ms
 
     @property
+    def has_customers_beside(self) -> bool:
+        """Whether customers act in another campaign."""
+        return any(each.self_service is not None and each is not self.campaign for each in self.testimony.campaigns)
+
+    @property
     def _customers_beside(self) -> "Iterator[Cell]":
-        if any(each.self_service is not None and each is not self.campaign for each in self.testimony.campaigns):
+        if self.has_customers_beside:
             for other in self.part.cells_beside(self):
                 if other.campaign.self_service is not None:
                     yield other
@@ -852,9 +942,7 @@ class Cell:
     @lazily
     def tries(self) -> "_Tries":
         """Events of the part's VMs: what impacts are made of."""
-        events = self.events
-        if len(events) and events["place"].min() < 0:  # type: ignore[operator]
-            events = events.filter(pl.col("place") >= 0)
+        events = _placed(self.events)
         names = ["place", "start_ms", "end_ms", "duration_ms", "effects"]
         place, start_ms, end_ms, duration_ms, effects = (events[name].to_numpy() for name in names)
         is_aborted = np.zeros(len(events), np.bool_)
@@ -952,7 +1040,10 @@ class Cell:
     def effects(self) -> npt.NDArray[np.uint8]:
         """Union of the effects on each VM."""
         effects = np.zeros(len(self.part.vms), np.uint8)
-        np.bitwise_or.at(effects, self.tries.place, self.tries.effects)
+        if self.tries is self._impacts and not self.is_repeated:
+            effects[self.place] = self.tries.effects
+        else:
+            np.bitwise_or.at(effects, self.tries.place, self.tries.effects)
         return effects
 
     @lazily
@@ -963,6 +1054,11 @@ class Cell:
             outcome_code=_coded(outcomes["outcome"], words(Outcome)),
             reason_code=_coded(outcomes["reason"], words(Reason)),
         )
+
+    @lazily
+    def outcomes_here(self) -> pl.DataFrame:
+        """`outcomes` of the part's VMs."""
+        return _placed(self.outcomes)
 
     @property
     def unstarted(self) -> pl.DataFrame:
@@ -1085,7 +1181,7 @@ class Cell:
         if self.part.lifetimes is None or not self.testimony.has_outcomes:
             return True
         assert self.stage is not None
-        told = self.outcomes.filter(pl.col("place") >= 0)
+        told = self.outcomes_here
         deleted_ms = self.part.lifetimes[1][told["place"].to_numpy()]
         is_deleted = told["outcome_code"].to_numpy() == Outcome.DELETED
         first_ms, *_, last_ms = 0, *self.stage.tries_ms
@@ -1101,7 +1197,7 @@ class Cell:
             return True
         if self.part.lifetimes is None or not self.testimony.has_outcomes:
             return False
-        created_ms, told = self.part.lifetimes[0], self.outcomes.filter(pl.col("place") >= 0)
+        created_ms, told = self.part.lifetimes[0], self.outcomes_here
         came = (self.stage.asked_ms < created_ms) & (created_ms <= given_up_ms)
         is_told = came[told["place"].to_numpy()]
         return bool((told["outcome_code"].to_numpy()[is_told] != Outcome.ALREADY_UPDATED).any())
@@ -1137,8 +1233,12 @@ class Cell:
     @lazily
     def walks(self) -> "Walks":
         """The sets and singles here that walk alone; none, where hosts are the units."""
-        is_alone = (self._clusters[0] < 0) & (self.part.host is None)
-        places = np.flatnonzero(self.hittable & ~self.is_moving & is_alone)
+        alone = self.hittable if self.part.host is None else np.zeros(len(self.part.vms), np.bool_)
+        if self.campaign.self_service is not None:
+            alone = alone & ~self.is_moving
+        if self.campaign.is_in_step:
+            alone = alone & (self._clusters[0] < 0)
+        places = np.flatnonzero(alone)
         set_row = self.part.set_row[places]
         walker = np.where(set_row < 0, self.part.set_count + places, set_row)
         return Walks.of(self, places, walker)
@@ -1226,10 +1326,22 @@ class Cell:
             return np.full(set_count, -1)
         has_hit = np.bincount(set_row[self.hittable & (set_row >= 0)], minlength=set_count) > 0
         lives = self.part.lives(stage.start_ms) & (set_row >= 0)
-        living, total, squares = _domain_sums(set_row[lives], self.domains[lives], set_count)
-        weak = np.where(living == 1, 1, np.where(living * squares == total**2, 2, 0))
+        members = np.flatnonzero(lives)
+        living = np.bincount(set_row[members], minlength=set_count)
+        weak = np.where(living == 1, 1, np.where(self._is_of_one_domain(members), 2, 0))
         weak[self._shared_hosts(lives) & (weak == 0)] = 3
         return np.where(has_hit, weak, -1)
+
+    def _is_of_one_domain(self, members: Ints) -> Bools:
+        """Sets whose VMs at *members* are of one domain, or that have none there."""
+        one: Bools = np.ones(self.part.set_count, np.bool_)
+        group, domain = self.part.set_row[members], self.domains[members]
+        if (group[1:] < group[:-1]).any():
+            order = np.argsort(group, kind="stable")
+            group, domain = group[order], domain[order]
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        one[group[starts]] = _least(domain, starts) == _most(domain, starts)
+        return one
 
     def _shared_hosts(self, lives: Bools) -> Bools:
         """Sets of which some host has VMs, of those that live, in two domains."""
@@ -1291,12 +1403,10 @@ class Cell:
         first_ms, back_ms = _least(start_ms, runs), _most(end_ms, runs)
         is_tidy = (first_ms == _most(start_ms, runs)) & (first_ms < _least(end_ms, runs))
         down, group = np.diff(np.append(runs, len(key))), key[runs] // 256
-        order = np.lexsort((first_ms, group))
+        order = _order_of(group, first_ms)
         group, first_ms, back_ms, down, is_tidy = (each[order] for each in (group, first_ms, back_ms, down, is_tidy))
         is_tidy[1:] &= (group[1:] != group[:-1]) | (back_ms[:-1] <= first_ms[1:])
-        members = np.flatnonzero(part.set_row >= 0)
-        count, total, squares = _domain_sums(part.set_row[members], self.domains[members], part.set_count)
-        is_whole = count * squares != total**2  # two domains
+        count, is_whole = part.set_sizes, ~self._is_of_one_domain(np.flatnonzero(part.set_row >= 0))
         is_whole[group[~is_tidy]] = False
         rows = np.flatnonzero(is_whole[group])
         of = {"set_row": group[rows], "at_ms": first_ms[rows], "down": down[rows], "vm_count": count[group[rows]]}
@@ -1311,7 +1421,9 @@ class Cell:
         part = self.part
         is_tidy = np.zeros(part.set_count, np.bool_)
         is_tidy[self.tidy_outages["set_row"].to_numpy()] = True
-        happened = self._in_sets[~is_tidy[part.set_row[self.place[self._in_sets]]]]
+        happened = _NOBODY if is_tidy.all() else self._in_sets[~is_tidy[part.set_row[self.place[self._in_sets]]]]
+        if not len(happened):
+            return _States.none()
         place = self.place[happened]
         impacts = part.set_row[place], self.start_ms[happened], self.end_ms[happened]
         members = np.flatnonzero(part.set_row >= 0)
@@ -1419,21 +1531,27 @@ class Cell:
             ("paused_ms_histogram", self.paused_ms, ~self.is_down),
             ("down_ms_histogram", self.down_ms, self.is_down),
         ):
-            is_met = np.bincount(self.place[is_counted], minlength=len(of_vm)) > 0
-            lost_ms = of_vm[is_met]
+            if not is_counted.any():
+                continue
+            is_met = np.zeros(len(of_vm), np.bool_)
+            is_met[self.place[is_counted]] = True
+            lost_ms, counts = np.unique(of_vm[is_met], return_counts=True)
             # The lower bound of a bin is the value with all but its seven leading bits cleared.
             shift = np.maximum(np.frexp(lost_ms)[1] - 7, 0)
-            bounds, counts = np.unique(lost_ms >> shift << shift, return_counts=True)
-            for bound_ms, count in zip(bounds.tolist(), counts.tolist(), strict=True):
-                tell(figure, count, bound_ms)
+            bounds, starts = np.unique(lost_ms >> shift << shift, return_index=True)
+            counts = np.add.reduceat(counts, starts)
+            for bound, count in zip(bounds.tolist(), counts.tolist(), strict=True):
+                tell(figure, count, bound)
 
     def _tell_outcomes(self, tell: Callable[..., None]) -> None:
         """`<outcome>_count`, from the outcomes or, where there are none, from what they should be."""
         if self.testimony.has_outcomes:
-            told = self.outcomes.filter(pl.col("place") >= 0, pl.col("iteration") == self.iteration)
-            counts = np.bincount(told["outcome_code"].to_numpy(), minlength=_ODD + 1)
+            told = self.outcomes_here
+            is_now = (told["iteration"] == self.iteration).to_numpy()
+            told_code = told["outcome_code"].to_numpy()
+            codes = np.bincount(told_code if is_now.all() else told_code[is_now], minlength=_ODD + 1)
             for code, figure in enumerate(OUTCOME_COUNTS):
-                tell(figure, counts[code])
+                tell(figure, codes[code])
             return
         expected, _, or_else = (each[self.selected] for each in self.expected_outcomes)
         is_sure = (or_else == 0) & ~self._may_be_out[self.selected]
@@ -1513,6 +1631,11 @@ Figures = dict[tuple[str, int | None], tuple[float, float]]
 """A figure and its bin, and between which values it must be: one value but where a cut impact hides a length."""
 
 
+def _placed(rows: pl.DataFrame) -> pl.DataFrame:
+    """*rows* of VMs that their part has."""
+    return rows.filter(pl.col("place") >= 0) if len(rows) and rows["place"].min() < 0 else rows  # type: ignore[operator]
+
+
 def _coded(column: pl.Series, known: Sequence[str]) -> pl.Series:
     """Codes (u8) of the words of *column*; _ODD for others."""
     codes = {word: code for code, word in enumerate(known)}
@@ -1527,9 +1650,15 @@ def _powers(domain: Ints) -> list[Ints]:
     return [np.ones(len(domain), np.int64), domain, domain**2]
 
 
-def _domain_sums(group: Ints, domain: Ints, group_count: int) -> list[Ints]:
-    """`_powers` added up in each group."""
-    return [_total(group, power, group_count) for power in _powers(domain)]
+def _order_of(group: Ints, at_ms: Ints) -> Ints:
+    """The order by group, then instant, as stable as it need be for what is equal in both."""
+    if not len(group):
+        return _NOBODY
+    low_ms = int(at_ms.min())
+    span_ms = int(at_ms.max()) - low_ms + 1
+    if int(group.max()) < 2**62 // span_ms:  # one number sorts faster than two
+        return np.argsort(group * span_ms + (at_ms - low_ms))
+    return np.lexsort((at_ms, group))
 
 
 def _total(group: Ints, value: Ints, group_count: int) -> Ints:
@@ -1685,10 +1814,15 @@ class _States:
         )
 
     @staticmethod
+    def none(*names: str) -> "_States":
+        """Of no group."""
+        return _States(_NOBODY, _NOBODY, _NOBODY, dict.fromkeys((*_OUT, *names, *_LIVING), _NOBODY))
+
+    @staticmethod
     def swept(group: Ints, at_ms: Ints, changes: Mapping[str, Ints]) -> "_States":
         """Add up *changes* of each group in order of time; all of one instant at once."""
         if not len(group):
-            return _States(_NOBODY, _NOBODY, _NOBODY, dict.fromkeys((*changes, *_LIVING), _NOBODY))
+            return _States.none(*changes)
         # VMs of a unit mostly follow each other: what they change together is one change, and there is less to sort.
         runs = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(at_ms, prepend=at_ms[0] - 1) != 0))
         if len(runs) < len(group):
@@ -1797,10 +1931,12 @@ class Walks:
         walk_starts = np.flatnonzero(np.diff(unit_walker, prepend=-1))
         vm_row = part.vms["vm_row"].to_numpy().astype(np.int64)[places]
         unit_first = _least(vm_row, starts)
-        low, high = cell.times_ms
+        low, high = cell.times_ms_of(places, starts)
         gone_ms, loss, gain = np.full(len(starts), NEVER_MS), {"unit": _NOBODY, "deleted_ms": _NOBODY}, None
         has_movers = bool(cell.is_moving.any())  # who are none of *places*: any of the walks may wait for them
-        unit_waits = _most(np.where(has_movers, 1, cell.waits_ms[places]), starts)
+        unit_waits = np.full(len(starts), int(has_movers))
+        if not has_movers and cell.has_customers_beside:
+            unit_waits = _most(cell.waits_ms[places], starts)
         if part.lifetimes is not None and cell.stage is not None and cell.stage.start_ms is not None:
             created_ms, deleted_ms = (each[places] for each in part.lifetimes)
             is_late = created_ms > cell.stage.start_ms  # nothing waits for it
@@ -1826,8 +1962,8 @@ class Walks:
                 "first_vm_row": unit_first,
                 "vm_count": sizes,
                 "gone_ms": gone_ms,
-                "length_ms_min": _least(low[places], starts),
-                "length_ms_max": _most(high[places], starts),
+                "length_ms_min": low,
+                "length_ms_max": high,
             },
             loss=loss,
             visit=_visits(cell, places, number),
@@ -1927,8 +2063,11 @@ class Walks:
         mask = self.walk["is_set"][self.visit_walk]
         columns = {name: self.visit[name][mask] for name in ("start_ms", "impact_end_ms", "end_ms", "end_ms_max")}
         domain = self.unit["domain"][self.visit["unit"][mask]]
-        frame = pl.DataFrame({"walk_row": self.visit_walk[mask], "domain": domain, **columns})
-        return frame.sort("walk_row", "start_ms", "domain")
+        walk_row = self.visit_walk[mask]
+        order = _order_of(walk_row, columns["start_ms"])
+        frame = pl.DataFrame({"walk_row": walk_row, "domain": domain, **columns})[order]
+        is_tie = (frame["walk_row"] == frame["walk_row"].shift(1)) & (frame["start_ms"] == frame["start_ms"].shift(1))
+        return frame.sort("walk_row", "start_ms", "domain") if is_tie.any() else frame
 
     @lazily
     def visit_count(self) -> Ints:
@@ -2390,6 +2529,44 @@ _ROOM_TYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """What is kept of a part when it has gone by.
+
+    set_ranges  of each file, by region: that, its least and greatest set, and its path
+    vm_range    the least and the greatest `vm` of all rows: whole numbers or text
+    vm_prints   fingerprints of all rows, rising; none where there are too many VMs to keep them
+    """
+
+    files: Sequence[File]
+    row_count: int
+    vm_count: int
+    set_count: int
+    single_count: int
+    set_ranges: Sequence[tuple[int, Any, Any, str]]
+    listed: pl.DataFrame  # sets that no_guarantee lists: region, set
+    vm_range: tuple[Any, Any]
+    vm_prints: npt.NDArray[np.uint64]
+    repeated_prints: npt.NDArray[np.uint64]
+
+    @staticmethod
+    def of(part: Part) -> "PartFacts":
+        prints, vm = np.sort(_fingerprints(part.fleet["vm"]).to_numpy()), _ids_of(part.fleet["vm"])
+        key = ["region", "set"]
+        return PartFacts(
+            files=part.files,
+            row_count=part.row_count,
+            vm_count=len(part.fleet),
+            set_count=part.set_count,
+            single_count=len(part.vms) - part.in_set_count,
+            set_ranges=part.set_ranges,
+            listed=part.testimony.no_guarantee.join(part.sets, on=key, how="semi").select(key),
+            vm_range=(vm.min(), vm.max()),
+            vm_prints=prints if keeps_prints(part.listing) else prints[:0].copy(),
+            repeated_prints=prints[1:][prints[1:] == prints[:-1]],
+        )
+
+
 class InStep:
     """What the parts of a region know of clusters whose sets walk in step, until all of them went by."""
 
@@ -2443,8 +2620,7 @@ class Whole:
         self._found = dict.fromkeys(("vms", "sets", "singles"), 0)
         self.listed_left = testimony.no_guarantee
         self.fleet_files = listing.tables["fleet"]
-        # All that grows with the fleet: 8 bytes a VM, for a VM may be repeated in any two parts.
-        self._vm_prints: npt.NDArray[np.uint64] = np.empty(sum(file.rows for file in self.fleet_files), np.uint64)
+        self._ids = _Ids(listing)
 
     @property
     def summary(self) -> pl.DataFrame:
@@ -2476,9 +2652,7 @@ class Whole:
     @lazily
     def repeated_vms(self) -> pl.DataFrame:
         """Rows of the fleet whose `vm` others have too: vm, vm_row, path. Exact where two fingerprints agree."""
-        prints = self._vm_prints[: self._found["vms"]]
-        prints.sort()
-        suspects = pl.Series(np.unique(prints[1:][prints[1:] == prints[:-1]]))
+        suspects = pl.Series(self._ids.repeated_prints(), dtype=pl.UInt64)
         frames = [pl.DataFrame(schema={"vm": pl.String, "vm_row": pl.UInt32, "path": pl.String})]
         for file in self.fleet_files if len(suspects) else ():
             rows = self._listing.read(file, ["vm", "vm_row"])
@@ -2486,20 +2660,14 @@ class Whole:
             frames.append(rows.select(pl.col("vm").cast(pl.String), "vm_row", path=pl.lit(file.path)))
         return pl.concat(frames).filter(pl.col("vm").is_duplicated())
 
-    def add(self, part: Part) -> None:
+    def add(self, part: "PartFacts") -> None:
         """Keep of *part* what rules about the whole run ask for."""
-        end = self._found["vms"] + len(part.fleet)
-        self._vm_prints[self._found["vms"] : end] = _fingerprints(part.fleet["vm"]).to_numpy()
-        self._found["vms"] = end
+        self._ids.add(part)
+        self._found["vms"] += part.vm_count
         self._found["sets"] += part.set_count
-        self._found["singles"] += len(part.vms) - part.in_set_count
-        offset = 0
-        for file in part.files:
-            in_sets = part.fleet.slice(offset, file.rows).filter(pl.col("set").is_not_null())
-            ranges = in_sets.group_by("region").agg(low=pl.col("set").min(), high=pl.col("set").max())
-            self._set_ranges += [(*row, file.path) for row in ranges.rows()]
-            offset += file.rows
-        self.listed_left = self.listed_left.join(part.sets, on=["region", "set"], how="anti")
+        self._found["singles"] += part.single_count
+        self._set_ranges += part.set_ranges
+        self.listed_left = self.listed_left.join(part.listed, on=["region", "set"], how="anti")
 
     def add_cell(self, facts: "CellFacts") -> None:
         """Keep of a cell, and of the walks in it, what rules about stages ask for."""
@@ -2914,6 +3082,74 @@ class Whole:
         return stages.unpivot(on=told, index=STAGE, variable_name="figure").select(
             *STAGE, "figure", pl.lit(None, pl.Int64).alias("bin_start_ms"), pl.col("value").cast(pl.Float64)
         )
+
+
+def keeps_prints(listing: Listing) -> bool:
+    """Whether the fingerprints of all VMs are kept, as there are few."""
+    return sum(file.rows for file in listing.tables["fleet"]) <= _PRINTS_AT_ONCE
+
+
+def _ids_of(vm: pl.Series) -> pl.Series:
+    """*vm* as whole numbers or text."""
+    return vm if vm.dtype == pl.Int64 else vm.cast(pl.String)
+
+
+class _Ids:
+    """The ids of VMs, by fingerprints: which of them are there twice, be it in two parts.
+
+    Parts whose ids lie in ranges that meet no other's need no comparison. Of a fleet that is larger than
+    _PRINTS_AT_ONCE the others are read once more, so many prints at a time: memory does not grow with the fleet.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._keeps_prints = keeps_prints(listing)
+        # Least and greatest id, and place in what follows; numbers and text, which meet nowhere, apart.
+        self._ranges: dict[type, list[tuple[Any, Any, int]]] = {}
+        self._files: list[Sequence[File]] = []
+        self._prints: list[npt.NDArray[np.uint64]] = []
+        self._repeated: list[npt.NDArray[np.uint64]] = []
+
+    def add(self, part: "PartFacts") -> None:
+        """Note the ids of *part*."""
+        if part.vm_count:
+            low, high = part.vm_range
+            self._ranges.setdefault(type(low), []).append((low, high, len(self._files)))
+            self._files.append(part.files)
+            self._prints.append(part.vm_prints)
+            self._repeated.append(part.repeated_prints)
+
+    def repeated_prints(self) -> npt.NDArray[np.uint64]:
+        """Fingerprints that more than one VM has."""
+        meet = self._meeting()
+        row_count = sum(file.rows for place in meet for file in self._files[place])
+        share_count = np.uint64(1 if self._keeps_prints else 1 + row_count // _PRINTS_AT_ONCE)
+        found = list(self._repeated)
+        for share in range(int(share_count)) if meet else ():
+            prints = np.concatenate([self._share(place, share, share_count) for place in meet])
+            prints.sort()
+            found.append(prints[1:][prints[1:] == prints[:-1]])
+        return np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
+
+    def _meeting(self) -> list[int]:
+        """Parts whose range of ids meets that of another."""
+        meet: set[int] = set()
+        for ranges in self._ranges.values():
+            (_, highest, of), *others = sorted(ranges)
+            for low, high, place in others:
+                if low <= highest:
+                    meet |= {of, place}
+                if high > highest:
+                    highest, of = high, place
+        return sorted(meet)
+
+    def _share(self, place: int, share: int, share_count: np.uint64) -> npt.NDArray[np.uint64]:
+        if self._keeps_prints:
+            return self._prints[place]
+        columns = [self._listing.read(file, ["vm"])["vm"] for file in self._files[place]]
+        prints = np.concatenate([_fingerprints(vm).to_numpy() for vm in columns])
+        of_share: npt.NDArray[np.uint64] = prints[prints % share_count == np.uint64(share)]
+        return of_share
 
 
 def _fingerprints(vm: pl.Series) -> pl.Series:

@@ -8,11 +8,13 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import re
 import threading
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -126,6 +128,21 @@ class lazily(Generic[Value]):  # noqa: N801 - it is read as a decorator
         return value
 
 
+@dataclass(slots=True)
+class _LookedAt:
+    """What is found of one file the manifest lists."""
+
+    path: str
+    table: str
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    readable: set[str] = field(default_factory=set)
+    file: File | None = None  # where it can be read
+
+    def with_problem(self, problem: str, expected: Any = None, found: Any = None) -> "_LookedAt":
+        self.problems.append({"path": self.path, "problem": problem, "expected": expected, "found": found})
+        return self
+
+
 class Listing:
     """The files the manifest lists, compared with those that are there; unusable ones are left out."""
 
@@ -140,8 +157,12 @@ class Listing:
         self._campaigns: dict[str, tuple[str, ...]] = {}
         self._zones: dict[str, list[str]] = {}
         self.entry_count = len(manifest["parts"])
-        for entry in manifest["parts"]:
-            self._check(entry["path"], entry["rows"], entry["sha256"])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for looked_at in pool.map(self._looked_at, manifest["parts"]):
+                self._problems += looked_at.problems
+                self.readable |= looked_at.readable
+                if looked_at.file is not None:
+                    self.tables[looked_at.table].append(looked_at.file)
         listed = {entry["path"] for entry in manifest["parts"]} | _OUTSIDE_MANIFEST
         there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         for path in sorted(there - listed):
@@ -163,44 +184,48 @@ class Listing:
         unsorted = [{"path": path, "problem": "vm_row does not rise"} for path in sorted(self._unsorted)]
         return self._problems + [{"expected": None, "found": None, **problem} for problem in unsorted]
 
-    def _check(self, path: str, rows: int | None, sha256: str) -> None:
-        file = self.folder / path
+    def _looked_at(self, entry: Mapping[str, Any]) -> "_LookedAt":
+        """What is found of one file the manifest lists, on any thread."""
+        path, rows, sha256 = entry["path"], entry["rows"], entry["sha256"]
+        table = PurePosixPath(path).parts[0].removesuffix(".parquet")
+        found, file = _LookedAt(path, table), self.folder / path
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            return self._problem(path, "lies outside the run")
+            return found.with_problem("lies outside the run")
         if not file.is_file():
-            return self._problem(path, "is missing")
+            return found.with_problem("is missing")
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != sha256:
-            self._problem(path, "has other bytes than the manifest says", sha256, digest)
-        table = PurePosixPath(path).parts[0].removesuffix(".parquet")
+            found.with_problem("has other bytes than the manifest says", sha256, digest)
         if not path.endswith(".parquet"):
-            self.readable.add(PurePosixPath(path).stem)
-        elif table not in self.tables:
-            self._problem(path, "is of no table of a run")
-        else:
-            self._check_parquet(path, table, rows)
-        return None
+            found.readable.add(PurePosixPath(path).stem)
+            return found
+        return (
+            self._parquet_looked_at(found, rows)
+            if table in self.tables
+            else found.with_problem("is of no table of a run")
+        )
 
-    def _check_parquet(self, path: str, table: str, rows: int | None) -> None:
+    def _parquet_looked_at(self, found: "_LookedAt", rows: int | None) -> "_LookedAt":
         """Compare rows, columns and provenance; a file with a column absent, mistyped or empty is unread."""
+        path, table = found.path, found.table
         try:
             metadata = pq.read_metadata(self.folder / path)
             schema = metadata.schema.to_arrow_schema()
         except (pa.ArrowException, OSError) as error:
-            return self._problem(path, f"cannot be read as Parquet: {error}")
+            return found.with_problem(f"cannot be read as Parquet: {error}")
         if metadata.num_rows != rows:
-            self._problem(path, "has other rows than the manifest says", rows, metadata.num_rows)
+            found.with_problem("has other rows than the manifest says", rows, metadata.num_rows)
         for key, expected in self._provenance(table):
-            found = (metadata.metadata or {}).get(f"fleetsim.{key}".encode())
-            if found is not None and found.decode() != expected:
-                self._problem(path, f"fleetsim.{key} is that of another run", expected, found.decode())
-        wrong = [found for column in _TABLES[table] if (found := _column_problem(column, schema, metadata))]
+            stated = (metadata.metadata or {}).get(f"fleetsim.{key}".encode())
+            if stated is not None and stated.decode() != expected:
+                found.with_problem(f"fleetsim.{key} is that of another run", expected, stated.decode())
+        wrong = [problem for column in _TABLES[table] if (problem := _column_problem(column, schema, metadata))]
         for problem in wrong:
-            self._problem(path, problem)
+            found.with_problem(problem)
         if wrong:
-            return None
-        self.readable.add(table)
+            return found
+        found.readable.add(table)
         low, high = _range_in(self.folder / path, metadata, "vm_row") if "vm_row" in schema.names else (0, -1)
         first, last = (0, -1)
         if table in ("events", "outcomes"):
@@ -209,10 +234,10 @@ class Listing:
         empty = _empty_columns(metadata, schema) if table == "fleet" else frozenset[str]()
         iterations = frozenset(range(first, last + 1))
         file = File(path, metadata.num_rows, tuple(schema.names), low, high, rows_digest, empty, iterations)
-        self.tables[table].append(file)
+        found.file = file
         if table in ("events", "outcomes") and len(met := self.campaigns(file)) > 1:
-            self._problem(path, "has rows of several campaigns", 1, ", ".join(sorted(met)))
-        return None
+            found.with_problem("has rows of several campaigns", 1, ", ".join(sorted(met)))
+        return found
 
     def _provenance(self, table: str) -> Iterator[tuple[str, str]]:
         """What the metadata of a file of *table* must say, where it says it."""
@@ -317,8 +342,8 @@ class Listing:
 
     def read_range(
         self, table: str, low: int, high: int, columns: Sequence[str], campaign: str, but: frozenset[int] = frozenset()
-    ) -> Iterator[pl.DataFrame]:
-        """Rows of *table* and *campaign* with `vm_row` in [low, high], file by file, and the region of its folder.
+    ) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The region of its folder, and rows of *table* and *campaign* with `vm_row` in [low, high], file by file.
 
         Rows of the iterations in *but* are left out.
         """
@@ -334,7 +359,7 @@ class Listing:
                     self._unsorted.add(file.path)
                 if file.vm_row_min < low or high < file.vm_row_max:
                     frame = frame.filter(pl.col("vm_row").is_between(low, high))
-                yield frame.with_columns(folder_region=pl.lit(file.folder_region))
+                yield file.folder_region, frame
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -965,7 +990,7 @@ def _first_events(
         region = listing.read(part, ["region"])["region"].cast(pl.String).head(1).to_list()
         for campaign in listing.campaigns_in(part.vm_row_min, part.vm_row_max) if region else ():
             columns = ["vm_row", "iteration", "start_at"]
-            for frame in listing.read_range("events", part.vm_row_min, part.vm_row_max, columns, campaign):
+            for _, frame in listing.read_range("events", part.vm_row_min, part.vm_row_max, columns, campaign):
                 first = frame.group_by("iteration").agg(pl.col("start_at").dt.epoch("ms").min() - start_epoch_ms)
                 for iteration, start_ms in first.rows():
                     key = campaign_names.code(campaign), iteration, region_names.code(region[0])

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, WalkFacts, Walks, Whole, files_of_parts
+from fleetsim.evidence import OUTAGES, Cell, CellFacts, InStep, Part, PartFacts, WalkFacts, Walks, Whole, files_of_parts
 from fleetsim.hosting import SEVERAL, Hosts
 from fleetsim.schema import (
     FIRST_ITERATION,
@@ -172,7 +172,7 @@ def _judged(listing: Listing, progress: Callable[[str, int, int], None] | None) 
 
 def _judged_part(
     testimony: Testimony, listing: Listing, files: Sequence[File]
-) -> "tuple[Part, list[CellFacts], _Tally]":
+) -> "tuple[PartFacts, list[CellFacts], _Tally]":
     """What the rules find in one part of the fleet, on any thread; the campaigns go by one at a time."""
     tally, part, facts = _Tally(listing), Part(testimony, listing, files), []
     for cell in part.cells():
@@ -183,7 +183,7 @@ def _judged_part(
         facts.append(CellFacts.of(cell, walks))
         part.note(cell)
     tally.ask("part", part, part.named)
-    return part, facts, tally
+    return PartFacts.of(part), facts, tally
 
 
 def _in_turn_on_threads(task: Callable[[_Given], _Found], givens: Iterable[_Given]) -> Iterator[_Found]:
@@ -383,8 +383,7 @@ def _domains_in_range(part: Part) -> pl.DataFrame:
 def _default_domain_count(part: Part) -> pl.DataFrame:
     """A set that was given none has 5 update domains and 3 fault domains, or as many as it has VMs."""
     # Only where some VM is off the round robin can a set have more or fewer.
-    suspects = part.assigned.join(part.misassigned, on=["set_row", "column"], how="semi")
-    by_set = suspects.group_by("set_row", "column").agg(
+    by_set = part.misassigned.group_by("set_row", "column").agg(
         pl.col("vm_count", "domain_count").first(), found=pl.col("found").n_unique()
     )
     expected = pl.min_horizontal("vm_count", "domain_count").alias("expected")
@@ -394,7 +393,7 @@ def _default_domain_count(part: Part) -> pl.DataFrame:
 @_rule("R33", "part", over="assigned")
 def _round_robin(part: Part) -> pl.DataFrame:
     """Assigned domains go round robin: the i-th VM of a set by id has domain i mod 5, fault domain i mod 3."""
-    return part.misassigned.select("set_row", "vm_row", "column", "found", "expected")
+    return part.misassigned.filter("is_off").select("set_row", "vm_row", "column", "found", "expected")
 
 
 @_rule("R36", "part", over="scale_sets")
@@ -968,23 +967,26 @@ def _order_kept(walks: Walks) -> pl.DataFrame:
         visits = visits.join(ranks, on=["walk_row", "domain"], how="left", maintain_order="left")
     else:
         visits = visits.with_columns(rank=pl.lit(None, pl.Int64))
-    walked = (
-        visits.with_columns(is_out_of_order=(pl.col("rank") < _before(["walk_row"], "rank")).fill_null(value=False))
-        .group_by("walk_row", maintain_order=True)
-        .agg(
-            pl.col("is_out_of_order").any(),
-            visit_count=pl.len(),
-            visited_count=pl.col("domain").n_unique(),
-            visited=pl.col("domain"),
-        )
+    visits = visits.with_columns(
+        is_out_of_order=(pl.col("rank") < _before(["walk_row"], "rank")).fill_null(value=False)
     )
-    excused = walks.units.group_by("walk_row").agg(excused_count=pl.col("is_excused").sum())
-    expected = walks.walk_frame.join(walked, on="walk_row", how="left").join(excused, on="walk_row", how="left")
-    due_count = pl.col("domain_count") - pl.col("excused_count")
-    is_permutation = (pl.col("visit_count").fill_null(0) == due_count) & (
-        pl.col("visited_count").fill_null(0) == due_count
-    )
-    return expected.filter(~is_permutation | pl.col("is_out_of_order")).select(
+    walk_row, walk_count = visits["walk_row"].to_numpy(), len(walks.domain_count)
+    key = np.sort(walk_row * 256 + visits["domain"].to_numpy())
+    counted = {
+        "visit_count": np.bincount(walk_row, minlength=walk_count),
+        "visited_count": np.bincount(key[np.diff(key, prepend=-1) != 0] // 256, minlength=walk_count),
+        "due_count": walks.domain_count - np.bincount(walks.unit["walk"][walks.is_excused], minlength=walk_count),
+    }
+    expected = walks.walk_frame
+    rows = expected["walk_row"].to_numpy()
+    visit_count, visited_count, due_count = (each[rows] for each in counted.values())
+    is_off = (visit_count != due_count) | (visited_count != due_count)
+    out_of_order = visits.filter("is_out_of_order")["walk_row"].to_numpy()
+    is_off |= np.isin(rows, out_of_order) if len(out_of_order) else False
+    wrong = expected.filter(pl.Series(is_off, dtype=pl.Boolean))
+    visited = visits.join(wrong, on="walk_row", how="semi", maintain_order="left")
+    visited = visited.group_by("walk_row", maintain_order=True).agg(visited=pl.col("domain"))
+    return wrong.join(visited, on="walk_row", how="left", maintain_order="left").select(
         "walk_row", "visited", "domain_count", order=pl.lit(walks.campaign.order)
     )
 
@@ -1121,7 +1123,7 @@ def _not_frozen(cell: Cell) -> pl.DataFrame:
 @_rule("R45", "cell", over="left_alone", needs="outcomes")
 def _unaffected(cell: Cell) -> pl.DataFrame:
     """Who is `unaffected` is so for a reason: its size, or a kind of campaign without impact."""
-    outcomes = cell.outcomes.filter(pl.col("place") >= 0)
+    outcomes = cell.outcomes_here
     place, reason = outcomes["place"].to_numpy(), outcomes["reason_code"].to_numpy()
     expected = np.where(
         outcomes["outcome_code"].to_numpy() != Outcome.UNAFFECTED,
@@ -1237,9 +1239,7 @@ def _caps_kept(whole: Whole) -> pl.DataFrame:
 @_rule("R74", "cell", over="outcomes", needs="events outcomes stages summary")
 def _outcome_totals(cell: Cell) -> pl.DataFrame:
     """Totals per VM, region and campaign equal a second computation from the events, to the millisecond."""
-    outcomes = cell.outcomes
-    if len(outcomes) and outcomes["place"].min() < 0:  # type: ignore[operator]
-        outcomes = outcomes.filter(pl.col("place") >= 0)
+    outcomes = cell.outcomes_here
     place = outcomes["place"].to_numpy()
     figures: dict[str, npt.NDArray[Any]] = {
         "event_count": cell.row_count,

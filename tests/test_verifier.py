@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fleetsim import testimony, verifier
+from fleetsim import evidence, testimony, verifier
 from fleetsim.errors import InputError
 from fleetsim.evidence import Cell, Part
 from fleetsim.schema import SCHEMA_VERSION, SUMMARY
@@ -2318,9 +2319,13 @@ def test_fleet_of_other_rows_is_found(tmp_path: Path, plant: Plant) -> None:
     assert offenders(verdict, "fleet")[0]["problem"] == "fleet_digest is not that of its parts"
 
 
+@pytest.mark.parametrize("at_once", [3, 1 << 26], ids=["few at once", "all at once"])
 @pytest.mark.parametrize("ids", [int, str])
 @pytest.mark.parametrize(("region", "part"), [("north", 0), ("south", 0)], ids=["within a part", "over parts"])
-def test_vm_twice_is_found(tmp_path: Path, ids: type, region: str, part: int) -> None:
+def test_vm_twice_is_found(
+    tmp_path: Path, ids: type, region: str, part: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "_PRINTS_AT_ONCE", at_once)
     plant = sound(ids)
     derive(plant)
     first, second = plant.fleet["north", 0][0], plant.fleet[region, part][-1]
@@ -2331,6 +2336,26 @@ def test_vm_twice_is_found(tmp_path: Path, ids: type, region: str, part: int) ->
     assert broken(verdict) == ["fleet"]
     shown = [{"vm": row["vm"], "vm_row": row["vm_row"]} for row in offenders(verdict, "fleet")]
     assert shown == [{"vm": str(first["vm"]), "vm_row": row["vm_row"]} for row in (first, second)]
+
+
+@pytest.mark.parametrize("ids", [int, str])
+@pytest.mark.parametrize("seed", range(20))
+def test_vms_of_sets_are_ordered_by_id(seed: int, ids: type) -> None:
+    """Whether round robin dealt their domains, as with an even *seed*, or one is another."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for set_row, size in enumerate(draw.integers(1, 10, 6).tolist()):
+        vms = sorted(map(ids, draw.choice(1000, size, replace=False).tolist()))
+        rows += [(set_row, place % 3, vm) for place, vm in enumerate(vms)]
+    if seed % 2:
+        at = int(draw.integers(len(rows)))
+        rows[at] = rows[at][0], 4, rows[at][2]
+    rows.sort()
+    part = Part.__new__(Part)
+    part.set_row, part.set_count = np.array([row[0] for row in rows]), 6
+    part.vms = pl.DataFrame({"update_domain": [row[1] for row in rows], "vm": [row[2] for row in rows]})
+
+    assert part._by_id.tolist() == sorted(range(len(rows)), key=lambda place: (rows[place][0], rows[place][2]))
 
 
 def test_file_names_are_not_trusted(tmp_path: Path, plant: Plant) -> None:
