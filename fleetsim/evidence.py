@@ -1,8 +1,8 @@
 """What a run shows: its fleet, part by part, and what its campaigns did to the VMs of each.
 
 For strangers: made of the files alone. A part is looked at one campaign at a time, as arrays by the place of a VM in
-its part; what outlives that is one small aggregate a stage, and a few bytes a VM. Frames and arrays are made on first
-use.
+its part; what outlives that is one small aggregate a stage and a part, and, of fleets up to _PRINTS_AT_ONCE, 8 bytes
+a VM. Frames and arrays are made on first use.
 """
 
 import hashlib
@@ -788,10 +788,14 @@ class Cell:
     def _has_requests(self) -> bool:
         return _SELF_SERVICE in self._rows["phase"].unique().cast(pl.String).to_list()
 
-    @lazily
+    @property
     def felt(self) -> "Cell":
         """The same with the moves that customers started as impacts, beside those by the platform."""
-        return _Felt(self) if self._has_requests else self
+        return self._felt if self._has_requests else self  # itself is not kept: a ring is freed late, if ever
+
+    @lazily
+    def _felt(self) -> "Cell":
+        return _Felt(self)
 
     @property
     def awaited(self) -> pl.DataFrame:
@@ -1591,12 +1595,8 @@ class _Felt(Cell):
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell.part, cell.campaign, cell.stage, cell._before)
-        self._cell = cell
-
-    @lazily
-    def events(self) -> pl.DataFrame:
-        moves = self._cell.requests.filter(pl.col("duration_ms") > 0)
-        return pl.concat([self._cell.events, moves])
+        # Not on first use: who is kept by what it keeps is freed late, if ever.
+        self.__dict__["events"] = pl.concat([cell.events, cell.requests.filter(pl.col("duration_ms") > 0)])
 
 
 @dataclass(frozen=True, slots=True)

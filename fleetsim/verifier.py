@@ -3,7 +3,7 @@
 It sees files only and shares no code with what wrote them: pairs come from the CSV, parameters from
 `resolved.toml`, and it has its own idea of what an impact may leave behind. Nothing is stepped through time:
 each rule is one query over sorted or grouped rows, and its rows are the offenders. The fleet is read part by
-part, and of a part one campaign at a time; what outlives them is one small aggregate a stage and a few bytes a VM.
+part, and of a part one campaign at a time; what outlives them is one small aggregate a stage and a part.
 File names do not count.
 """
 

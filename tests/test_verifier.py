@@ -1,9 +1,11 @@
 """The verifier: a sound run keeps every rule, and each rule is seen to catch a fault planted for it."""
 
 import copy
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -2356,6 +2358,31 @@ def test_vms_of_sets_are_ordered_by_id(seed: int, ids: type) -> None:
     part.vms = pl.DataFrame({"update_domain": [row[1] for row in rows], "vm": [row[2] for row in rows]})
 
     assert part._by_id.tolist() == sorted(range(len(rows)), key=lambda place: (rows[place][0], rows[place][2]))
+
+
+@pytest.mark.parametrize("made", [sound, windowed, requested, hosted], ids=lambda made: made.__name__)
+def test_what_is_known_of_a_part_is_freed_when_it_has_gone_by(
+    tmp_path: Path, made: Callable[[], Plant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a collection of garbage, which a command hardly ever makes: else memory would grow with the fleet."""
+    parts: list[weakref.ref[Part]] = []
+
+    class Watched(Part):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            parts.append(weakref.ref(self))
+
+    monkeypatch.setattr(verifier, "Part", Watched)
+    plant = made()
+    if made is sound:
+        derive(plant)
+    gc.disable()
+    try:
+        assert broken(verdict_of(tmp_path, plant)) == []
+        assert parts
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
 
 
 def test_file_names_are_not_trusted(tmp_path: Path, plant: Plant) -> None:
