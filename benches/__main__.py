@@ -2,6 +2,7 @@
 
     python -m benches [--vms 1e4,1e7] [--only NAME]... [--rounds 3] [--keep | --json FILE]
     python -m benches --small [--save]
+    python -m benches --large 1e7,1e8 [--keep]
 
 What is compared runs in turn, round after round (A B C A B C), each time in a process of its own, so that a noisy
 machine hits all alike and peaks are their own. Medians are shown; a ratio is the median of the rounds' ratios. Read the
@@ -12,6 +13,8 @@ call on a small fleet; a whole process from the start of Python to its exit. Exi
 of other sizes stay, if they are of the same machine and versions.
 --small compares the kernels with a loop of known work (benches/small.py), in a minute; exit code 1: one has become
 slower by more than a third. --save keeps what it found instead, in benches/results/small.json.
+--large generates, prepares, runs, verifies and reports fleets of these sizes, each step a whole process
+(benches/large.py); --keep keeps what each size took in benches/results/large.json. 1e9 needs 40 GB of disk.
 
 Opponents are listed, and may be added, in benches/opponents/__init__.py.
 """
@@ -85,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the rows for the tables of the documents")
     parser.add_argument("--small", action="store_true", help="only whether a kernel has become slower")
     parser.add_argument("--save", action="store_true", help="with --small: keep what is found")
+    parser.add_argument("--large", type=_sizes, metavar="VMS", help="only the steps of large runs, by hand")
     parser.add_argument("--list", action="store_true", help="print the names of groups and opponents")
     told = parser.parse_args(arguments)
     console = Console()
@@ -102,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--rounds: must be at least 1, got {told.rounds}")
     if told.keep and told.only:
         parser.error("--keep: must be of all opponents of a size, got --only")
+    if told.large:
+        return _large(console, told.large, is_kept=told.keep)
     if told.small:
         return _small(console, is_saved=told.save)
 
@@ -168,6 +174,29 @@ def _small(console: Console, *, is_saved: bool) -> int:
     for problem in problems:
         console.print(f"[red]SLOWER[/]: {problem}")
     return 1 if problems else 0
+
+
+def _large(console: Console, sizes: list[int], *, is_kept: bool) -> int:
+    """The largest runs, here; returns the exit code."""
+    from benches import large
+    from fleetsim.errors import InputError
+
+    content = {"machine": _machine(), "versions": _versions()}
+
+    def run(*words: str, folder: Path) -> tuple[str, resource.struct_rusage, float]:
+        started_s = time.perf_counter()
+        output, used = _Bench(folder, 1, console).run(*words, within=folder)
+        return output, used, time.perf_counter() - started_s
+
+    try:
+        large.measure_all(sizes, content, run, lambda line: console.print(line, highlight=False), kept=is_kept)
+    except InputError as error:
+        console.print(f"[red]NOT MEASURED[/]: {error}", highlight=False)
+        return 2
+    except subprocess.CalledProcessError as error:
+        console.print(f"[red]FAILED[/]: {error.output}{error.stderr}", highlight=False)
+        return 1
+    return 0
 
 
 def _sizes(text: str) -> list[int]:
@@ -247,22 +276,22 @@ class _Bench:
 
     def _process(self, opponent: Opponent, given: Given) -> dict[str, Any]:
         started_s = time.perf_counter()
-        _, used = self._run("-c", opponent.process_code, *given.words())
+        _, used = self.run("-c", opponent.process_code, *given.words())
         seconds = time.perf_counter() - started_s
         verdict = self._worker("check", opponent.name, *given.words())
         cpu_seconds, peak_mib = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
         return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak_mib, **verdict}
 
     def _worker(self, *words: str) -> dict[str, Any]:
-        output, _ = self._run("-m", "benches.worker", *words)
+        output, _ = self.run("-m", "benches.worker", *words)
         answer: dict[str, Any] = json.loads(output.splitlines()[-1])
         return answer
 
-    def _run(self, *words: str) -> tuple[str, resource.struct_rusage]:
-        """Run Python; what it printed, and what it used."""
+    def run(self, *words: str, within: Path = ROOT) -> tuple[str, resource.struct_rusage]:
+        """Run Python in the folder *within*; what it printed, and what it used."""
         with tempfile.TemporaryFile(dir=self.folder) as out, tempfile.TemporaryFile(dir=self.folder) as errors:
             command = [sys.executable, *words]
-            process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=errors)
+            process = subprocess.Popen(command, cwd=within, env=self.environment, stdout=out, stderr=errors)
             try:
                 _, status, used = os.wait4(process.pid, 0)
             except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benches import large
 from benches.opponents import GROUPS
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,7 @@ def _table(name: str, content: Content) -> str:
         "ratios": lambda: _ratios(content, group),
         "costs": lambda: _costs(content, group),
         "rows": lambda: _rows(content, group),
+        "large": lambda: large.table(json.loads(large.KEPT.read_text())),
     }
     return makers[kind]()
 

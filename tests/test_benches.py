@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benches import __main__ as bench
-from benches import campaign, checks, layers, opponents, small, tables, worker
+from benches import campaign, checks, large, layers, opponents, small, tables, worker
 from benches.campaign import Given
 from benches.opponents import OPPONENTS, RANDOM_GROUPS, Opponent
 
@@ -406,3 +406,56 @@ def test_the_shares_of_layers_are_of_the_whole(prepared, tmp_path):
     found = worker.layers(opponent, given, given)
     assert sum(found["shares"].values()) == pytest.approx(1)
     assert set(found["shares"]) <= {*layers.LAYERS.values(), layers.REST}
+
+
+def test_large_runs_are_measured_step_by_step_and_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(large, "KEPT", tmp_path / "large.json")
+    monkeypatch.setattr(large, "START_VMS", 200)
+
+    assert bench.main(["--large", "400", "--keep"]) == 0
+
+    content = json.loads((tmp_path / "large.json").read_text())
+    assert [(row["vms"], row["step"]) for row in content["rows"]] == [
+        (vms, step) for vms in (200, 400) for step in large.STEPS
+    ]
+    for row in content["rows"]:
+        assert row["seconds"] > 0 < row["cpu_seconds"]
+        assert row["peak_mib"] > 10
+        assert (row["bytes"] is None) == (row["step"] in ("verify", "report"))
+    assert "400 VMs, verify:" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["large.json"]
+    assert "fleetsim fleet generate -o fleet --vms 400\n" in large.table(content)
+
+
+def test_a_large_run_needs_disk(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(large, "BYTES_PER_VM", 10**15)
+    assert bench.main(["--large", "2e3"]) == 2
+    assert "of disk" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def large_content(cpu_seconds, **changed):
+    rows = [{"step": "run", "vms": vms, "cpu_seconds": taken_s} for vms, taken_s in cpu_seconds.items()]
+    return {"machine": {"cpu": "x", "cores": 2}, "versions": {"fleetsim": "0.1.0"}, "rows": rows, **changed}
+
+
+def test_the_slope_is_of_what_is_above_the_start():
+    rows = large_content({large.START_VMS: 1.0, 10**7: 2.0, 10**8: 7.0, 10**9: 201.0})["rows"]
+    assert large.slope(rows, "run") == pytest.approx(np.log10(200) / 2)
+    assert large.slope(rows[:2], "run") is None
+
+
+def test_large_runs_of_other_sizes_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "KEPT", tmp_path / "large.json")
+
+    def kept():
+        return [(row["vms"], row["cpu_seconds"]) for row in json.loads(large.KEPT.read_text())["rows"]]
+
+    large.keep(large_content({400: 1.0}))
+    large.keep(large_content({200: 2.0}))
+    large.keep(large_content({400: 3.0}))
+    assert kept() == [(200, 2.0), (400, 3.0)]
+    large.keep(large_content({200: 4.0}, versions={"fleetsim": "0.2.0"}))
+    assert kept() == [(200, 4.0)]
