@@ -41,7 +41,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	touch $(READY)
 
 lock:  ## resolve the locked dependencies anew
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 --extra page --extra ray --extra search --group dev --no-annotate pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 --extra page --extra ray --extra search --extra url --group dev --no-annotate pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) fleetsim-demo site

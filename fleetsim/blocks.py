@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +43,7 @@ from fleetsim.schema import (
     Reason,
     Walk,
 )
+from fleetsim.storage import Place, readable
 from fleetsim.tables import to_numpy
 
 Int64s = npt.NDArray[np.int64]
@@ -457,7 +457,7 @@ def _customers(
     block: Block,
     start_ms_epoch: int,
     host_of: Int64s | None,
-    hosts_path: Path | None,
+    hosts_path: Place | None,
 ) -> Customers:
     vm_count = len(block.vm_key)
     rank = np.array(block.vm_key)
@@ -480,9 +480,9 @@ def _customers(
     return Customers(rank, pool, np.bincount(pool), subscription, planned, hosts=room)
 
 
-def _host_room(host_of: Int64s, need: Int64s, path: Path) -> HostRoom:
+def _host_room(host_of: Int64s, need: Int64s, path: Place) -> HostRoom:
     """What the hosts of a region offer, by its table at *path*, to VMs on *host_of* int64[V] that take *need*."""
-    hosts = pq.read_table(path, partitioning=None)
+    hosts = pq.read_table(readable(path), partitioning=None)
     room = np.stack([_millionths(hosts[name], NO_LIMIT) for name in RESOURCES], axis=1)
     is_spare: Bools = hosts["is_spare"].to_numpy()
     pool = _coded(hosts["cluster"])[0] + 1 if "cluster" in hosts.column_names else np.zeros(len(hosts), np.int64)
@@ -508,7 +508,7 @@ def check_plans(prepared: PreparedFleet, scenario: Scenario) -> None:
     for plan in filter(None, plans):
         is_known = np.zeros(len(plan.vm), np.bool_)
         for part in parts:
-            with pq.ParquetFile(part.path) as file:
+            with pq.ParquetFile(readable(part.path)) as file:
                 is_known |= _places_of(plan, file.read(columns=["vm"], use_threads=False)["vm"]) >= 0
         unknown = [
             f"{plan.path}:{plan.lines[row]}: vm: must be a VM of the fleet, got '{plan.vm[row]}'"
@@ -533,12 +533,12 @@ def _move_effects(column: Mapping[str, pa.ChunkedArray], vm_count: int) -> npt.N
 def _read(part: PreparedPart, columns: Sequence[str]) -> tuple[pa.Table, Block]:
     # ParquetFile and not read_table, which sets up a data set for each file and takes longer than the reading.
     try:
-        with pq.ParquetFile(part.path) as file:
+        with pq.ParquetFile(readable(part.path)) as file:
             key_name = "vm_key" if "vm_key" in file.schema_arrow.names else "vm"
             vms = file.read(columns=list(dict.fromkeys([key_name, *columns])), use_threads=False)
             for name in set(columns) - set(vms.column_names):  # a fleet may have one of `created` and `deleted`
                 vms = vms.append_column(name, pa.nulls(len(vms), _INSTANT))
-        with pq.ParquetFile(part.units_path) as file:
+        with pq.ParquetFile(readable(part.units_path)) as file:
             units = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
@@ -660,9 +660,9 @@ def _profiles(column: pa.ChunkedArray, profile_of_size: Mapping[str, int]) -> np
     return rows[codes]
 
 
-def _hosts(host_row: pa.ChunkedArray, path: Path) -> tuple[Int64s, Int64s]:
+def _hosts(host_row: pa.ChunkedArray, path: Place) -> tuple[Int64s, Int64s]:
     """Number of each VM's host in the region, by id, and the keys that draws of hosts are addressed by."""
-    hosts = pq.read_table(path, columns=["host_row", "host_key"], partitioning=None)
+    hosts = pq.read_table(readable(path), columns=["host_row", "host_key"], partitioning=None)
     return to_numpy(host_row).astype(np.int64) - hosts["host_row"][0].as_py(), to_numpy(hosts["host_key"])
 
 

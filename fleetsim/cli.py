@@ -40,10 +40,24 @@ class _Utf8Path(click.Path):
             os.fspath(value).encode()
         except UnicodeEncodeError:
             self.fail(f"must be UTF-8, got {value!r}", param, ctx)
+        if "://" in os.fspath(value):
+            self.fail(f"must be a path, got the URL {value}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _UrlOrPath(_Utf8Path):
+    """A URL, too: what is written is put there, and what is read is fetched."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            from fleetsim.storage import located
+
+            return located(value)
         return super().convert(value, param, ctx)
 
 
 _PATH = _Utf8Path(path_type=Path)
+_PLACE = _UrlOrPath(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 _out = click.option("-o", "--out", type=_PATH, required=True, help="What to write; must be new.")
 _pairs = click.option("--pairs", type=_PATH, help="CSV region,paired_region that replaces the built-in pairs.")
@@ -53,7 +67,8 @@ _no_draws = click.option(
 )
 _on = click.option("--on", type=click.Choice(["ray"]), help="Compute on a Ray cluster instead of threads.")
 _fleet = click.argument("fleet", type=_PATH)
-_run_folder = click.argument("run_folder", metavar="RUN", type=_PATH)
+_place_of_fleet = click.argument("fleet", type=_PLACE)
+_run_folder = click.argument("run_folder", metavar="RUN", type=_PLACE)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -396,7 +411,7 @@ def place(
 
 @fleet.command()
 @_fleet
-@_out
+@click.option("-o", "--out", type=_PLACE, required=True, help="Folder to write, or its URL; must be new.")
 @click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
 @click.option("--slots", is_flag=True, help="With --hosts: each VM takes one vCPU and no memory.")
 @click.option("--host-vcpus", type=float, help="With --hosts: of those that do not say; default: any number.")
@@ -479,9 +494,9 @@ def describe(fleet: Path, pairs: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
-@_fleet
+@_place_of_fleet
 @click.argument("scenario", type=_PATH)
-@click.option("-o", "--out", type=_PATH, required=True, help="Folder of the run; must be new.")
+@click.option("-o", "--out", type=_PLACE, required=True, help="Folder of the run, or its URL; must be new.")
 @_pairs
 @click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
@@ -512,7 +527,7 @@ def run(
     """Run SCENARIO.toml over FLEET into a run folder.
 
     With --on ray, which needs fleetsim[ray], on the workers of the Ray cluster at RAY_ADDRESS, or of a new one on this
-    machine. They must see FLEET and OUT under the same paths. The result does not depend on it.
+    machine. They must see FLEET and OUT under the same paths, or URLs. The result does not depend on it.
     """
     from fleetsim.runner import run as call
 
@@ -550,7 +565,7 @@ def run(
 
 
 @cli.command()
-@click.argument("run_folder", metavar="[RUN]", required=False, type=_PATH)
+@click.argument("run_folder", metavar="[RUN]", required=False, type=_PLACE)
 @click.option("--events", type=_PATH, help="Instead of RUN: a log that fleetsim did not write.")
 @click.option("--fleet", type=_PATH, help="With --events: the fleet it is about.")
 @click.option("--scenario", type=_PATH, help="With --events: what was planned.")
@@ -655,6 +670,9 @@ def report(
         raise click.UsageError("--policies goes with --looser")
     if verified and html is None:
         raise click.UsageError("--verify goes with --html; else there is `fleetsim verify`")
+    from fleetsim.storage import local
+
+    run_folder = local(run_folder)
     if (run_folder / "cases.parquet").is_file():
         if html is not None and (out is not None or format_ != "table"):
             raise click.UsageError("--html does not go with --format and --out")
@@ -735,7 +753,7 @@ def _page(run_folder: Path, as_json: bool, *, by: tuple[str, ...], **asked: Any)
 
 
 @cli.command()
-@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=_PATH)
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=_PLACE)
 @click.option("--by", multiple=True, metavar="COLUMN", help="Split by region, size or any fleet column; repeatable.")
 @click.option(
     "--only", multiple=True, metavar="COLUMN=VALUE",
@@ -797,9 +815,9 @@ def compare(
 
 
 @cli.command()
-@_fleet
+@_place_of_fleet
 @click.argument("asked", metavar="SWEEP", type=_PATH)
-@click.option("-o", "--out", type=_PATH, required=True, help="Folder of the sweep; must be new.")
+@click.option("-o", "--out", type=_PLACE, required=True, help="Folder of the sweep, or its URL; must be new.")
 @_pairs
 @click.option("--hosts", type=_PATH, help="The inventory FLEET is on: what room is left for VMs that are moved.")
 @click.option("--threads", type=int, help="Threads; default: one a core. The result does not depend on it.")
@@ -995,6 +1013,8 @@ def _print_json(content: Any) -> None:
 
 def _tell(text: str, err: bool = False) -> None:
     """Print *text*. Who reads it may leave early, as `head` does: the rest goes nowhere, the exit code stands."""
+    if (storage := sys.modules.get("fleetsim.storage")) is not None:
+        text = storage.as_given(text)
     try:
         click.echo(text, err=err)
     except BrokenPipeError:
@@ -1085,6 +1105,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     status = answer()
+    if (storage := sys.modules.get("fleetsim.storage")) is not None:
+        storage.forget()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

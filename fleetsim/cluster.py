@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from fleetsim import __version__, policies
 from fleetsim.errors import InputError, RunError, nearest
+from fleetsim.storage import is_url
 
 LOSSES_MAX = 20
 """Workers that one task may lose before it is taken to be what kills them."""
@@ -178,5 +179,6 @@ def _plain(error: BaseException) -> BaseException:
 
 
 def shared(path: Any) -> Any:
-    """*path* as other processes find it; what is no path stays as it is."""
-    return Path(path).absolute() if isinstance(path, str | Path) else path
+    """*path* as other processes find it; what is no path, as a URL, stays as it is."""
+    is_path = isinstance(path, str | Path) and not is_url(path)
+    return Path(path).absolute() if is_path else path

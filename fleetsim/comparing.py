@@ -21,6 +21,7 @@ from fleetsim.progress import Progress
 from fleetsim.reporting import Block, Grid, Groups, Items, Report, Sheet, Sparks, report, spelt
 from fleetsim.scenario import difference
 from fleetsim.schema import FIRST_ITERATION
+from fleetsim.storage import Url, local
 
 __all__ = ["Comparison", "compare"]
 
@@ -50,7 +51,7 @@ ONE_DRAW = "one draw each is compared: what is due to chance is not told apart"
 
 
 def compare(
-    *runs: str | Path,
+    *runs: str | Path | Url,
     by: Sequence[str | Sequence[str]] = (),
     only: Sequence[str] | Mapping[str, str | Sequence[str]] = (),
     timeouts: Sequence[str] = (),
@@ -64,9 +65,9 @@ def compare(
     Raise `InputError` for fewer than two runs, a folder given twice, runs without a campaign in common, and as
     `fleetsim.report` does.
     """
-    paths = [Path(each) for each in runs]
-    if len(paths) < 2:
-        raise InputError(f"compare: must have two runs at least, got {len(paths)}")
+    if len(runs) < 2:
+        raise InputError(f"compare: must have two runs at least, got {len(runs)}")
+    paths = [local(each) for each in runs]
     files = [RunFiles.open(path) for path in paths]
     places: dict[Path, Path] = {}
     for path in paths:

@@ -7,7 +7,6 @@ for it, and takes in its sums; what is done with the rows is up to its driver.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from fleetsim import stages
@@ -19,6 +18,7 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart
 from fleetsim.regions import Relation
 from fleetsim.scenario import Resolved
 from fleetsim.schema import COME_BACK, FIRST_ITERATION, NEVER_MS, Kind
+from fleetsim.storage import Place
 
 Parts = tuple[PreparedPart, ...]
 """Parts of a region that are computed together: one, unless VMs of several can affect one another."""
@@ -38,7 +38,7 @@ class _InMemory:
     """Of each campaign and first part: what was left last, as a stage follows its iteration before."""
 
     def __init__(self) -> None:
-        self._left: dict[tuple[int, Path], Left] = {}
+        self._left: dict[tuple[int, Place], Left] = {}
 
     def leave(self, stage: stages.Stage, parts: Parts, left: Left) -> None:
         self._left[stage.place, parts[0].path] = left

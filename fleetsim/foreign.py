@@ -25,6 +25,7 @@ from fleetsim.regions import Relation, load_relation
 from fleetsim.runfolder import RESOLVED, RunFolder
 from fleetsim.scenario import Campaign, Resolved, load_scenario
 from fleetsim.schema import EVENTS, FIRST_ITERATION, LENGTH_MS_MAX, SCHEMA_VERSION, Effect, Kind, Phase, Result, words
+from fleetsim.storage import readable
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 from fleetsim.verifier import Verdict, verify_parts
 
@@ -244,7 +245,7 @@ def _with_reboots(
 
 
 def _columns_of(part: PreparedPart, columns: Sequence[str]) -> pl.DataFrame:
-    return pl.read_parquet(part.path, columns=list(columns), glob=False, hive_partitioning=False)
+    return pl.read_parquet(readable(part.path), columns=list(columns), glob=False, hive_partitioning=False)
 
 
 def _read(events: Any) -> tuple[str, pl.DataFrame]:

@@ -18,6 +18,7 @@ from fleetsim.errors import InputError, nearest
 from fleetsim.figures.declared import duration
 from fleetsim.figures.runs import RunFiles, in_turn, scanned
 from fleetsim.schema import Effect, Outcome, Phase, Result, effect_names
+from fleetsim.storage import Url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,7 +153,7 @@ class Story:
         console.print(table)
 
 
-def status(run: str | Path, vm: int | str, at: str | datetime | None = None) -> Status | Story:
+def status(run: str | Path | Url, vm: int | str, at: str | datetime | None = None) -> Status | Story:
     """What the owner of *vm* is told of the maintenance of the finished *run* at the instant *at*, a `Status`.
 
     *at* has a zone, or is a span after the scenario's start, as `36h`. Without it: the `Story` of the VM. Raises

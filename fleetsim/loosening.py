@@ -17,6 +17,7 @@ from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.runner import run as run_again
 from fleetsim.schema import PREPARED
+from fleetsim.storage import Place, Url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +90,7 @@ class Looser:
             console.print(Text(f"  {why}", style="dim"))
 
 
-def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
+def looser(run: str | Path | Url, *, progress: Progress | None = None) -> Looser:
     """Run the finished *run* again for each campaign and rule, that rule a tenth looser; nothing of it is kept.
 
     gap    `update_domain_gap` a tenth shorter
@@ -116,7 +117,7 @@ def looser(run: str | Path, *, progress: Progress | None = None) -> Looser:
     with tempfile.TemporaryDirectory(prefix="fleetsim-looser-") as folder:
         pairs, inventory = files.path / "pairs.csv", _inventory(files)
         prepared = prepare(files.path / "fleet", Path(folder) / "as-it-was", pairs, **inventory, progress=progress).path
-        fewer: Path | None = None
+        fewer: Place | None = None
         for place, (campaign, rule, change, overrides) in enumerate(_changes(files)):
             fleet = prepared
             if rule == "domains":

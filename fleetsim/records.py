@@ -6,7 +6,6 @@ Columns that say the same in every row share their buffers among blocks, and are
 from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from fleetsim.schema import (
     words,
 )
 from fleetsim.stages import Decided, Verdict
+from fleetsim.storage import Place, readable
 from fleetsim.tables import arrow_schema, coded, constant_text, instants
 from fleetsim.tries import Tries
 
@@ -389,18 +389,18 @@ def _figures(decided: Decided, total: Sums, kind: MaintenanceKind) -> list[tuple
     return figures
 
 
-def weak_sets(path: Path, weak: WeakSets, region: str) -> pa.Table:
+def weak_sets(path: Place, weak: WeakSets, region: str) -> pa.Table:
     """Rows of `no_guarantee`: the sets that stand at the rows of *weak* in the fleet part *path*."""
-    with pq.ParquetFile(path) as part:
+    with pq.ParquetFile(readable(path)) as part:
         sets = part.read(columns=["set"], use_threads=False)["set"].take(pa.array(weak.row)).combine_chunks()
     regions = constant_text(region, np.zeros(len(weak.row), np.int32))
     columns = [regions, sets, coded(NO_GUARANTEE["reason"], weak.reason)]
     return pa.Table.from_arrays(columns, names=NO_GUARANTEE.names())
 
 
-def no_guarantee(path: Path, regions: Collection[str], weak: Sequence[pa.Table], provenance: Provenance) -> pa.Table:
+def no_guarantee(path: Place, regions: Collection[str], weak: Sequence[pa.Table], provenance: Provenance) -> pa.Table:
     """Rows of `no_guarantee`: of the prepared fleet's at *path* those in *regions*, and *weak* ones; each once."""
-    table = pq.ParquetFile(path).read()
+    table = pq.ParquetFile(readable(path)).read()
     schema = arrow_schema(NO_GUARANTEE, provenance, table.schema.field("set").type)
     in_scope = table.filter(pc.is_in(table["region"].cast(pa.string()), pa.array(sorted(regions), pa.string())))
     if not weak:

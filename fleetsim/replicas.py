@@ -30,7 +30,7 @@ from fleetsim.errors import InputError, nearest
 from fleetsim.figures import FIGURES, NOT_DRAWN, PAUSE_BOUNDS_MS, RunFiles, replica_path
 from fleetsim.figures.declared import PERCENTILES
 from fleetsim.figures.pauses import pause_key
-from fleetsim.figures.runs import scanned
+from fleetsim.figures.runs import edges, tolerance_by
 from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.kernels import impact
 from fleetsim.kinds import KINDS
@@ -41,6 +41,7 @@ from fleetsim.runfolder import Part, RunFolder
 from fleetsim.scenario import Resolved
 from fleetsim.schema import NEVER_MS, REPLICAS, STAGES, SUMMARY
 from fleetsim.stages import Stage, Verdict
+from fleetsim.storage import Place, children, readable
 from fleetsim.tables import arrow_schema, parquet_bytes, provenance_of
 
 AT_ONCE = 32
@@ -230,8 +231,8 @@ class _Drawing:
         self.resolved = resolved
         self.relation = relation
         self.resolved_toml = tomllib.loads(resolved.to_toml({}))
-        self.tolerance = RunFiles(folder.path, {}, self.resolved_toml).tolerance
-        self._tolerances: dict[tuple[Path, ...], npt.NDArray[np.int64]] = {}
+        self.tolerance = tolerance_by(self.resolved_toml, prepared.columns)
+        self._tolerances: dict[tuple[Place, ...], npt.NDArray[np.int64]] = {}
         provenance = provenance_of(
             scenario_digest=resolved.scenario_digest,
             fleet_digest=prepared.fleet_digest,
@@ -243,14 +244,14 @@ class _Drawing:
 
     @classmethod
     def on_worker(
-        cls, path: Path, prepared: PreparedFleet, resolved: Resolved, relation: Relation
+        cls, path: Place, prepared: PreparedFleet, resolved: Resolved, relation: Relation
     ) -> Callable[[Sequence[int]], list[Part]]:
         """What a process of a cluster does: it draws, and writes the figures."""
         # As many as this one keep a fleet in the memory of its machine.
         return cls(RunFolder(path), prepared, resolved, relation, os.cpu_count() or 1)._drawn_and_written
 
     @property
-    def about(self) -> tuple[Path, PreparedFleet, Resolved, Relation]:
+    def about(self) -> tuple[Place, PreparedFleet, Resolved, Relation]:
         """What `on_worker` is to be told."""
         return self.folder.path, self.prepared, self.resolved, self.relation
 
@@ -264,9 +265,12 @@ class _Drawing:
 
     def drop(self, first: int) -> None:
         """Remove replicas from *first* on: of a worker that was ahead, now or before the run was interrupted."""
-        for path in self.folder.path.glob("replicas/replica=*"):
+        for path in children(self.folder.path / "replicas"):
             if int(path.name.partition("=")[2]) >= first:
-                shutil.rmtree(path)
+                if isinstance(path, Path):
+                    shutil.rmtree(path)
+                else:
+                    path.remove()
         for name in [
             name for name in self.folder.parts if name.startswith("replicas/") and name >= replica_path(first)
         ]:
@@ -279,17 +283,18 @@ class _Drawing:
         key = tuple(part.path for part in parts)
         if key not in self._tolerances:
             _, tolerance_ms = self.tolerance
-            rows = pl.concat(scanned(path).select(tolerance_ms.fill_null(NEVER_MS).alias("ms")) for path in key)
+            files = [pl.scan_parquet(readable(path), hive_partitioning=False, glob=False) for path in key]
+            rows = pl.concat(file.select(tolerance_ms.fill_null(NEVER_MS).alias("ms")) for file in files)
             self._tolerances[key] = rows.collect()["ms"].to_numpy()
         return self._tolerances[key]
 
     def is_there(self, replica: int) -> bool:
-        return (self.folder.path / replica_path(replica)).exists()
+        return self.folder.has(replica_path(replica))
 
     def read(self, replica: int) -> pl.DataFrame:
         """The figures of a replica that an interrupted run has written."""
         name = replica_path(replica)
-        frame = pl.read_parquet(self.folder.path / name, hive_partitioning=False)
+        frame = pl.read_parquet(readable(self.folder.path / name), hive_partitioning=False)
         self.folder.keep(name, len(frame))
         return frame
 
@@ -322,7 +327,7 @@ class _Drawing:
         """The figures of the replicas *drawn*, each by its number."""
         if not drawn:
             return {}
-        files = _Replicas.of(self.folder.path, self.resolved_toml, drawn)
+        files = _Replicas.of(self, drawn)
         told = [(number, *row) for number, each in drawn.items() for row in each.lengths]
         types = {"replica": pl.Int64, "grain": pl.String, "key": pl.String, "figure": pl.String, "exact": pl.Float64}
         exact = pl.DataFrame(told, types, orient="row")
@@ -462,7 +467,7 @@ class _Kept:
     """`blocks.load`, each thing once: what is read of a fleet is the same for every replica."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, tuple[Path, ...]], Vms] = {}
+        self._kept: dict[tuple[int, tuple[Place, ...]], Vms] = {}
 
     def __call__(self, parts: Parts, scope: Scope, start_ms_epoch: int) -> Vms:
         key = scope.campaign.place, tuple(part.path for part in parts)
@@ -477,9 +482,11 @@ class _Replicas(RunFiles):
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     replicas: tuple[int, ...] = ()
+    pairs: str = ""
+    columns: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, resolved: dict[str, Any], drawn: Mapping[int, "_Drawn"]) -> "_Replicas":
+    def of(cls, drawing: "_Drawing", drawn: Mapping[int, "_Drawn"]) -> "_Replicas":
         tables = {}
         for table in (STAGES, SUMMARY):
             rows = [(replica, *row) for replica, each in drawn.items() for row in each.rows[table.name]]
@@ -487,12 +494,29 @@ class _Replicas(RunFiles):
             campaign = pl.concat_str(pl.col("replica").cast(pl.String), pl.lit(_MARK), "campaign")
             tables[table.name] = pl.DataFrame(rows, types, orient="row").with_columns(campaign=campaign).drop("replica")
         nobody = pl.DataFrame(schema={"region": pl.String, "set": pl.String, "reason": pl.String})
-        return cls(path, {}, resolved, tables=tables | {"no_guarantee": nobody}, replicas=tuple(drawn))
+        tables["no_guarantee"] = nobody
+        return cls(
+            Path(),
+            {},
+            drawing.resolved_toml,
+            tables=tables,
+            replicas=tuple(drawn),
+            pairs=drawing.relation.to_csv(),
+            columns=tuple(drawing.prepared.columns),
+        )
 
     @cached_property
     def campaigns(self) -> list[dict[str, Any]]:
         own = self.resolved.get("campaign", [])
         return [each | {"name": f"{replica}{_MARK}{each['name']}"} for replica in self.replicas for each in own]
+
+    @cached_property
+    def edges(self) -> set[frozenset[str]]:
+        return edges(self.pairs.encode())
+
+    @cached_property
+    def fleet_schema(self) -> pl.Schema:
+        return pl.Schema(dict.fromkeys(self.columns, pl.Null))  # which there are is all that is asked here
 
     def has(self, table: str) -> bool:
         return False

@@ -26,6 +26,7 @@ from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.figures import FIGURES, Bound, Hosts, Intolerance, Link, Remedy, RunFiles, duration
 from fleetsim.figures.declared import HOUR_MS
 from fleetsim.progress import Progress
+from fleetsim.storage import Url
 
 __all__ = ["Report", "report"]
 
@@ -69,7 +70,7 @@ _OPTIONAL = (
 
 
 def report(
-    run: str | Path,
+    run: str | Path | Url,
     *,
     by: Sequence[str | Sequence[str]] = (),
     only: Sequence[str] | Mapping[str, str | Sequence[str]] = (),

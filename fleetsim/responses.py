@@ -23,6 +23,7 @@ from fleetsim import figures, schema
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.figures import FIGURES
 from fleetsim.reporting import Block, Grid, Items, Sheet, spelt
+from fleetsim.storage import Place, Url, local, located, readable
 
 __all__ = ["Sweep"]
 
@@ -158,7 +159,7 @@ _UNITS: dict[str, int | Fraction] = {
 class Sweep(Sheet):
     """A sweep as it stands in *path*; `frame` is the table `sweep` of the schema."""
 
-    path: Path
+    path: Place
     cases: pl.DataFrame
     """`case`, and a text column a swept key."""
     figures: pl.DataFrame
@@ -170,9 +171,9 @@ class Sweep(Sheet):
     """Of cases that were searched for: the `objective`, of how many `settings`, and how many `cases` are asked for."""
 
     @classmethod
-    def open(cls, path: str | Path) -> "Sweep":
-        """The sweep in folder *path*, finished or not; raise `InputError` where there is none."""
-        path = Path(path)
+    def open(cls, folder: str | Path | Url) -> "Sweep":
+        """The sweep in *folder*, finished or not; raise `InputError` where there is none."""
+        path = local(folder)
         if not (path / CASES).is_file():
             found = f"no {CASES}" if path.is_dir() else f"nothing there{nearest_path(path)}"
             raise InputError(f"{path}: must be the folder of a sweep, got {found}")
@@ -183,7 +184,7 @@ class Sweep(Sheet):
             figures, search = summed_up(sorted(path.glob("case=*"))), read_search(path / CASES)
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise InputError(f"{path}: its files must be as the sweep wrote them, got {error}") from error
-        made = cls(path, cases, figures, told, search=search)
+        made = cls(located(folder), cases, figures, told, search=search)
         return made if search is None or not made.campaigns else made.with_best(search["objective"])
 
     @property
@@ -421,9 +422,9 @@ def with_search(table: pa.Table, search: Mapping[str, Any]) -> pa.Table:
     return table.replace_schema_metadata({_SEARCH: json.dumps(search).encode()})
 
 
-def read_search(path: Path) -> dict[str, Any] | None:
+def read_search(path: Place) -> dict[str, Any] | None:
     """What the cases in the file *path* were searched for; None where they were not."""
-    told = (pq.read_schema(path).metadata or {}).get(_SEARCH)
+    told = (pq.read_schema(readable(path)).metadata or {}).get(_SEARCH)
     return None if told is None else dict(json.loads(told))
 
 

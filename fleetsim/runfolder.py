@@ -6,18 +6,20 @@ A folder without a manifest is an unfinished run: its parts are whole, since eve
 
 import contextlib
 import hashlib
+import io
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.schema import SCHEMA_VERSION
+from fleetsim.storage import REQUESTS, Place, Url, as_input, remove
 from fleetsim.tables import file_sha256, folder_above, row_count, write_atomic
 
 MANIFEST = "manifest.json"
@@ -39,9 +41,15 @@ class Part:
     sha256: str
 
 
-def check_absent(out: Path, *, resume: bool = False) -> None:
+def check_absent(out: Place, *, resume: bool = False) -> None:
     """Raise `InputError` where *out* holds something a run would overwrite, or cannot be made."""
-    folder_above(out)
+    if isinstance(out, Path):
+        folder_above(out)
+    with as_input():
+        _check_absent(out, resume=resume)
+
+
+def _check_absent(out: Place, *, resume: bool) -> None:
     if not out.exists() or (out.is_dir() and all(path.match(HALF_WRITTEN) for path in out.iterdir())):
         return
     if not out.is_dir():
@@ -61,48 +69,71 @@ def check_absent(out: Path, *, resume: bool = False) -> None:
 class RunFolder:
     """Files of one run, as they are written. Safe to use from several threads, each with its own parts."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.parts: dict[str, Part] = {}
 
     def open(self) -> None:
         """Make the folder, or clear the one of an interrupted run of what was being written when it stopped."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.path, Path):
+            self.path.mkdir(parents=True, exist_ok=True)
         self.clear()
 
     def clear(self) -> None:
         """Remove what was being written by whom was stopped, and what is of use to a run that is not over alone."""
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        remove(self.path / SCRATCH)
         for stray in self.path.rglob(HALF_WRITTEN):
             stray.unlink(missing_ok=True)
 
     def write(self, name: str, content: Any, rows: int | None = None) -> None:
         """Write *content* (bytes-like) as file *name*, atomically, unless it is there already to the byte."""
         path = self.path / name
-        is_there = path.exists() and path.read_bytes() == bytes(content)
-        sha256 = file_sha256(path) if is_there else write_atomic(path, content)
+        # To ask a URL takes as long as to put it there again.
+        is_there = isinstance(path, Path) and path.exists() and path.read_bytes() == bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest() if is_there else write_atomic(path, content)
         self.parts[name] = Part(name, rows, sha256)
 
     def write_all(self, files: Mapping[str, tuple[Any, int | None]]) -> None:
         """Write several files, each as name: (content, rows), side by side."""
-        with ThreadPoolExecutor(DISK_THREADS) as disk:
+        with ThreadPoolExecutor(self.writer_count) as disk:
             list(disk.map(lambda name: self.write(name, *files[name]), files))
+
+    def has(self, name: str) -> bool:
+        """Whether file *name* is there: at a URL, whether it was when this was first asked, of any file."""
+        path = self.path / name
+        return path.exists() if isinstance(path, Path) else name in self._there
 
     def keep(self, name: str, rows: int) -> bool:
         """Whether part *name* is there, whole, from the run this one resumes; if so it is taken over."""
         path = self.path / name
+        if isinstance(path, Url):
+            content = path.read_bytes() if self.has(name) else b""
+            if row_count(io.BytesIO(content)) != rows:
+                return False
+            self.parts[name] = Part(name, rows, hashlib.sha256(content).hexdigest())
+            return True
         if not path.exists() or row_count(path) != rows:
             return False
         self.parts[name] = Part(name, rows, file_sha256(path))
         return True
 
-    def link(self, name: str, source: Path, rows: int, sha256: str) -> None:
+    def link_all(self, sources: Mapping[str, tuple[Place, int, str]]) -> None:
+        """Take over several files, each as name: (source, rows, sha256), side by side."""
+        with ThreadPoolExecutor(self.writer_count) as disk:
+            list(disk.map(lambda name: self.link(name, *sources[name]), sources))
+
+    def link(self, name: str, source: Place, rows: int, sha256: str) -> None:
         """Take over *source* as file *name*: hard-linked where the file system allows it, else copied."""
         path = self.path / name
+        if isinstance(path, Url):
+            if not self.has(name):
+                path.copy_from(source)
+            self.parts[name] = Part(name, rows, sha256)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             try:
-                os.link(source, path)
+                os.link(source if isinstance(source, Path) else "", path)
             except OSError:
                 sha256 = write_atomic(path, source.read_bytes())
         self.parts[name] = Part(name, rows, sha256)
@@ -129,10 +160,24 @@ class RunFolder:
                 for part in sorted(self.parts.values(), key=lambda part: part.path)
             ],
         }
+        text = (json.dumps(manifest, indent=1) + "\n").encode()
+        if isinstance(self.path, Url):
+            (self.path / MANIFEST).put(text)
+            return manifest
         sync_folders({(self.path / part.path).parent for part in self.parts.values()})
-        write_atomic(self.path / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        write_atomic(self.path / MANIFEST, text)
         sync_folders([self.path])
         return manifest
+
+    @property
+    def writer_count(self) -> int:
+        """Files that are best written at once."""
+        return DISK_THREADS if isinstance(self.path, Path) else REQUESTS
+
+    @cached_property
+    def _there(self) -> frozenset[str]:
+        """What was at the URL at first, by name: to ask for each file would take as long as to write it."""
+        return frozenset(self.path.files()) if isinstance(self.path, Url) else frozenset()
 
 
 def sync_folders(folders: Iterable[Path]) -> None:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import queue
+import secrets
 import shutil
 import tempfile
 import threading
@@ -40,9 +41,10 @@ from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.room import check_disk, check_memory
-from fleetsim.runfolder import DISK_THREADS, MANIFEST, RESOLVED, SCRATCH, Part, RunFolder, check_absent
+from fleetsim.runfolder import MANIFEST, RESOLVED, SCRATCH, Part, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import FIRST_ITERATION, SCHEMA_VERSION, Kind, Outcome
+from fleetsim.storage import Place, Url, check_writable, fetched, located, readable, remove
 from fleetsim.tables import parquet_bytes, provenance_of, write_atomic
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 class Run:
     """A finished run."""
 
-    path: Path
+    path: Place
     digest: str
     manifest: Mapping[str, Any] = field(repr=False)  # of all its parts: pages
     warnings: tuple[str, ...]
@@ -73,7 +75,7 @@ class Run:
 def run(
     fleet: Any,
     scenario: str | Path | Mapping[str, Any],
-    out: str | Path,
+    out: str | Path | Url,
     *,
     pairs: str | Path | None = None,
     hosts: Any = None,
@@ -86,9 +88,10 @@ def run(
     on: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Run *scenario* over *fleet* into the new folder *out*.
+    """Run *scenario* over *fleet* into the new folder *out*: a path, or a URL that fsspec knows, as `s3://bucket/run`.
 
-    fleet      a prepared fleet, Parquet (file or folder), CSV, or any object with the Arrow PyCapsule interface
+    fleet      a prepared fleet (at a path or a URL), Parquet (file or folder), CSV, or any object with the Arrow
+               PyCapsule interface
     scenario   TOML file or text, or the same as a mapping
     pairs      CSV with the relation of regions, instead of the built-in one
     hosts      an inventory of the hosts the fleet is on, as for `fleet.prepare`; a prepared fleet has its own
@@ -98,13 +101,13 @@ def run(
     replicas   how many times to draw: the run is the first, of all the figures are kept; default: once, without those
     until      `FIGURE RATIO%`: fewer replicas, as soon as the mean of a figure of campaigns is known so well (95 %)
     replica    the number of the one to run: 0, or one of a run with replicas, to have its events
-    on         "ray": on the workers of a Ray cluster, which see the paths of *fleet* and *out* as this process does
+    on         "ray": on the workers of a Ray cluster, which see *fleet* and *out* where this process does
     progress   called now and then, from this thread
 
     Raises `InputError` before anything is written where the input is unusable, `RunError` where writing fails.
     """
     started_s = time.perf_counter()
-    out = Path(out)
+    out = located(out)
     if threads is not None and threads < 1:
         raise InputError(f"threads: must be at least 1, got {threads}")
     rule = None
@@ -117,7 +120,9 @@ def run(
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with (
-        prepared_for(shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared,
+        prepared_for(
+            shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume, on=on
+        ) as prepared,
         contextlib.ExitStack() as until_over,
     ):
         resolved = resolve_over(prepared, loaded, relation, threads)
@@ -140,7 +145,9 @@ def run(
             if (out / MANIFEST).exists():
                 manifest = _finished(out)
                 return Run(out, manifest["run_digest"], manifest, ("the run was finished already",), 0.0)
-        if not resume:
+        if isinstance(out, Url):
+            check_writable(out)
+        elif not resume:
             check_disk(
                 out, disk_bytes(prepared, resolved, replicas), "outputs.events=false leaves out the largest table"
             )
@@ -165,7 +172,7 @@ def run(
             manifest = writing.finish(resolved_text, facts, timings)
         except InputError:  # only now could it be seen, as a policy that fails
             if not resume:
-                shutil.rmtree(out, ignore_errors=True)
+                remove(out)
             raise
         except OSError as error:
             raise RunError(
@@ -201,7 +208,7 @@ def _memory_bytes(prepared: PreparedFleet, resolved: Resolved) -> int:
     return largest * VM_BYTES
 
 
-def _finished(out: Path) -> dict[str, Any]:
+def _finished(out: Place) -> dict[str, Any]:
     """The manifest of the finished run *out*."""
     try:
         manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
@@ -216,15 +223,20 @@ def _finished(out: Path) -> dict[str, Any]:
 @contextmanager
 def prepared_for(
     fleet: Any,
-    out: Path,
+    out: Place,
     relation: Relation,
     pairs: str | Path | None,
     hosts: Any,
     progress: Progress | None,
     *,
     resume: bool,
+    on: str | None = None,
 ) -> Iterator[PreparedFleet]:
-    """The prepared fleet to run over: *fleet* itself, or one made beside *out* for the time of the run."""
+    """The prepared fleet to run over: *fleet* itself, or one made for the time of the run.
+
+    That is beside *out*, so that its files can be linked, and found *on* a cluster. What threads need for a URL is made
+    in the system's folder.
+    """
     if (given := as_prepared(fleet, relation)) is not None:
         if hosts is not None:
             raise InputError(
@@ -233,6 +245,10 @@ def prepared_for(
             )
         yield given
         return
+    if isinstance(out, Url):
+        with _prepared_for_url(fleet, out, pairs, hosts, progress, resume=resume, on=on) as prepared:
+            yield prepared
+        return
     # Nothing may be written for unusable input, not even folders.
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if resume:
@@ -240,6 +256,33 @@ def prepared_for(
             shutil.rmtree(stray)  # of the run that was killed, perhaps while it prepared
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.preparing-") as folder:
         yield prepare(fleet, Path(folder) / "prepared", pairs, hosts=hosts, progress=progress)
+
+
+@contextmanager
+def _prepared_for_url(
+    fleet: Any,
+    out: Url,
+    pairs: str | Path | None,
+    hosts: Any,
+    progress: Progress | None,
+    *,
+    resume: bool,
+    on: str | None,
+) -> Iterator[PreparedFleet]:
+    if on is None:
+        with tempfile.TemporaryDirectory(prefix="fleetsim-preparing-") as folder:
+            yield prepare(fleet, Path(folder) / "prepared", pairs, hosts=hosts, progress=progress)
+        return
+    prefix = f".{out.name}.preparing-"
+    if resume:
+        for stray in out.parent.iterdir():
+            if stray.name.startswith(prefix):
+                remove(stray)
+    made = out.parent / f"{prefix}{secrets.token_hex(8)}"
+    try:
+        yield prepare(fleet, made, pairs, hosts=hosts, progress=progress)
+    finally:
+        remove(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +385,7 @@ class _InFiles:
     A file an iteration: a block that is computed again, as its worker was lost, finds what it found.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
 
     def leave(self, stage: stages.Stage, parts: Parts, left: Left) -> None:
@@ -355,11 +398,11 @@ class _InFiles:
         # A block of which nothing was left is computed no more: what it left last stays so.
         iterations = range(stage.iteration - 1, FIRST_ITERATION, -1)
         paths = (self._path(stage, iteration, parts) for iteration in iterations)
-        path = next(filter(Path.exists, paths), self._path(stage, FIRST_ITERATION, parts))
-        with np.load(path) as arrays:
+        path = next((path for path in paths if path.exists()), self._path(stage, FIRST_ITERATION, parts))
+        with np.load(readable(path)) as arrays:
             return Left(**{"taken": None, **arrays})
 
-    def _path(self, stage: stages.Stage, iteration: int, parts: Parts) -> Path:
+    def _path(self, stage: stages.Stage, iteration: int, parts: Parts) -> Place:
         return self.folder / f"region={stage.region}/c{stage.place:03}-i{iteration:03}-{parts[0].number:05}.npz"
 
 
@@ -376,7 +419,7 @@ class _Worker:
     """What a process of a cluster does for a run: blocks, one after the other."""
 
     def __init__(
-        self, path: Path, prepared: PreparedFleet, resolved: Resolved, relation: Relation, replica: int
+        self, path: Place, prepared: PreparedFleet, resolved: Resolved, relation: Relation, replica: int
     ) -> None:
         self.folder = RunFolder(path)
         self.blocks = _Blocks(self.folder, prepared, resolved, relation, replica, is_shared=True)
@@ -440,13 +483,14 @@ class _Writing:
                 **plans,
             }
         )
+        linked: dict[str, tuple[Place, int, str]] = {}
         for region in self.prepared.regions:
             for part in region.parts:
-                name = f"fleet/region={region.region}/{part.path.name}"
-                self.folder.link(name, part.path, part.vm_count, part.sha256)
+                linked[f"fleet/region={region.region}/{part.path.name}"] = part.path, part.vm_count, part.sha256
             if (hosts := region.hosts) is not None:
                 name = f"hosts/region={region.region}/{hosts.path.name}"
-                self.folder.link(name, hosts.path, hosts.host_count, hosts.sha256)
+                linked[name] = hosts.path, hosts.host_count, hosts.sha256
+        self.folder.link_all(linked)
 
     def run_stages(self, threads: int, cluster: Cluster | None, progress: Progress | None) -> None:
         """Drive every calendar to its end, with blocks on *threads* threads, or on the workers of a *cluster*."""
@@ -482,8 +526,8 @@ class _Writing:
     def _on_threads(self, threads: int) -> Iterator[Callable[[Task], None]]:
         """What starts a task on a thread of this process."""
         compute = ThreadPoolExecutor(threads, thread_name_prefix="fleetsim-block")
-        disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="fleetsim-disk")
-        room = threading.BoundedSemaphore(threads + DISK_THREADS)  # encoded blocks on their way to the disk
+        disk = ThreadPoolExecutor(self.folder.writer_count, thread_name_prefix="fleetsim-disk")
+        room = threading.BoundedSemaphore(threads + self.folder.writer_count)  # encoded blocks on their way to the disk
 
         def start(task: Task) -> None:
             compute.submit(self._reported, self._block, task, disk, room)
@@ -513,8 +557,8 @@ class _Writing:
 
         with cluster.workers(_Worker, *about) as submit:
             yield lambda task: submit(task).add_done_callback(partial(done, task))
-        weak = sorted((self.folder.path / SCRATCH).glob("*/weak-*.parquet"))
-        self.blocks.weak_sets += [pq.ParquetFile(path).read() for path in weak]
+        weak: list[Any] = sorted((self.folder.path / SCRATCH).rglob("weak-*.parquet"))
+        self.blocks.weak_sets += [pq.ParquetFile(readable(path)).read() for path in weak]
 
     def finish(self, resolved_text: str, facts: Mapping[str, Any], timings: Mapping[str, float]) -> dict[str, Any]:
         """Write the tables of stages, then the manifest. Returns the manifest."""
@@ -608,7 +652,8 @@ class _Writing:
             return []
         from fleetsim import figures  # and with it Polars, which most runs need not wait for
 
-        totals = figures.application_totals(self.folder.path, tomllib.loads(resolved_text))
+        with fetched(self.folder.path, ("events/", "fleet/")) as path:
+            totals = figures.application_totals(path, tomllib.loads(resolved_text))
         return [
             (campaign, FIRST_ITERATION, "*", figure, None, float(value))
             for campaign, values in totals.items()

@@ -33,6 +33,7 @@ from fleetsim.runfolder import HALF_WRITTEN
 from fleetsim.runner import disk_bytes, prepared_for, run
 from fleetsim.scenario import Scenario, load_scenario
 from fleetsim.searching import AT_ONCE, RANGE, Point, Proposer, Space, check_installed, read_space
+from fleetsim.storage import Place, Url, as_input, check_writable, local, located, readable
 from fleetsim.tables import folder_above, parquet_bytes, write_atomic
 
 ASKED = "sweep.toml"
@@ -78,7 +79,7 @@ class Asked:
 def sweep(
     fleet: Any,
     asked: str | Path | Mapping[str, Any],
-    out: str | Path,
+    out: str | Path | Url,
     *,
     pairs: str | Path | None = None,
     hosts: Any = None,
@@ -106,7 +107,7 @@ def sweep(
     Cases keep neither events nor outcomes, unless `[override]` says so. Raises `InputError` before anything is written
     where the input is unusable, `RunError` where writing fails: finished cases stay.
     """
-    out = Path(out)
+    out = located(out)
     most = CASES_MAX if yes else CASES_UNASKED_MAX
     plan = _read(asked, most)
     plan = replace(plan, overrides=(*plan.overrides, *overrides))
@@ -123,15 +124,20 @@ def sweep(
                 "sweep: search: needs --best, as 'min length_ms where paused_ms_p99 <= 10s': what is looked for"
             )
         check_installed()
-    _check_absent(out, plan.text, resume=resume)
+    with as_input():
+        _check_absent(out, plan.text, resume=resume)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with (
-        prepared_for(shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume) as prepared,
+        prepared_for(
+            shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume, on=on
+        ) as prepared,
         contextlib.ExitStack() as until_over,
     ):
         resolve = _Resolver(plan, prepared, relation, threads)
         campaigns, needed = _check_cases(plan, resolve)
-        if not resume:
+        if isinstance(out, Url):
+            check_writable(out)
+        elif not resume:
             check_disk(out, needed, "fewer cases or replicas take less, and so do cases without events")
         objective = None if best is None else Objective.parse(best, campaigns)
         if plan.space is not None and resume:
@@ -159,9 +165,9 @@ def sweep(
 class _Cases:
     """What makes a case of a sweep, in whatever process."""
 
-    prepared_path: Path
+    prepared_path: Place
     plan: Asked
-    out: Path
+    out: Place
     pairs: str | Path | None
     threads: int | None
     on: str | None = None
@@ -240,7 +246,7 @@ def _search(
     plan: Asked,
     space: Space,
     objective: Objective,
-    out: Path,
+    out: Place,
     resolve: _Resolver,
     make: Callable[[Sequence[Case]], None],
 ) -> tuple[list[Case], dict[str, Any]]:
@@ -269,7 +275,7 @@ def _search(
         cases += batch
         _write_cases(out, cases, told | {"cases": plan.count})
         make(batch)
-        figures = summed_up([out / _folder(case) for case in batch])
+        figures = summed_up([local(out / _folder(case)) for case in batch])
         proposer.tell([objective.found_in(figures.filter(case=case.number)) for case in batch])
     return cases, told | {"unusable": unusable}
 
@@ -424,9 +430,10 @@ def _folder(case: Case) -> str:
     return f"case={case.number:05}"
 
 
-def _check_absent(out: Path, text: str, *, resume: bool) -> None:
+def _check_absent(out: Place, text: str, *, resume: bool) -> None:
     """Raise `InputError` where *out* holds something a sweep would overwrite."""
-    folder_above(out)
+    if isinstance(out, Path):
+        folder_above(out)
     if not out.exists() or (out.is_dir() and all(path.match(HALF_WRITTEN) for path in out.iterdir())):
         return
     path = out / ASKED
@@ -443,7 +450,7 @@ def _check_absent(out: Path, text: str, *, resume: bool) -> None:
         raise InputError(f"{out}: --resume goes on with the same sweep only, and {path} differs from what is asked")
 
 
-def _check_objective(out: Path, objective: Objective | None) -> None:
+def _check_objective(out: Place, objective: Objective | None) -> None:
     """Raise `InputError` where the search in *out* looks for something else."""
     told = read_search(out / CASES) if (out / CASES).is_file() else None
     if told is not None and objective is not None and told["objective"] != objective.text:
@@ -494,15 +501,16 @@ def _set(case: Case) -> dict[str, str]:
     return {key: _bare(value) for key, value in case.values.items()}
 
 
-def _start(out: Path, plan: Asked) -> None:
+def _start(out: Place, plan: Asked) -> None:
     """Write what the sweep starts from."""
-    out.mkdir(parents=True, exist_ok=True)
-    for stray in out.glob(HALF_WRITTEN):
-        stray.unlink()
+    if isinstance(out, Path):
+        out.mkdir(parents=True, exist_ok=True)
+        for stray in out.glob(HALF_WRITTEN):
+            stray.unlink()
     write_atomic(out / ASKED, plan.text.encode())
 
 
-def _write_cases(out: Path, cases: Sequence[Case], search: Mapping[str, Any] | None = None) -> None:
+def _write_cases(out: Place, cases: Sequence[Case], search: Mapping[str, Any] | None = None) -> None:
     """Write what is asked in each of *cases*, and what they are a *search* for.
 
     Cases of a search that are there already must be the same, and stay.
@@ -514,7 +522,7 @@ def _write_cases(out: Path, cases: Sequence[Case], search: Mapping[str, Any] | N
         schema={"case": pl.UInt32, **dict.fromkeys(keys, pl.String)},
     )
     if search is not None and (out / CASES).is_file():
-        there = pl.read_parquet(out / CASES, hive_partitioning=False)
+        there = pl.read_parquet(readable(out / CASES), hive_partitioning=False)
         count = min(len(there), len(frame))
         if not there.head(count).equals(frame.head(count)):
             raise InputError(
@@ -527,7 +535,7 @@ def _write_cases(out: Path, cases: Sequence[Case], search: Mapping[str, Any] | N
     write_atomic(out / CASES, parquet_bytes(table if search is None else with_search(table, search)))
 
 
-def _finish(out: Path, cases: Sequence[Case], search: Mapping[str, Any] | None, prepared: PreparedFleet) -> Sweep:
+def _finish(out: Place, cases: Sequence[Case], search: Mapping[str, Any] | None, prepared: PreparedFleet) -> Sweep:
     """Write the manifest of the sweep, last of all."""
     manifests = [json.loads((out / _folder(case) / "manifest.json").read_text("utf-8")) for case in cases]
     manifest = {

@@ -11,8 +11,8 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.schema import EVENTS, OUTCOMES, SCHEMA_VERSION, Column, Table, effect_names, words
+from fleetsim.storage import Place, Url
 
 _ARROW_TYPES = {
     "text": pa.dictionary(pa.int32(), pa.string()),
@@ -149,11 +150,11 @@ def splits(data_type: pa.DataType) -> bool:
 _OTHER_FORMATS = (".csv", ".json", ".arrow", ".feather", ".ipc")
 
 
-def check_new(path: Path) -> None:
+def check_new(path: Place) -> None:
     """Raise `InputError` where *path*, of a fleet or its hosts, is there already, or is named as another format."""
-    if path.suffix.lower() in _OTHER_FORMATS:
+    if PurePosixPath(path.name).suffix.lower() in _OTHER_FORMATS:
         raise InputError(f"{path}: must end in .parquet, or be a folder, as it is written as Parquet")
-    if path.exists() or path.is_symlink():
+    if path.exists() or (isinstance(path, Path) and path.is_symlink()):
         raise InputError(f"{path}: must not be there yet, got an existing {'folder' if path.is_dir() else 'file'}")
 
 
@@ -165,12 +166,15 @@ def folder_above(path: Path) -> Path:
     return above
 
 
-def write_atomic(path: Path, content: pa.Buffer | bytes) -> str:
-    """Write *content* under a temporary name, fsync, rename to *path*. Returns its sha256.
+def write_atomic(path: Place, content: pa.Buffer | bytes) -> str:
+    """Write *content* under a temporary name, fsync, rename to *path*; or put it to a URL. Returns its sha256.
 
     A file under its own name is therefore always whole. Raises OSError (disk full), leaving nothing behind.
     """
     view = memoryview(content)
+    if isinstance(path, Url):
+        path.put(view)
+        return hashlib.sha256(view).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
@@ -196,9 +200,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def row_count(path: Path) -> int | None:
-    """Rows of the Parquet file *path* as its footer tells; None where it has none that can be read."""
+def row_count(file: Path | IO[bytes]) -> int | None:
+    """Rows of the Parquet *file* as its footer tells; None where it has none that can be read."""
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(file).num_rows)
     except (pa.ArrowException, OSError):
         return None

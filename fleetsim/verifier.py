@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ from fleetsim.schema import (
     Reason,
     words,
 )
+from fleetsim.storage import Place, Url, local, located
 from fleetsim.testimony import (
     IMPACTS,
     MOVED,
@@ -80,7 +81,7 @@ class RuleResult:
 class Verdict:
     """All rules of one run, files and fleet first, then by number."""
 
-    run: Path
+    run: Place
     rules: tuple[RuleResult, ...]
 
     @property
@@ -122,14 +123,14 @@ class Verdict:
         console.print(Text(f"{self.run}: {verdict} ({said})", "bold green" if self.ok else "bold red"))
 
 
-def verify(run: str | Path, *, progress: Callable[[str, int, int], None] | None = None) -> Verdict:
+def verify(run: str | Path | Url, *, progress: Callable[[str, int, int], None] | None = None) -> Verdict:
     """Check every rule of a finished *run* from its files alone.
 
     *progress* is called after each fleet part with "verify", the VMs looked at and the VMs in all. Raises
-    `InputError` where *run* is no finished run of a schema this version knows.
+    `InputError` where *run* is no finished run of a schema this version knows. One at a URL is fetched first.
     """
-    folder = Path(run)
-    return _judged(Listing(folder, read_manifest(folder), {}), progress)
+    folder = local(run)
+    return replace(_judged(Listing(folder, read_manifest(folder), {}), progress), run=located(run))
 
 
 def verify_parts(

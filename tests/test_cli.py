@@ -957,7 +957,7 @@ def test_a_run_waits_for_no_library_it_does_not_use(here):
 
     imported = set(run.stdout.splitlines()[-1].split())
     assert {"numba", "pyarrow"} <= imported
-    assert not {"pandas", "polars", "rich", "duckdb"} & imported
+    assert not {"pandas", "polars", "rich", "duckdb", "fsspec"} & imported
 
 
 def test_unusable_input_ends_a_process_with_2(here):

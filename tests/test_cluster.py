@@ -1,5 +1,6 @@
 """On a Ray cluster: the bytes of one thread on one machine, whoever is lost, and whoever comes late."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -25,6 +26,8 @@ from fleetsim.cli import cli
 from fleetsim.errors import InputError, RunError
 from fleetsim.fleet import prepare
 from fleetsim.runfolder import RunFolder
+from fleetsim.storage import Url, put_all
+from tests.buckets import BUCKET, s3
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'fleetsim[ray]'")
 
@@ -73,10 +76,33 @@ LONG = 'name = "long"\nstart = 2026-12-01T00:00:00Z\n' + "".join(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_cluster():
+def ray_cluster(bucket):
     """Two workers at once, which all tests share but those that lose the driver, or nodes."""
     with cluster.connected("ray", 2):
         yield
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """The URL of a bucket; None where there is no server for it. Workers find it in the environment they start with."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(s3())
+            url = f"s3://{BUCKET}"
+        except pytest.skip.Exception:
+            url = None
+        yield url
+
+
+@pytest.fixture(params=["file", "s3"])
+def above(request, bucket, tmp_path):
+    """A URL that nothing is below, under each protocol that is tried."""
+    if request.param == "file":
+        pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'fleetsim[url]'")
+        return f"file://{tmp_path}/there"
+    if bucket is None:
+        pytest.skip("s3fs and moto are not installed: uv pip install --group s3")
+    return f"{bucket}/{tmp_path.name}"
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +121,10 @@ def prepared(tmp_path_factory):
     return out
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path | Url) -> dict[str, bytes]:
     """Every file that is left, but for those that tell times."""
+    if isinstance(folder, Url):
+        return {name: (folder / name).read_bytes() for name in folder.files() if not name.endswith("timings.json")}
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -114,6 +142,30 @@ def test_runs_and_replicas_are_those_of_one_thread(prepared, tmp_path):
     iterations = pl.read_parquet(one.path / "stages.parquet").select(pl.col("campaign").cast(pl.String), "iteration")
     assert dict(iterations.group_by("campaign").max().iter_rows()) == {"kernel": 3, "host": 1, "network": 4}
     assert len(pl.read_parquet(one.path / "no_guarantee.parquet")) > 0
+
+
+def test_runs_and_sweeps_at_a_url_are_those_at_a_path(prepared, above, tmp_path):
+    put_all(prepared, Url(f"{above}/prepared"), "prepared.json")
+    (tmp_path / "plan.toml").write_text(SCENARIO)
+    swept = tmp_path / "sweep.toml"
+    swept.write_text('scenario = "plan.toml"\nreplicas = 3\n[grid]\ncampaign.host.length = ["10s", "20s"]\n')
+    one = fleetsim.run(prepared, SCENARIO, tmp_path / "one", threads=1, replicas=9)
+    many = fleetsim.run(f"{above}/prepared", SCENARIO, f"{above}/many", on="ray", replicas=9)
+
+    assert contents(many.path) == contents(one.path)
+    assert many.digest == one.digest
+    cases = fleetsim.sweep(prepared, swept, tmp_path / "cases", threads=1)
+    assert contents(fleetsim.sweep(f"{above}/prepared", swept, f"{above}/cases", on="ray").path) == contents(cases.path)
+
+
+def test_a_fleet_that_is_not_prepared_is_put_beside_the_url_for_the_time_of_the_run(prepared, above, tmp_path):
+    fleet = pl.read_parquet(prepared / "fleet", hive_partitioning=False).select("vm", "region", "set")
+    one = fleetsim.run(fleet, LONG, tmp_path / "one", threads=1)
+    put_all(prepared, Url(f"{above}/.many.preparing-lost"), "prepared.json")  # of a driver that was lost
+    many = fleetsim.run(fleet, LONG, f"{above}/many", on="ray", resume=True)
+
+    assert contents(many.path) == contents(one.path)
+    assert [each.name for each in Url(above).iterdir()] == ["many"]
 
 
 class Again(cluster.Cluster):
@@ -299,9 +351,9 @@ def command(*arguments, **environment):
             process.wait()
 
 
-def await_parts(process: subprocess.Popen, run: Path) -> None:
+def await_parts(process: subprocess.Popen, run: Path | Url) -> None:
     deadline = time.monotonic() + 200
-    while not any(run.glob("events/region=*/part-*.parquet")):
+    while not any((run / "events").rglob("part-*.parquet")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -316,6 +368,27 @@ def test_a_driver_that_is_killed_goes_on(prepared, tmp_path):
         process.wait()
     assert not (tmp_path / "many/manifest.json").exists(), "killed too late to show anything"
     resumed = fleetsim.run(prepared, tmp_path / "long.toml", tmp_path / "many", on="ray", resume=True)
+
+    assert contents(resumed.path) == contents(one.path)
+
+
+def test_a_worker_and_a_driver_that_are_killed_change_nothing_at_a_url(prepared, above, tmp_path):
+    (tmp_path / "long.toml").write_text(LONG)
+    put_all(prepared, Url(f"{above}/prepared"), "prepared.json")
+    one = fleetsim.run(prepared, tmp_path / "long.toml", tmp_path / "one", threads=1)
+    asked = ["run", f"{above}/prepared", tmp_path / "long.toml", "-o", f"{above}/many", "--on", "ray", "--threads", 2]
+    with command(*asked) as process:
+        await_parts(process, Url(f"{above}/many"))
+        workers = [
+            each for each in psutil.Process(process.pid).children(recursive=True) if "ray::_do" in each.cmdline()
+        ]
+        for each in workers[:1]:
+            each.kill()
+        time.sleep(1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not Url(f"{above}/many/manifest.json").exists(), "killed too late to show anything"
+    resumed = fleetsim.run(f"{above}/prepared", tmp_path / "long.toml", f"{above}/many", on="ray", resume=True)
 
     assert contents(resumed.path) == contents(one.path)
 

@@ -3,7 +3,7 @@
 import datetime
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from fleetsim import schema
 from fleetsim.errors import InputError, nearest, nearest_path
 from fleetsim.progress import Progress
 from fleetsim.schema import Effect
+from fleetsim.storage import Url, local
 
 PARTS_AT_ONCE = 4
 """Parts read side by side: enough to keep the disk busy, few enough to bound memory."""
@@ -49,9 +50,9 @@ class RunFiles:
     progress: Progress | None = None
 
     @classmethod
-    def open(cls, run: str | Path) -> "RunFiles":
+    def open(cls, run: str | Path | Url) -> "RunFiles":
         """The run in folder *run*; raise `InputError` unless it is finished and of a schema we read."""
-        path = Path(run)
+        path = local(run)
         if not path.is_dir():
             found = "a file" if path.exists() else f"nothing there{nearest_path(path)}"
             raise InputError(f"{path}: must be the folder of a run, got {found}")
@@ -151,14 +152,7 @@ class RunFiles:
     @cached_property
     def tolerance(self) -> tuple[dict[str, str], pl.Expr] | None:
         """The fleet columns that say how long a pause each VM stands, and the ms by them; None where nothing does."""
-        by_workload = {word: int(value_ms) for word, value_ms in self.resolved.get("tolerance_ms", {}).items()}
-        columns = ["pause_max_ms"] if "pause_max_ms" in self.fleet_schema else []
-        told = [pl.col("pause_max_ms").cast(pl.Int64)] if columns else []
-        if by_workload and "workload" in self.fleet_schema:
-            columns.append("workload")
-            words = pl.col("workload").cast(pl.String)
-            told.append(words.replace_strict(by_workload, default=None, return_dtype=pl.Int64))
-        return ({name: name for name in columns}, pl.coalesce(told)) if told else None
+        return tolerance_by(self.resolved, self.fleet_schema)
 
     @cached_property
     def excluding(self) -> set[str]:
@@ -178,8 +172,7 @@ class RunFiles:
     @cached_property
     def edges(self) -> set[frozenset[str]]:
         """The pairs as undirected edges, whichever side lists them."""
-        rows = pl.read_csv(self.path / "pairs.csv", infer_schema=False).select("region", "paired_region").rows()
-        return {frozenset(row) for row in rows if row[1] and row[0] != row[1]}
+        return edges((self.path / "pairs.csv").read_bytes())
 
     def has(self, table: str) -> bool:
         """Whether the run was asked to keep *table* (`events` or `outcomes`)."""
@@ -225,12 +218,30 @@ class RunFiles:
             raise InputError(problems)
 
 
+def tolerance_by(resolved: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, str], pl.Expr] | None:
+    """`RunFiles.tolerance` of a run as *resolved* over a fleet with the columns *known*."""
+    by_workload = {word: int(value_ms) for word, value_ms in resolved.get("tolerance_ms", {}).items()}
+    columns = ["pause_max_ms"] if "pause_max_ms" in known else []
+    told = [pl.col("pause_max_ms").cast(pl.Int64)] if columns else []
+    if by_workload and "workload" in known:
+        columns.append("workload")
+        words = pl.col("workload").cast(pl.String)
+        told.append(words.replace_strict(by_workload, default=None, return_dtype=pl.Int64))
+    return ({name: name for name in columns}, pl.coalesce(told)) if told else None
+
+
+def edges(pairs: bytes) -> set[frozenset[str]]:
+    """`RunFiles.edges` of what stands in `pairs.csv`."""
+    rows = pl.read_csv(pairs, infer_schema=False).select("region", "paired_region").rows()
+    return {frozenset(row) for row in rows if row[1] and row[0] != row[1]}
+
+
 def scanned(path: Path) -> pl.LazyFrame:
     """Lazy frame of one Parquet file; `region` is a column of the file, not a guess from its folder."""
     return pl.scan_parquet(path, hive_partitioning=False, glob=False)
 
 
-def read_events(run: str | Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
+def read_events(run: str | Path | Url, columns: Sequence[str] = ()) -> pl.LazyFrame:
     """Lazy frame of the events of *run*, with the user's `vm`, `region` and the fleet *columns* asked for.
 
     One row an event, in order of campaign (as the scenario has them), iteration and `vm_row`. `end_at` is

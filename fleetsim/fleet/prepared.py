@@ -15,6 +15,7 @@ from fleetsim.errors import InputError
 from fleetsim.fleet.facts import render_facts
 from fleetsim.regions import Relation
 from fleetsim.schema import SCHEMA_VERSION
+from fleetsim.storage import Place, Url, as_input, located, readable
 from fleetsim.tables import write_atomic
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class PreparedPart:
     """
 
     number: int
-    path: Path
-    units_path: Path
+    path: Place
+    units_path: Place
     vm_row_start: int
     vm_count: int
     set_count: int
@@ -54,7 +55,7 @@ class PreparedPart:
     single_count: int
     sha256: str
     rows: str
-    hosts_path: Path | None = None  # of its region, where that has hosts
+    hosts_path: Place | None = None  # of its region, where that has hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class PreparedHosts:
     `sha256` is the digest of the file, `rows` that of its rows; both in hex.
     """
 
-    path: Path
+    path: Place
     host_count: int
     sha256: str
     without: Mapping[str, Mapping[str, Any]]
@@ -95,7 +96,7 @@ class PreparedFleet:
     columns                       names and types of the columns of its parts
     """
 
-    path: Path
+    path: Place
     fleet_digest: str
     pairs_digest: str
     hosts_digest: str | None
@@ -167,16 +168,30 @@ def write_manifest(
 
 
 def as_prepared(fleet: Any, relation: Relation) -> PreparedFleet | None:
-    """*fleet* itself, if it is a prepared one that was paired by *relation*."""
-    if not isinstance(fleet, str | Path) or not (Path(fleet) / MANIFEST).is_file():
+    """*fleet* itself, if it is a prepared one that was paired by *relation*.
+
+    Raises `InputError` where it is at a URL and is not: nothing but a prepared fleet is read there.
+    """
+    if not isinstance(fleet, str | Path | Url):
         return None
-    prepared = open_prepared(fleet)
-    return prepared if prepared.pairs_digest == relation.digest else None
+    path = located(fleet)
+    if isinstance(path, Path) and not (path / MANIFEST).is_file():
+        return None
+    prepared = open_prepared(path)
+    if prepared.pairs_digest == relation.digest:
+        return prepared
+    if isinstance(path, Url):
+        raise InputError(f"{path}: must be prepared with the same pairs as it is run with; prepare the fleet anew")
+    return None
 
 
-def open_prepared(path: str | Path) -> PreparedFleet:
+def open_prepared(path: str | Path | Url) -> PreparedFleet:
     """The prepared fleet in the folder *path*. Sees that all parts are there, but reads none."""
-    path = Path(path)
+    with as_input():
+        return _open(located(path))
+
+
+def _open(path: Place) -> PreparedFleet:
     manifest = path / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{path}: must be a prepared fleet, got no {MANIFEST} in it; run `fleetsim fleet prepare`")
@@ -198,17 +213,19 @@ def open_prepared(path: str | Path) -> PreparedFleet:
     files = [file for part in parts for file in (part.path, part.units_path)]
     files += [region.hosts.path for region in regions if region.hosts is not None]
     files += [path / "no_guarantee.parquet", path / "pairs.csv"]
-    if lost := [file for file in files if not file.is_file()]:
+    # A URL is asked once, and not for each.
+    there = None if isinstance(path, Path) else {path / name for name in path.files()}
+    if lost := [file for file in files if not (file.is_file() if there is None else file in there)]:
         raise InputError([f"{file}: must be there, got no such file; prepare the fleet anew" for file in lost])
     try:
-        columns = {field.name: field.type for field in pq.read_schema(first)}
+        columns = {field.name: field.type for field in pq.read_schema(readable(first))}
     except (pa.ArrowException, OSError) as error:
         told_first = str(error).partition("\n")[0]
         raise InputError(f"{first}: must be readable, got: {told_first}; prepare the fleet anew") from error
     return PreparedFleet(path, regions=regions, columns=columns, invented=invented, warnings=warnings, **facts)
 
 
-def _region(path: Path, stated: dict[str, Any]) -> PreparedRegion:
+def _region(path: Place, stated: dict[str, Any]) -> PreparedRegion:
     hosts = None
     if (facts := stated["hosts"]) is not None:
         hosts = PreparedHosts(**{**facts, "path": path / facts["path"]})
@@ -216,6 +233,6 @@ def _region(path: Path, stated: dict[str, Any]) -> PreparedRegion:
     return PreparedRegion(**{**stated, "hosts": hosts, "parts": parts})
 
 
-def _part(path: Path, stated: dict[str, Any], hosts_path: Path | None) -> PreparedPart:
+def _part(path: Place, stated: dict[str, Any], hosts_path: Place | None) -> PreparedPart:
     places = {name: path / stated[name] for name in ("path", "units_path")}
     return PreparedPart(**{**stated, **places}, hosts_path=hosts_path)

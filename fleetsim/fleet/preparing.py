@@ -36,7 +36,7 @@ from fleetsim.fleet.order import (
     part_offsets,
     placement_groups,
 )
-from fleetsim.fleet.prepared import PreparedFleet, open_prepared, write_manifest
+from fleetsim.fleet.prepared import MANIFEST, PreparedFleet, open_prepared, write_manifest
 from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet, readable_again
 from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.progress import Progress
@@ -52,6 +52,7 @@ from fleetsim.schema import (
     UNITS,
     NoGuarantee,
 )
+from fleetsim.storage import Url, as_input, check_writable, located, put_all, remove
 from fleetsim.tables import (
     arrow_field,
     arrow_schema,
@@ -123,7 +124,7 @@ class Check:
 
 def prepare(
     fleet: object,
-    out: str | Path,
+    out: str | Path | Url,
     pairs: str | Path | None = None,
     *,
     hosts: object = None,
@@ -132,7 +133,7 @@ def prepare(
     host_memory_gib: float | None = None,
     progress: Progress | None = None,
 ) -> PreparedFleet:
-    """Prepare *fleet* into the new folder *out*.
+    """Prepare *fleet* into the new folder *out*: a path, or a URL, to which the files are put when all are made.
 
     fleet     a path (Parquet, a folder of it, CSV, Arrow, a prepared fleet) or an Arrow table of any library
     pairs     CSV with the relation of regions, instead of the built-in one
@@ -143,10 +144,13 @@ def prepare(
 
     Raises `InputError` with everything that is wrong about the fleet; nothing is written then.
     """
-    out = Path(out)
-    check_new(out)
+    out = located(out)
+    with as_input():
+        check_new(out)
+    if isinstance(out, Url):
+        check_writable(out)
     # In a folder that is there already: unusable input must not leave even an empty one.
-    above = folder_above(out)
+    above = folder_above(out) if isinstance(out, Path) else None
     relation = load_relation(pairs)
     needs = None
     if hosts is not None:
@@ -160,9 +164,21 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=above) as scratch:
         made = Path(scratch) / "prepared"
         _Preparation(source, relation, Path(scratch), made, needs).arrange(progress).write_facts(made)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        made.rename(out)
+        if isinstance(out, Path):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            made.rename(out)
+        else:
+            _put(made, out)
     return open_prepared(out)
+
+
+def _put(made: Path, out: Url) -> None:
+    """Put what is *made* to *out*: all of it, or nothing."""
+    try:
+        put_all(made, out, MANIFEST)
+    except BaseException:
+        remove(out)
+        raise
 
 
 def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress | None = None) -> Check:

@@ -27,6 +27,7 @@ from fleetsim.page.drawing import Chart
 from fleetsim.progress import Progress
 from fleetsim.reporting import Report, report
 from fleetsim.responses import Sweep
+from fleetsim.storage import Url, local
 from fleetsim.verifier import Verdict, verify
 
 __all__ = ["Page", "write_comparison", "write_page", "write_sweep"]
@@ -58,7 +59,7 @@ class Page:
 
 
 def write_page(
-    run: str | Path,
+    run: str | Path | Url,
     *,
     html: str | Path | None = None,
     charts: str | Path | None = None,
@@ -80,12 +81,13 @@ def write_page(
     """
     page, folder = _places(html, charts)
     drawing.check_installed()
-    unfinished = _asked_of_unfinished(Path(run))
+    path = local(run)
+    unfinished = _asked_of_unfinished(path)
     if unfinished is not None:
         why = f"{run}: is not finished; `fleetsim run ... --resume` goes on with it"
         if page is None:
             raise InputError(f"{why}: it has no charts yet")
-        _replace(page, page_of_unfinished(Path(run), unfinished, why))
+        _replace(page, page_of_unfinished(path, unfinished, why))
         return Page(None, None, (), {"all charts": "the run is not finished"})
     with ThreadPoolExecutor(1) as pool:
         # What draws takes a second or two to start, in which the figures are computed.
