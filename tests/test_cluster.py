@@ -249,7 +249,7 @@ def test_searches_come_to_the_cases_of_one_thread(prepared, tmp_path, at_once):
         f'scenario = "plan.toml"\n[search]\ncases = 9\nat_once = {at_once}\n'
         'campaign.host.length = { from = "10s", to = "40s", step = "5s" }\ncampaign.host.spread = ["0s", "1h", "2h"]\n'
     )
-    best = "max length_ms where paused_ms_p99 <= 20s"
+    best = "max host.length_ms where host.paused_ms_p99 <= 20s"
     one = fleetsim.sweep(prepared, tmp_path / "search.toml", tmp_path / "one", best=best, threads=1)
     many = fleetsim.sweep(prepared, tmp_path / "search.toml", tmp_path / "many", best=best, on="ray", threads=2)
 
