@@ -189,11 +189,11 @@ def test_an_opponent_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     sound, broken = (each for each in OPPONENTS if each.name in ("numpy", "heapq"))
     code = "import sys; sys.exit('no such way')"
-    run = bench._Bench._run
+    run = bench._Bench.run
     monkeypatch.setattr(bench, "OPPONENTS", (sound, broken))
     monkeypatch.setattr(
         bench._Bench,
-        "_run",
+        "run",
         lambda self, *words: run(self, "-c", code) if broken.name in words else run(self, *words),
     )
     assert bench.main(["--vms", "2000", "--rounds", "1", "--only", "memory"]) == 1

@@ -2537,9 +2537,9 @@ def test_resolved_scenario_that_is_none_is_refused(tmp_path: Path, plant: Plant,
 
 
 def test_verifier_is_a_stranger() -> None:
-    """It loads nothing of fleetsim but the vocabulary."""
+    """It loads nothing of fleetsim but the vocabulary, and what finds files at a path or a URL."""
     script = "import sys, fleetsim.verifier; print(*sorted(m for m in sys.modules if m.startswith('fleetsim')))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    modules = ["errors", "evidence", "hosting", "schema", "testimony", "vacancies", "verifier"]
+    modules = ["errors", "evidence", "hosting", "room", "schema", "storage", "testimony", "vacancies", "verifier"]
     assert found.stdout.split() == ["fleetsim", *(f"fleetsim.{name}" for name in modules)]
