@@ -648,14 +648,14 @@ def _units_of_sets(
     # Where zones take turns, none waits for a single that starts at the end of the window.
     held_ms = None if vms.zone is not None else _held_in_window_ms(campaign, duration_ms[single_row:])
     walker_start_ms = np.concatenate(_first_instants(block, campaign, course, held_ms))
-    walker_key = np.concatenate([block.set_key, block.vm_key[single_row:]])
+    walker_key = frozen(np.concatenate([block.set_key, block.vm_key[single_row:]]))
     draw = np.empty(len(walker_key), np.uint64)
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), walker_key, draw)
     walker_offsets = np.concatenate([block.set_offsets, np.arange(unit_count + 1, unit_count + single_count + 1)])
     walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
     turn = np.zeros(len(walker), np.int64)
     order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64)
-    vm_offsets = np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)])
+    vm_offsets = frozen(np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)]))
     zone = None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]]
     if zone is None:
         walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)

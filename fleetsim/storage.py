@@ -27,6 +27,8 @@ REQUESTS = 16
 """Files fetched or put at once: each mostly waits for an answer."""
 _WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Protocols under which an object is there when all its bytes are, and not before. Of others a file is renamed."""
+_PATTERN = frozenset("*?[]")
+"""What fsspec takes for a pattern of names where it moves or removes files."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -176,8 +178,12 @@ def located(given: str | Path | Url) -> Place:
     text = str(given).rstrip("/")
     protocol, _, within = text.partition("://")
     protocol = protocol.lower()
-    if not within.strip("/") or "::" in text:
+    # Beside a folder others are made for a while, which beside a bucket cannot be.
+    is_bucket = "/" not in within.strip("/") and protocol not in ("file", "local", "memory")
+    if is_bucket or not within.strip("/") or "::" in text:
         raise InputError(f"{given}: must be the URL of a folder, as s3://bucket/run, got another")
+    if _PATTERN & set(within):
+        raise InputError(f"{given}: must be a URL without any of {' '.join(sorted(_PATTERN))}")
     try:
         import fsspec
     except ImportError:

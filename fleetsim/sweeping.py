@@ -383,11 +383,13 @@ def _leaves(table: Mapping[str, Any], marks: frozenset[str], above: str = "") ->
     """The keys of *table* as overrides spell them, `campaign.NAME.length`, and their values.
 
     A key may be quoted with its dots or not, which TOML reads as tables in one another. A table is a value where it
-    has one of *marks*, or has nothing in it; of any other its keys are set one by one.
+    has one of *marks* and no table in it (campaigns may be named as they like), or has nothing in it; of any other its
+    keys are set one by one.
     """
     for key, value in table.items():
         name = f"{above}{key}"
-        if isinstance(value, Mapping) and value and not marks & value.keys():
+        is_table = isinstance(value, Mapping) and len(value) > 0
+        if is_table and (not marks & value.keys() or any(isinstance(each, Mapping) for each in value.values())):
             yield from _leaves(value, marks, f"{name}.")
         else:
             yield name, value

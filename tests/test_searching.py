@@ -18,6 +18,7 @@ from fleetsim import responses, searching
 from fleetsim.errors import InputError
 from fleetsim.responses import Limit, Sweep
 from fleetsim.searching import Proposer, Searched, Space
+from fleetsim.sweeping import _read
 from tests.test_replicas import fleet
 from tests.test_sweeping import contents
 
@@ -361,3 +362,14 @@ def test_the_page_draws_what_was_searched(searched: Sweep, tmp_path):
     assert "length_ms by update_domain_gap" in page and "length_ms by spread" in page
     assert "within all limits" in page and "beyond a limit" in page
     assert "no line here" not in page
+
+
+def test_campaigns_may_be_named_as_the_keys_of_a_range():
+    values = ["0s", "5min"]
+    asked = {"scenario": {}, "search": {"cases": 2, "campaign": {"step": {"update_domain_gap": values}}}}
+    space = _read(asked, 100).space
+    assert space is not None
+    assert [(key.name, key.values) for key in space.keys] == [("campaign.step.update_domain_gap", ("0s", "5min"))]
+
+    grid = _read({"scenario": {}, "grid": {"campaign": {"p50": {"update_domain_gap": values}}}}, 100)
+    assert [list(case.values) for case in grid.cases] == [["campaign.p50.update_domain_gap"]] * 2

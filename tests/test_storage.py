@@ -293,7 +293,9 @@ def test_where_a_url_is_not_taken(arguments, tmp_path, monkeypatch, capsys):
         ("memory://run", "memory://run: must be where other processes find it, got the memory of this one"),
         ("s4://bucket/run", "s4://bucket/run: must be a URL that fsspec knows, got: Protocol not known: s4"),
         ("s3://", "s3://: must be the URL of a folder, as s3://bucket/run, got another"),
+        ("s3://bucket", "s3://bucket: must be the URL of a folder, as s3://bucket/run, got another"),
         ("simplecache::file:///run", "simplecache::file:///run: must be the URL of a folder"),
+        ("file:///there/run[1]", "file:///there/run[1]: must be a URL without any of * ? [ ]"),
     ],
 )
 def test_urls_that_are_none(prepared, url, said, capsys, tmp_path, monkeypatch):
