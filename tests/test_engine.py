@@ -1623,6 +1623,15 @@ def test_tries_are_told_apart_in_every_part_of_a_region(monkeypatch):
     assert_equals_the_oracle(scene, found(scene))
 
 
+@pytest.mark.parametrize("case", ["moves that a freeze waits for", "customers who ask again while a freeze is at work"])
+def test_parts_of_a_region_meet_its_customers_together(case: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "PART_ROWS", 1)
+        run = found(CASES[case], threads=2)
+
+    assert_equals_the_oracle(CASES[case], run)
+
+
 @given(scenes(features=()))
 def test_the_engine_equals_the_oracle_event_for_event(scene: Scene):
     assert_equals_the_oracle(scene, found(scene))
@@ -1660,15 +1669,6 @@ def test_reboots_in_several_blocks_of_a_region_equal_the_oracle_too():
         run = found(scene, threads=2)
 
     assert_equals_the_oracle(scene, run)
-
-
-@pytest.mark.parametrize("case", ["moves that a freeze waits for", "customers who ask again while a freeze is at work"])
-def test_parts_of_a_region_meet_its_customers_together(case: str):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order, "PART_ROWS", 1)
-        run = found(CASES[case], threads=2)
-
-    assert_equals_the_oracle(CASES[case], run)
 
 
 @fewer
