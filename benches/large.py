@@ -86,13 +86,14 @@ def measure_all(sizes: Sequence[int], content: Content, run: Run, tell: Callable
 def keep(content: Content) -> None:
     """Keep rows in place of those of the same size, or of another machine or other versions."""
     rows = content["rows"]
-    if KEPT.exists() and _origin(old := json.loads(KEPT.read_text())) == _origin(content):
+    if KEPT.exists() and origin(old := json.loads(KEPT.read_text())) == origin(content):
         sizes = {row["vms"] for row in rows}
         rows = sorted([*rows, *(row for row in old["rows"] if row["vms"] not in sizes)], key=lambda row: row["vms"])
     KEPT.write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")
 
 
-def _origin(content: Content) -> list[Any]:
+def origin(content: Content) -> list[Any]:
+    """What rows must have in common to stand in one table."""
     return [content["versions"], content["machine"]["cpu"], content["machine"]["cores"]]
 
 

@@ -35,7 +35,7 @@ def keep(content: Content) -> None:
     """Keep what was measured, in place of what is kept of the same sizes, or of another machine or other versions."""
     path = kept(content["versions"]["fleetsim"])
     rows, left_out, layers = content["rows"], content["left_out"], content["layers"]
-    if path.exists() and _origin(old := json.loads(path.read_text())) == _origin(content):
+    if path.exists() and large.origin(old := json.loads(path.read_text())) == large.origin(content):
         sizes = {row["vms"] for row in rows}
         rows = [*rows, *(row for row in old["rows"] if row["vms"] not in sizes)]
         left_out = list(dict.fromkeys([*old["left_out"], *left_out]))
@@ -43,10 +43,6 @@ def keep(content: Content) -> None:
     place = {group: number for number, group in enumerate(GROUPS)}
     rows = sorted(rows, key=lambda row: (place[row["group"]], row["vms"]))  # opponents stay in their order
     path.write_text(json.dumps({**content, "rows": rows, "left_out": left_out, "layers": layers}, indent=1) + "\n")
-
-
-def _origin(content: Content) -> list[Any]:
-    return [content["versions"], content["machine"]["cpu"], content["machine"]["cores"]]
 
 
 def rendered(page: str, content: Content) -> str:

@@ -40,11 +40,11 @@ from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
-from fleetsim.room import check_disk, check_memory
+from fleetsim.room import check_memory
 from fleetsim.runfolder import MANIFEST, RESOLVED, SCRATCH, Part, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
 from fleetsim.schema import FIRST_ITERATION, SCHEMA_VERSION, Kind, Outcome
-from fleetsim.storage import Place, Url, check_writable, fetched, located, readable, remove
+from fleetsim.storage import Place, Url, check_room, fetched, located, readable, remove
 from fleetsim.tables import parquet_bytes, provenance_of, write_atomic
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def run(
     loaded = load_scenario(scenario, overrides)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with (
-        prepared_for(
-            shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume, on=on
-        ) as prepared,
+        prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume, on=on) as prepared,
         contextlib.ExitStack() as until_over,
     ):
         resolved = resolve_over(prepared, loaded, relation, threads)
@@ -145,19 +143,15 @@ def run(
             if (out / MANIFEST).exists():
                 manifest = _finished(out)
                 return Run(out, manifest["run_digest"], manifest, ("the run was finished already",), 0.0)
-        if isinstance(out, Url):
-            check_writable(out)
-        elif not resume:
-            check_disk(
-                out, disk_bytes(prepared, resolved, replicas), "outputs.events=false leaves out the largest table"
-            )
+        needed = disk_bytes(prepared, resolved, replicas)
+        check_room(out, needed, "outputs.events=false leaves out the largest table", resume=resume)
         if on is None:
             check_memory(_memory_bytes(prepared, resolved), "the largest region or part that is computed at once")
         cluster = until_over.enter_context(connected(on, threads))
         prepared_s = time.perf_counter()
         try:
             folder = RunFolder(shared(out) if on else out)
-            writing = _Writing(folder, prepared, resolved, relation, replica, is_shared=on is not None)
+            writing = _Writing(_Blocks(folder, prepared, resolved, relation, replica, is_shared=on is not None))
             writing.write_inputs(resolved_text)
             threads = threads or os.cpu_count() or 1
             writing.run_stages(threads, cluster, progress)
@@ -237,6 +231,7 @@ def prepared_for(
     That is beside *out*, so that its files can be linked, and found *on* a cluster. What threads need for a URL is made
     in the system's folder.
     """
+    fleet = shared(fleet) if on else fleet
     if (given := as_prepared(fleet, relation)) is not None:
         if hosts is not None:
             raise InputError(
@@ -316,6 +311,7 @@ class _Blocks:
         is_shared: bool,
     ) -> None:
         self.folder = folder
+        self.prepared = prepared
         self.scenario = resolved.scenario
         self.provenance = provenance_of(
             scenario_digest=resolved.scenario_digest,
@@ -445,25 +441,15 @@ class _Worker:
 class _Writing:
     """The writing of one run. The coordinating thread does all but `_block` and what it hands on to the disk."""
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        prepared: PreparedFleet,
-        resolved: Resolved,
-        relation: Relation,
-        replica: int,
-        *,
-        is_shared: bool,
-    ) -> None:
-        self.folder = folder
-        self.prepared = prepared
-        self.resolved = resolved
-        self.relation = relation
-        self.replica = replica
-        self.scenario = resolved.scenario
-        self.blocks = _Blocks(folder, prepared, resolved, relation, replica, is_shared=is_shared)
-        self.drive = self.blocks.drive
-        self.provenance = self.blocks.provenance
+    def __init__(self, blocks: _Blocks) -> None:
+        self.blocks = blocks
+        self.folder = blocks.folder
+        self.prepared = blocks.prepared
+        self.scenario = blocks.scenario
+        self.provenance = blocks.provenance
+        self.drive = blocks.drive
+        self.resolved = blocks.drive.resolved
+        self.relation = blocks.drive.relation
         self.messages: queue.SimpleQueue[_Computed | _Written | BaseException] = queue.SimpleQueue()
         self.is_cancelled = threading.Event()
 
@@ -542,7 +528,7 @@ class _Writing:
     @contextmanager
     def _on(self, cluster: Cluster) -> Iterator[Callable[[Task], None]]:
         """What starts a task on a worker of *cluster*."""
-        about = (self.folder.path, self.prepared, self.resolved, self.relation, self.replica)
+        about = (self.folder.path, self.prepared, self.resolved, self.relation, self.drive.replica)
 
         def done(task: Task, answer: Future[_Handed]) -> None:
             if (error := answer.exception()) is not None:

@@ -253,6 +253,17 @@ def check_writable(out: Url) -> None:
         raise InputError(f"{out}: must be where files can be written and removed, got: {error.strerror}") from error
 
 
+def check_room(out: Place, needed: int, hint: str, *, resume: bool) -> None:
+    """Raise `InputError` where *out* cannot take what is to be written: about *needed* bytes, unless some are there.
+
+    Of a URL nobody knows how much it takes, but whether it may be written to.
+    """
+    if isinstance(out, Url):
+        check_writable(out)
+    elif not resume:
+        check_disk(out, needed, hint)
+
+
 def put_all(folder: Path, out: Url, last: str) -> None:
     """Write all files in *folder* to *out*, that one called *last* after all others."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -28,12 +28,11 @@ from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
 from fleetsim.replicas import check_draws
 from fleetsim.responses import CASES, MANIFEST, Objective, Sweep, asked_in_words, read_search, summed_up, with_search
-from fleetsim.room import check_disk
 from fleetsim.runfolder import HALF_WRITTEN
 from fleetsim.runner import disk_bytes, prepared_for, run
 from fleetsim.scenario import Scenario, load_scenario
 from fleetsim.searching import AT_ONCE, RANGE, Point, Proposer, Space, check_installed, read_space
-from fleetsim.storage import Place, Url, as_input, check_writable, local, located, readable
+from fleetsim.storage import Place, Url, as_input, check_room, local, located, readable
 from fleetsim.tables import folder_above, parquet_bytes, write_atomic
 
 ASKED = "sweep.toml"
@@ -128,17 +127,12 @@ def sweep(
         _check_absent(out, plan.text, resume=resume)
     relation = load_relation(Path(pairs) if pairs is not None else None)
     with (
-        prepared_for(
-            shared(fleet) if on else fleet, out, relation, pairs, hosts, progress, resume=resume, on=on
-        ) as prepared,
+        prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume, on=on) as prepared,
         contextlib.ExitStack() as until_over,
     ):
         resolve = _Resolver(plan, prepared, relation, threads)
         campaigns, needed = _check_cases(plan, resolve)
-        if isinstance(out, Url):
-            check_writable(out)
-        elif not resume:
-            check_disk(out, needed, "fewer cases or replicas take less, and so do cases without events")
+        check_room(out, needed, "fewer cases or replicas take less, and so do cases without events", resume=resume)
         objective = None if best is None else Objective.parse(best, campaigns)
         if plan.space is not None and resume:
             _check_objective(out, objective)
