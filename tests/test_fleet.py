@@ -150,6 +150,37 @@ def test_order_and_chunks_do_not_matter(tmp_path, monkeypatch):
         ]
 
 
+@pytest.mark.parametrize("block_rows", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_sets_are_ordered_alike_in_blocks_of_any_size(tmp_path, monkeypatch, block_rows, is_in_order):
+    rows = pl.int_range(pl.len())
+    source = mixed_fleet(300, is_text=False).with_columns(
+        # Falling, rising and open, set by set; some sets are of one VM.
+        update_domain=pl.when(pl.col("set") % 3 < 2).then((1 - 2 * (pl.col("set") % 3)) * rows % 5).cast(pl.UInt8),
+        fault_domain=pl.when(pl.col("set") % 2 == 0).then(rows % 2).cast(pl.UInt8),
+    )
+    if is_in_order:
+        source = source.sort("region", "set", "vm", nulls_last=True)
+    plain = fleet.prepare(source, tmp_path / "plain")
+    assert plain.domains_assigned_count > 20
+
+    monkeypatch.setattr(order, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(preparing, "_VMS_BESIDE", 10)
+    fleet.prepare(source, tmp_path / "blocks")
+
+    assert written(tmp_path / "blocks") == written(tmp_path / "plain")
+
+
+def test_domains_in_part_are_told_alike_in_blocks_of_any_size(tmp_path, monkeypatch):
+    in_part = pl.when(pl.int_range(pl.len()) % 5 > 0).then(1).cast(pl.UInt8)
+    source = mixed_fleet(300, is_text=False).with_columns(update_domain=in_part, fault_domain=in_part)
+    problems = problems_of(source, tmp_path)
+    assert len(problems) > 5
+
+    monkeypatch.setattr(order, "_BLOCK_ROWS", 3)
+    assert problems_of(source, tmp_path) == problems
+
+
 def test_any_changed_value_changes_the_digest(tmp_path):
     source = mixed_fleet(30).with_columns(
         set=pl.when(pl.col("vm") == "vm-29").then(None).otherwise("set"),

@@ -6,6 +6,7 @@ parts are cut. Arrays in, arrays out. Integers are ordered by value, strings by 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 _DOMAIN_STRIDE = 256  # unit keys: set row * stride + domain
+_BLOCK_ROWS = 1 << 18  # VMs in sets that are brought into the order of units at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +87,70 @@ def order_region(
     """
     rows, set_offsets = _sets_of(vm, sets)
     if components is not None:
-        rows, set_offsets = _by_component(rows, set_offsets, components)
-    in_set_count, set_start, set_size = int(set_offsets[-1]), set_offsets[:-1], np.diff(set_offsets)
-    set_row = np.repeat(np.arange(len(set_start)), set_size)
-    in_sets, place = rows[:in_set_count], np.arange(in_set_count) - np.repeat(set_start, set_size)
-    settled: dict[str, tuple[Bytes, Bools]] = {}
-    for name, domains in (("update_domain", update), ("fault_domain", fault)):
-        dealt = _dealt(place, set_size, DOMAIN_COUNTS[name])
-        domain, is_assigned, open_count = _settled_domains(domains, in_sets, set_offsets, dealt)
-        for mixed in np.flatnonzero((open_count > 0) & (open_count < set_size)):
-            of_set = rows[set_start[mixed] : set_offsets[mixed + 1]]
-            assert domains.given is not None
-            is_open = domains.given.take(pa.array(of_set)).is_null().to_numpy(zero_copy_only=False)
-            findings.add(
-                "domains",
-                (region, name, int(mixed)),
-                f"set '{sets[int(of_set[0])]}' in region '{region}': column '{name}' must be given"
-                f" for all of its {set_size[mixed]:,} VMs or for none, got {open_count[mixed]:,} without, the"
-                f" first of them VM '{vm[int(of_set[np.argmax(is_open)])]}'",
-            )
-        settled[name] = domain, is_assigned
-    update_domain, is_update_domain_assigned = settled["update_domain"]
-    fault_domain, is_fault_domain_assigned = settled["fault_domain"]
-
-    unit_key = set_row * _DOMAIN_STRIDE + update_domain
-    by_unit = np.argsort(unit_key, kind="stable")  # VMs of a unit stay in order of their id
-    unit_key = unit_key[by_unit]
-    unit_start = np.flatnonzero(np.diff(unit_key, prepend=-1))
-    rows[:in_set_count] = rows[by_unit]
-    is_plain = bool((rows == np.arange(len(rows))).all())
+        rows, set_offsets = _by_component(np.arange(len(vm)) if rows is None else rows, set_offsets, components)
+    set_count, in_set_count = len(set_offsets) - 1, int(set_offsets[-1])
+    fault_domain = np.empty(in_set_count, np.uint8)
+    is_assigned = {name: np.empty(set_count, np.bool_) for name in DOMAIN_COUNTS}
+    units: list[tuple[Ints, Bytes, Ints]] = []
+    # Whole sets at a time: what they take for a while is not taken for a region.
+    for start, stop in pairwise(_blocks(set_offsets)):
+        offsets = set_offsets[start : stop + 1]
+        vms = slice(int(offsets[0]), int(offsets[-1]))
+        own = np.arange(vms.start, vms.stop) if rows is None else rows[vms]
+        offsets = offsets - vms.start
+        set_size = np.diff(offsets)
+        place = np.arange(len(own)) - np.repeat(offsets[:-1], set_size)
+        settled: list[Bytes] = []
+        in_part: list[tuple[int, str, str]] = []
+        for name, domains in zip(DOMAIN_COUNTS, (update, fault), strict=True):
+            dealt = _dealt(place, set_size, DOMAIN_COUNTS[name])
+            domain, is_assigned[name][start:stop], open_count = _settled_domains(domains, own, offsets, dealt)
+            settled.append(domain)
+            for mixed in np.flatnonzero((open_count > 0) & (open_count < set_size)).tolist():
+                of_set = own[offsets[mixed] : offsets[mixed + 1]]
+                assert domains.given is not None
+                is_open = domains.given.take(pa.array(of_set)).is_null().to_numpy(zero_copy_only=False)
+                sentence = (
+                    f"set '{sets[int(of_set[0])]}' in region '{region}': column '{name}' must be given"
+                    f" for all of its {set_size[mixed]:,} VMs or for none, got {open_count[mixed]:,} without, the"
+                    f" first of them VM '{vm[int(of_set[np.argmax(is_open)])]}'"
+                )
+                in_part.append((start + mixed, name, sentence))
+        for mixed, name, sentence in sorted(in_part):
+            findings.add("domains", (region, name, mixed), sentence)
+        unit_key = np.repeat(np.arange(start, stop) * _DOMAIN_STRIDE, set_size) + settled[0]
+        if (unit_key[:-1] > unit_key[1:]).any():
+            by_unit = np.argsort(unit_key, kind="stable")  # VMs of a unit stay in order of their id
+            unit_key = unit_key[by_unit]
+            settled[1] = settled[1][by_unit]
+            if rows is None:
+                rows = np.arange(len(vm))
+            rows[vms] = own[by_unit]
+        fault_domain[vms] = settled[1]
+        unit_start = np.flatnonzero(np.diff(unit_key, prepend=-1))
+        unit_set, unit_domain = np.divmod(unit_key[unit_start], _DOMAIN_STRIDE)
+        units.append((unit_set, unit_domain.astype(np.uint8), np.diff(np.append(unit_start, len(own)))))
+    if rows is not None and (rows == np.arange(len(rows))).all():
+        rows = None
+    of_none = np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.int64)
+    unit_set, unit_domain, unit_vm_count = (np.concatenate(each) for each in zip(of_none, *units, strict=True))
     return Order(
-        None if is_plain else rows,
+        rows,
         set_offsets,
-        unit_set=unit_key[unit_start] // _DOMAIN_STRIDE,
-        unit_domain=(unit_key[unit_start] % _DOMAIN_STRIDE).astype(np.uint8),
-        unit_vm_count=np.diff(np.append(unit_start, in_set_count)),
-        fault_domain=fault_domain[by_unit],
-        is_update_domain_assigned=is_update_domain_assigned,
-        is_fault_domain_assigned=is_fault_domain_assigned,
+        unit_set=unit_set,
+        unit_domain=unit_domain,
+        unit_vm_count=unit_vm_count,
+        fault_domain=fault_domain,
+        is_update_domain_assigned=is_assigned["update_domain"],
+        is_fault_domain_assigned=is_assigned["fault_domain"],
     )
+
+
+def _blocks(set_offsets: Ints) -> list[int]:
+    """Sets at which blocks of about _BLOCK_ROWS VMs start, and how many sets there are."""
+    cuts = np.searchsorted(set_offsets, np.arange(0, int(set_offsets[-1]), _BLOCK_ROWS))
+    starts: list[int] = np.unique(np.append(cuts, len(set_offsets) - 1)).tolist()
+    return starts
 
 
 def _by_component(rows: Ints, set_offsets: Ints, components: Callable[[Ints, Ints, int], Ints]) -> tuple[Ints, Ints]:
@@ -169,10 +196,13 @@ def placement_groups(region: str, vm: pa.Array, sets: pa.Array, is_scale_set: Bo
 
     Names are strings; where *sets* are integers, none may need a cut.
     """
+    if not is_scale_set.any():
+        return sets
     rows, set_offsets = _sets_of(vm, sets)
     if set_offsets[-1] == 0:
         return sets
-    rows, set_start, set_size = rows[: set_offsets[-1]], set_offsets[:-1], np.diff(set_offsets)
+    rows = np.arange(len(vm)) if rows is None else rows[: set_offsets[-1]]
+    set_start, set_size = set_offsets[:-1], np.diff(set_offsets)
     scale_count = np.add.reduceat(is_scale_set[rows], set_start, dtype=np.int64)
     for mixed in np.flatnonzero((scale_count > 0) & (scale_count < set_size)):
         findings.add(
@@ -238,21 +268,21 @@ def characters_of(array: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uin
     return cuts[array.offset : array.offset + len(array) + 1], np.frombuffer(characters or b"", np.uint8)
 
 
-def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints, Ints]:
-    """Rows sorted by (set, vm), singles by vm after them, and where sets start in them [S+1]."""
+def _sets_of(vm: pa.Array, sets: pa.Array) -> tuple[Ints | None, Ints]:
+    """Rows sorted by (set, vm), singles by vm after them, None as they stand; where sets start in them [S+1]."""
     if sets.null_count == 0:
-        rows, in_set_count = sorted_rows([sets, vm]), len(vm)
+        rows = None if _is_rising([_ordered_codes(sets)], vm) else sorted_rows([sets, vm])
+        ordered = sets if rows is None else sets.take(pa.array(rows))
     else:
         is_in_set = sets.is_valid().to_numpy(zero_copy_only=False)
         in_set, single = np.flatnonzero(is_in_set), np.flatnonzero(~is_in_set)
-        in_set_count = len(in_set)
         in_set = in_set[sorted_rows([sets.take(pa.array(in_set)), vm.take(pa.array(in_set))])]
         rows = np.concatenate([in_set, single[sorted_rows([vm.take(pa.array(single))])]])
-    ordered = sets.take(pa.array(rows[:in_set_count]))
-    is_first = np.ones(in_set_count, np.bool_)
-    if in_set_count:
+        ordered = sets.take(pa.array(in_set))
+    is_first = np.ones(len(ordered), np.bool_)
+    if len(ordered):
         is_first[1:] = pc.not_equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
-    return rows, np.append(np.flatnonzero(is_first), in_set_count)
+    return rows, np.append(np.flatnonzero(is_first), len(ordered))
 
 
 def sorted_rows(keys: list[pa.Array]) -> Ints:

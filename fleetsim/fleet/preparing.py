@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from fleetsim.fleet.hosting import Inventory
 
 _REGIONS_AT_ONCE = 2
+_VMS_BESIDE = 1 << 23  # a region of more VMs is alone, and its parts on all threads: arrays of two cost more
+_PARTS_AT_ONCE = 2
 _COUNTED_BY = ("size", "workload")
 _SHARED = ("vm", "set", "host")  # ids that must not be in two regions
 _KEYS_AT_ONCE = 1 << 24  # compared at once when duplicates across regions are looked for
@@ -282,6 +284,8 @@ class _Preparation:
             (scratch / what).mkdir()
         self.spill = Spill(scratch / "spill", source.schema)
         self.set_type = pa.int64()
+        # Not those of regions, which wait for their parts.
+        self.part_threads = ThreadPoolExecutor(_PARTS_AT_ONCE)
 
     def arrange(self, progress: Progress | None) -> "_Preparation":
         """Both passes. Faults of fields are raised after the first, those between rows after the second."""
@@ -305,7 +309,8 @@ class _Preparation:
                 host_counts[name] += self.needs.spare_count(name)
         self.host_count = sum(host_counts.values())
         host_starts = np.cumsum([0, *host_counts.values()]).tolist()
-        with ThreadPoolExecutor(_REGIONS_AT_ONCE) as threads:
+        at_once = _REGIONS_AT_ONCE if max(spill.vm_counts.values()) <= _VMS_BESIDE else 1
+        with ThreadPoolExecutor(at_once) as threads, self.part_threads:
             for region in threads.map(self._arrange_region, regions, row_starts, host_starts):
                 self.regions.append(region)
                 findings.merge(region.findings)
@@ -338,8 +343,9 @@ class _Preparation:
     def _arrange_region(self, region: str, vm_row_start: int, host_row_start: int) -> _RegionMade:
         """Judge, order and write one region; its sorted keys stay in the scratch folder."""
         findings = Findings()
-        table = self.spill.read(region)
+        table = self.spill.stored(region)
         vm = one_chunk(table["vm"])
+        table = table.set_column(table.column_names.index("vm"), "vm", vm)
         if "set" in table.column_names:
             sets = one_chunk(table["set"]).cast(self.set_type)
         else:
@@ -358,6 +364,8 @@ class _Preparation:
         update, fault = (Domains(held.get(name), held.get(f"is_{name}_assigned")) for name in DOMAIN_COUNTS)
         components = None if housing is None else housing.components
         order = order_region(region, vm, sets, update, fault, findings, components)
+        if order.rows is not None:
+            table = table.combine_chunks()  # taking rows of chunks would join them for each part
 
         set_first = order.set_offsets[:-1]
         set_name = sets.take(pa.array(set_first if order.rows is None else order.rows[set_first]))
@@ -408,17 +416,16 @@ class _Preparation:
             lonely_spare_count=0 if housing is None else housing.lonely_spare_count,
             parts=[]
             if self.out is None
-            else list(
-                _write_parts(
-                    self.out,
-                    region,
-                    table,
-                    order,
-                    set_key=keys_of(set_name),
-                    row_start=vm_row_start,
-                    flagged=self.spill.dealt_domains(),
-                    made_columns=made_columns,
-                )
+            else _write_parts(
+                self.out,
+                region,
+                table,
+                order,
+                set_key=keys_of(set_name),
+                row_start=vm_row_start,
+                flagged=self.spill.dealt_domains(),
+                made_columns=made_columns,
+                threads=self.part_threads,
             ),
             findings=findings,
         )
@@ -441,12 +448,12 @@ class _Preparation:
         value, as two strings may share one.
         """
         files = {region.region: self.scratch / what / f"{region.region}.npy" for region in self.regions}
-        keys = {region: np.load(file, mmap_mode="r") for region, file in files.items() if file.exists()}
-        suspects = np.concatenate([merged[1:][merged[1:] == merged[:-1]] for merged in _merged(list(keys.values()))])
+        files = {region: file for region, file in files.items() if file.exists()}
+        suspects = np.concatenate([merged[1:][merged[1:] == merged[:-1]] for merged in _merged(list(files.values()))])
         if not len(suspects):
             return
         places: dict[Any, list[str]] = {}
-        for region in keys:
+        for region in files:
             column = self.spill.read(region)[what]
             values = one_chunk(column.cast(self.set_type) if what == "set" else column).drop_null()
             for value in values.filter(pa.array(np.isin(keys_of(values), suspects))).to_pylist():
@@ -633,11 +640,15 @@ class Spill(AbstractContextManager["Spill"]):
         self._writers[region].write_batch(batch)
         self.vm_counts[region] += batch.num_rows
 
+    def stored(self, region: str) -> pa.Table:
+        """All rows of *region*, in chunks as they came; the memory is the file's."""
+        with pa.ipc.open_stream(pa.memory_map(str(self._folder / region))) as reader:
+            return reader.read_all().unify_dictionaries()
+
     def read(self, region: str) -> pa.Table:
         """All rows of *region*, a chunk a column; the memory is the file's where it can be."""
-        with pa.ipc.open_stream(pa.memory_map(str(self._folder / region))) as reader:
-            table = reader.read_all()
-        return table if table["vm"].num_chunks == 1 else table.unify_dictionaries().combine_chunks()
+        table = self.stored(region)
+        return table if table["vm"].num_chunks == 1 else table.combine_chunks()
 
     def has_long_scale_set(self) -> bool:
         """Whether a scale set has more VMs than a placement group."""
@@ -663,15 +674,20 @@ def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _merged(keys: list[Ints]) -> Iterator[Ints]:
-    """The sorted arrays *keys* as one, in ranges of about _KEYS_AT_ONCE; equal keys share a range."""
-    keys = keys or [np.empty(0, np.int64)]
-    sample = np.sort(np.concatenate([part[:: max(1, len(part) // 4096)] for part in keys]))
-    range_count = 1 + sum(len(part) for part in keys) // _KEYS_AT_ONCE
+def _merged(files: list[Path]) -> Iterator[Ints]:
+    """The sorted arrays in *files* as one, in ranges of about _KEYS_AT_ONCE; equal keys share a range."""
+
+    def keys() -> list[Ints]:
+        # Opened anew for each range: what was read of a file stays in memory while it is mapped.
+        return [np.load(file, mmap_mode="r") for file in files] or [np.empty(0, np.int64)]
+
+    sample = np.sort(np.concatenate([part[:: max(1, len(part) // 4096)] for part in keys()]))
+    range_count = 1 + sum(len(part) for part in keys()) // _KEYS_AT_ONCE
     bounds = np.unique(sample[(np.arange(1, range_count) * len(sample)) // range_count])
-    cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in keys]
+    cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in keys()]
     for place in range(len(bounds) + 1):
-        yield np.sort(np.concatenate([part[cut[place] : cut[place + 1]] for part, cut in zip(keys, cuts, strict=True)]))
+        ranges = [part[cut[place] : cut[place + 1]] for part, cut in zip(keys(), cuts, strict=True)]
+        yield np.sort(np.concatenate(ranges))
 
 
 def _write_parts(
@@ -684,8 +700,9 @@ def _write_parts(
     row_start: int,
     flagged: list[str],
     made_columns: Mapping[str, pa.Array],
-) -> Iterator[dict[str, Any]]:
-    """Write the parts of *region*, and their units. Yields the facts of each, paths relative to *out*.
+    threads: ThreadPoolExecutor,
+) -> list[dict[str, Any]]:
+    """Write the parts of *region*, and their units, on *threads*. The facts of each, paths relative to *out*.
 
     Which sets were dealt their domains is written for the columns *flagged*; *made_columns* are of the rows as read.
     """
@@ -697,7 +714,8 @@ def _write_parts(
     }
     set_size = np.diff(order.set_offsets)
     units_schema = arrow_schema(UNITS, provenance_of())
-    for number, (start, stop) in enumerate(pairwise(part_offsets(order.set_offsets, table.num_rows))):
+
+    def write(number: int, start: int, stop: int) -> dict[str, Any]:
         is_single = np.arange(start, stop) >= order.in_set_count
         made = {
             name: pa.array(_filled(domain[start:stop], stop - start), mask=is_single)
@@ -726,7 +744,7 @@ def _write_parts(
             made_after[name] = column[rows] if isinstance(rows, slice) else column.take(pa.array(rows))
         sha256 = write_parquet(out / path, _with_rows(part, row_start + start, made_after, rows_digest))
         write_parquet(out / units_path, pa.table(unit_columns, schema=units_schema))
-        yield {
+        return {
             "number": number,
             "path": path,
             "units_path": units_path,
@@ -738,6 +756,9 @@ def _write_parts(
             "sha256": sha256,
             "rows": rows_digest,
         }
+
+    bounds = part_offsets(order.set_offsets, table.num_rows)
+    return list(threads.map(write, range(len(bounds) - 1), bounds[:-1], bounds[1:]))
 
 
 def _filled(values: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
@@ -762,8 +783,8 @@ def _canonical(table: pa.Table, rows: slice | Ints, region: str, domains: Mappin
     row_count = len(domains["update_domain"])
 
     def picked(name: str) -> pa.Array:
-        column = one_chunk(table[name])
-        part = column[rows] if isinstance(rows, slice) else column.take(pa.array(rows))
+        column = table[name]
+        part = one_chunk(column[rows]) if isinstance(rows, slice) else one_chunk(column).take(pa.array(rows))
         if pa.types.is_dictionary(part.type):
             # Words in the order in which they are met, and no others.
             codes = part.indices.dictionary_encode()
