@@ -76,6 +76,8 @@ def _bytes(folder: Path, besides: Sequence[str]) -> int:
 
 def measure_all(sizes: Sequence[int], content: Content, run: Run, tell: Callable[[str], None], *, kept: bool) -> None:
     """Measure START_VMS and *sizes* in the folder of the call; keep them, with what *content* says, if *kept*."""
+    # Kernels are compiled once a machine: that is no start of a process.
+    run("-c", _START, "warmup", folder=Path.cwd())
     for vms in sorted({START_VMS, *sizes}):
         with tempfile.TemporaryDirectory(prefix="fleetsim-large-", dir=Path.cwd()) as name:
             rows = measure(vms, Path(name), run, tell)
