@@ -52,6 +52,7 @@ from fleetsim.schema import (
 from fleetsim.tries import Tries, attempt
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_NO_QUANTILES = frozen(np.empty(0, np.uint32))
 
 
 @dataclass(slots=True)
@@ -250,30 +251,21 @@ def advance(vms: Vms, scope: Scope, course: Course, beside: Beside | None = None
         single_count=len(block.vm_key) - block.single_row,
     )
     sums.outcome_counts[Outcome.UPDATED] = sums.vm_hit_count
-    set_vms, set_domains = np.diff(vms.vm_offsets), np.diff(block.set_offsets)
-    sums.no_guarantee_counts[NoGuarantee.ONE_VM] = np.count_nonzero(set_vms == 1)
-    sums.no_guarantee_counts[NoGuarantee.ONE_DOMAIN] = np.count_nonzero((set_domains == 1) & (set_vms > 1))
-
-    duration_ms = _lengths(block, scope, course)
-    unit_count = len(block.domain)
-    unit_ms = _scratch.array("unit_ms", unit_count, np.int64)
-    unit_unavailable_ms = _scratch.array("unit_unavailable_ms", unit_count, np.int64)
-    impact.measure_units(block.unit_offsets, duration_ms, unit_ms, unit_unavailable_ms)
-    walked = _walk(block, scope.campaign, course, duration_ms, unit_ms)
-    start_at_ms = _start_vms(block, walked, course.origin_ms)
-
+    duration_ms, walked, start_at_ms = _walk_plain(sums, block, scope, course)
     _add_up(sums, walked.totals, course.start_ms)
     sums.last_vm_row = int(walked.totals[walk.LAST_ROW])
     sums.down_count, sums.down_of_count = int(walked.totals[walk.DOWN_COUNT]), int(walked.totals[walk.DOWN_OF_COUNT])
-    sums.set_out_ms = int(walk.sets_out_ms(block.set_offsets, block.unit_offsets, duration_ms))
+    sums.no_guarantee_counts[NoGuarantee.ONE_VM] = walked.totals[walk.ONE_VM_COUNT]
+    sums.no_guarantee_counts[NoGuarantee.ONE_DOMAIN] = walked.totals[walk.ONE_DOMAIN_COUNT]
 
     hours = _Hours(course.start_ms, sums.end_ms)
-    single_ms = duration_ms[block.single_row :]
+    unit_unavailable_ms = _scratch.array("unit_unavailable_ms", len(block.domain), np.int64)
     started_ms = impact.tally_unit_hours(
         hours.first, walked.unit_start_ms, block.unit_offsets, unit_unavailable_ms, hours.starts, hours.unavailable_ms
     )
+    single_ms = duration_ms[block.single_row :]
     impact.tally_single_hours(hours.first, walked.single_start_ms, single_ms, hours.starts, hours.unavailable_ms)
-    _tally(sums, hours, duration_ms)
+    hours.add_to(sums)
     started_ms = int(started_ms + walked.single_start_ms.sum())
     sums.pending_vm_ms = started_ms + sums.unavailable_ms - sums.vm_hit_count * scope.campaign.start_ms
     return Impacts(start_at_ms, duration_ms, sums)
@@ -397,7 +389,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
     hours = _Hours(int(hit_start_ms.min(initial=course.start_ms)), int(hit_start_ms.max(initial=course.start_ms)))
     impact.tally_single_hours(hours.first, hit_start_ms, hit_ms, hours.starts, hours.unavailable_ms)
     is_rebooted = scope.is_rebooted(None if vms.profile is None else vms.profile[rows])
-    _tally(sums, hours, hit_ms, is_rebooted)
+    hours.add_to(sums)
+    _tally_lengths(sums, hit_ms, is_rebooted)
     asked_ms = np.int64(scope.campaign.start_ms)
     pending_from_ms = asked_ms if vms.created_ms is None else np.maximum(vms.created_ms[hit_rows], asked_ms)
     pending_ms = hit_start_ms + hit_ms - pending_from_ms
@@ -582,8 +575,7 @@ def _walk(
     moved_until_ms  int64[V] where their customers may have started a move: its end, else 0
     waits_ms        int64[V] the same of moves under other campaigns, after which VMs are hit all the same
     """
-    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
-    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
+    totals = _no_totals()
     single_row, spans = block.single_row, (campaign.work_ms, campaign.update_domain_gap_ms)
     single_ms = duration_ms[single_row:]
     held_ms = _held_in_window_ms(campaign, single_ms)
@@ -625,6 +617,55 @@ def _walk(
     return _Walked(unit_start_ms, single_start_ms, totals, overdue_ms=None if held_ms is None else overdue_ms)
 
 
+def _walk_plain(
+    sums: Sums, block: Block, scope: Scope, course: Course
+) -> tuple[npt.NDArray[np.uint32], _Walked, Int64s]:
+    """`_walk` where every VM is hit: their lengths, and the start of each counted from the origin, are found with it.
+
+    *sums* gets the histogram of lengths and what sets are out.
+    """
+    campaign, single_row, unit_count = scope.campaign, block.single_row, len(block.domain)
+    key, length_address, replica = course.draws(Stream.LENGTH)
+    _, spread_address, _ = course.draws(Stream.SET_SPREAD)
+    duration_ms = _scratch.array("duration_ms", len(block.vm_key), np.uint32)
+    single_ms = duration_ms[single_row:]
+    if campaign.length.is_constant:
+        quantile_ms = _NO_QUANTILES
+        duration_ms.fill(campaign.length.length_ms_min)
+        impact.tally_lengths(duration_ms[:1], sums.histogram)
+        sums.histogram *= len(duration_ms)
+    else:
+        quantile_ms = scope.quantiles_ms[0]
+        impact.draw_lengths(key, length_address, replica, quantile_ms, block.vm_key[single_row:], single_ms)
+        impact.tally_lengths(single_ms, sums.histogram)
+    unit_start_ms = _scratch.array("unit_start_ms", unit_count, np.int64)
+    start_ms = _scratch.array("start_ms", len(block.vm_key), np.int64)
+    set_start_ms, single_start_ms = _walker_starts(block)
+    totals, spread = _no_totals(), (course.start_ms, campaign.spread_ms)
+    sums.set_out_ms = int(
+        walk.walk_plain(
+            *spread, campaign.work_ms, campaign.update_domain_gap_ms, course.origin_ms,
+            key, length_address, spread_address, replica, quantile_ms,
+            block.vm_key, block.set_offsets, block.set_key, block.unit_offsets, _priorities(block, campaign, course),
+            np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64), set_start_ms,
+            _scratch.array("unit_ms", unit_count, np.int64),
+            duration_ms, unit_start_ms, _scratch.array("unit_unavailable_ms", unit_count, np.int64), start_ms,
+            sums.histogram, totals,
+        )
+    )  # fmt: skip
+    walk.draw_starts(*spread, *course.draws(Stream.SINGLE_SPREAD), block.vm_key[single_row:], single_start_ms)
+    walk.walk_singles(course.start_ms, campaign.work_ms, single_row, single_start_ms, single_ms, totals)
+    np.add(single_start_ms, course.origin_ms, out=start_ms[single_row:])
+    totals[walk.FREE_MS] = totals[walk.END_MS]
+    return duration_ms, _Walked(unit_start_ms, single_start_ms, totals), start_ms
+
+
+def _no_totals() -> Int64s:
+    totals = np.zeros(walk.TOTAL_COUNT, np.int64)
+    totals[walk.FIRST_START_MS], totals[walk.DOWN_OF_COUNT] = NEVER_MS, 1
+    return totals
+
+
 def _held_in_window_ms(campaign: Campaign, single_ms: npt.NDArray[np.uint32]) -> Int64s | None:
     """How long singles are held that are hit for *single_ms* uint32[N], where there is a window they start all over."""
     return None if campaign.windows is None else np.maximum(single_ms.astype(np.int64), campaign.work_ms)
@@ -661,7 +702,8 @@ def _units_of_sets(
         walk.number_turns(block.set_offsets, _priorities(block, campaign, course), order, turn)
     else:  # zone by zone
         priorities = _priorities(block, campaign, course)
-        in_turn = np.lexsort((block.domain, priorities, zone[:unit_count], walker[:unit_count]))
+        in_zone = (block.domain, priorities) if len(priorities) else (block.domain,)
+        in_turn = np.lexsort((*in_zone, zone[:unit_count], walker[:unit_count]))
         turn[in_turn] = np.arange(unit_count) - np.repeat(block.set_offsets[:-1], np.diff(block.set_offsets))
     sizes = np.diff(vm_offsets)
     earliest_ms, waits_turn = walker_start_ms[walker], turn > 0
@@ -779,9 +821,8 @@ def _first_instants(
 
     In a window singles, which take held_ms int64[N], start anywhere that lets them end in it (semantics.md 27).
     """
-    set_count, single_key = len(block.set_key), block.vm_key[block.single_row :]
-    start_ms = _scratch.array("walker_start_ms", set_count + len(single_key), np.int64)
-    set_start_ms, single_start_ms = start_ms[:set_count], start_ms[set_count:]
+    single_key = block.vm_key[block.single_row :]
+    set_start_ms, single_start_ms = _walker_starts(block)
     spread = course.start_ms, campaign.spread_ms
     walk.draw_starts(*spread, *course.draws(Stream.SET_SPREAD), block.set_key, set_start_ms)
     draws = course.draws(Stream.SINGLE_SPREAD)
@@ -793,6 +834,13 @@ def _first_instants(
     return set_start_ms, single_start_ms
 
 
+def _walker_starts(block: Block) -> tuple[Int64s, Int64s]:
+    """Room for the first instants of sets and singles: int64[S] and int64[N]."""
+    set_count, single_count = len(block.set_key), len(block.vm_key) - block.single_row
+    start_ms = _scratch.array("walker_start_ms", set_count + single_count, np.int64)
+    return start_ms[:set_count], start_ms[set_count:]
+
+
 def _start_vms(block: Block, walked: _Walked, origin_ms: int) -> Int64s:
     """Start of each VM's unit, counted from *origin_ms*: int64[V]."""
     start_ms = _scratch.array("start_ms", len(block.vm_key), np.int64)
@@ -802,10 +850,10 @@ def _start_vms(block: Block, walked: _Walked, origin_ms: int) -> Int64s:
 
 
 def _priorities(block: Block, campaign: Campaign, course: Course) -> npt.NDArray[np.uint64]:
-    """What the domains of a set are ordered by, smallest first: uint64[U]."""
+    """What the domains of a set are ordered by, smallest first: uint64[U], or [0] where they go as they stand."""
     match campaign.update_domain_order:
         case DomainOrder.SEQUENTIAL:
-            return np.zeros(len(block.domain), np.uint64)
+            return np.empty(0, np.uint64)
         case DomainOrder.LARGEST_FIRST:
             return np.iinfo(np.uint64).max - np.diff(block.unit_offsets).astype(np.uint64)
         case DomainOrder.RANDOM:
@@ -907,19 +955,21 @@ class _Hours:
         hour_count = max(0, end_ms // impact.HOUR_MS - self.first + 1)
         self.starts, self.unavailable_ms = np.zeros(hour_count, np.int64), np.zeros(hour_count, np.int64)
 
+    def add_to(self, sums: Sums) -> None:
+        """Fill the hours of *sums*, and with them the time lost in all."""
+        sums.unavailable_ms = int(self.unavailable_ms.sum())
+        sums.hourly = {
+            self.first + int(hour): (int(self.starts[hour]), int(self.unavailable_ms[hour]))
+            for hour in np.flatnonzero(self.starts)
+        }
 
-def _tally(sums: Sums, hours: _Hours, duration_ms: npt.NDArray[np.uint32], is_rebooted: Bools | None = None) -> None:
-    """Fill the bins of *sums*, and with them the time lost in all."""
+
+def _tally_lengths(sums: Sums, duration_ms: npt.NDArray[np.uint32], is_rebooted: Bools | None) -> None:
     if is_rebooted is not None and is_rebooted.any():
         sums.reboot_histogram = np.zeros_like(sums.histogram)
         impact.tally_lengths(duration_ms[is_rebooted], sums.reboot_histogram)
         duration_ms = duration_ms[~is_rebooted]
     impact.tally_lengths(duration_ms, sums.histogram)
-    sums.unavailable_ms = int(hours.unavailable_ms.sum())
-    sums.hourly = {
-        hours.first + int(hour): (int(hours.starts[hour]), int(hours.unavailable_ms[hour]))
-        for hour in np.flatnonzero(hours.starts)
-    }
 
 
 @cache

@@ -51,7 +51,7 @@ MUTANTS = (
     Mutant("domain drawn by row", WALK, "address + np.uint64(update_domain[unit])", "address + np.uint64(unit)"),
     Mutant("gap after the last domain", WALK, "end_ms = clock_ms - gap_ms", "end_ms = clock_ms"),
     Mutant("one gap too many", WALK, "(domain_count - 1) * gap_ms", "domain_count * gap_ms"),
-    Mutant("down ratio of one domain", WALK, "if domain_count > 1 and", "if domain_count > 0 and"),
+    Mutant("down ratio of one domain", WALK, "elif unit_vm_count_max * down_of", "if unit_vm_count_max * down_of"),
     Mutant("later of equal ends", WALK, "if clock_ms - gap_ms > end_ms:", "if clock_ms - gap_ms >= end_ms:"),
     Mutant("out until the last is back", WALK, "shortest_ms = min(shortest_ms, d", "shortest_ms = max(shortest_ms, d"),
     Mutant("two domains are out as well", WALK, "[set_row + 1] - unit == 1", "[set_row + 1] - unit <= 2"),
@@ -98,9 +98,25 @@ MUTANTS = (
     Mutant(
         "one stream for sets and singles",
         ENGINE,
-        "course.draws(Stream.SINGLE_SPREAD)",
-        "course.draws(Stream.SET_SPREAD)",
+        "draws = course.draws(Stream.SINGLE_SPREAD)",
+        "draws = course.draws(Stream.SET_SPREAD)",
     ),
+    Mutant(
+        "one stream for sets and singles that all are hit",
+        ENGINE,
+        "*spread, *course.draws(Stream.SINGLE_SPREAD)",
+        "*spread, *course.draws(Stream.SET_SPREAD)",
+    ),
+    Mutant("a set of one VM is of one domain too", WALK, "np.int64(vm_count > 1)", "1"),
+    Mutant("every set of one domain is of one VM", WALK, "np.int64(vm_count == 1)", "1"),
+    Mutant("constant lengths are one VM's", ENGINE, "sums.histogram *= len(duration_ms)", "pass"),
+    Mutant(
+        "each stretch starts at the first domain", WALK, "unit, unit_stop = set_offsets[first]", "unit, unit_stop = 0"
+    ),
+    Mutant("starts of a stretch are the first ones", WALK, "set_key[first:last], own", "set_key[:last - first], own"),
+    Mutant("lengths of a stretch are the first ones", WALK, "vm_key[row:row_stop], d", "vm_key[: row_stop - row], d"),
+    Mutant("sets that are out in the last stretch", WALK, "out_ms += sets_out", "out_ms = sets_out"),
+    Mutant("priorities of none fall", WALK, "in_order += _1\n        return", "in_order += _1"),
     Mutant("name without seed", "course.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
     Mutant(
         "own lag alone",
@@ -810,8 +826,8 @@ MUTANTS = (
     Mutant(
         "sets walk zones in any order",
         ENGINE,
-        "priorities, zone[:unit_count], walker",
-        "priorities, zone[:unit_count] * 0, walker",
+        "*in_zone, zone[:unit_count], walker",
+        "*in_zone, zone[:unit_count] * 0, walker",
     ),
     Mutant("each zone an order of its own", ENGINE, "number = frozen(number % UPDATE_DOMAIN_COUNT_MAX)", "pass"),
     Mutant("singles of zones over the window", ENGINE, "None if vms.zone is not None else _held", "_held"),

@@ -1,7 +1,6 @@
 """Kernels alone: published vectors, exact arithmetic, edges of tables and bins."""
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetsim import course, engine
-from fleetsim.blocks import Block, Scope, Vms
+from fleetsim.blocks import Block, Scope, Vms, frozen
 from fleetsim.engine import Sums
-from fleetsim.kernels import bits, impact, rng
+from fleetsim.kernels import bits, impact, rng, walk
 from fleetsim.kernels.jit import kernel
 from fleetsim.scenario import load_scenario
 from fleetsim.schema import Stream
@@ -106,36 +105,66 @@ def test_bins_rise_without_overlap():
     assert (np.diff(engine.histogram_bin_starts_ms()) > 0).all()
 
 
+def block_of(unit_sizes: list[list[int]], single_count: int, first_vm: int = 0, first_set: int = 0) -> Block:
+    """Sets whose domains have so many VMs, and singles; keys rise."""
+    sizes = np.array([size for of_set in unit_sizes for size in of_set], np.int64)
+    set_offsets = np.cumsum([0, *map(len, unit_sizes)])
+    set_key = np.arange(len(unit_sizes)) + first_set
+    return Block(
+        vm_key=frozen(np.arange(int(sizes.sum()) + single_count) + first_vm),
+        set_offsets=frozen(set_offsets),
+        set_key=frozen(set_key),
+        unit_set_key=frozen(np.repeat(set_key, np.diff(set_offsets))),
+        domain=frozen(np.array([domain for of_set in unit_sizes for domain in range(len(of_set))], np.uint8)),
+        unit_offsets=frozen(np.concatenate([[0], np.cumsum(sizes)])),
+    )
+
+
 def test_of_sets_that_end_together_the_first_is_named():
     """Two sets of one VM and two singles, all back at the same instant: ties go to the first row."""
     (campaign,) = load_scenario(
         'name = "ties"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "ties"\nlength = "30s"\n'
     ).campaigns
-    block = Block(
-        vm_key=np.arange(4),
-        set_offsets=np.array([0, 1, 2]),
-        set_key=np.array([10, 11]),
-        unit_set_key=np.array([10, 11]),
-        domain=np.array([0, 0], np.uint8),
-        unit_offsets=np.array([0, 1, 2]),
-    )
     scope, course = Scope(campaign), engine.Course(start_ms=5, key=1, origin_ms=0)
-    sums = engine.advance(Vms(block), scope, course).sums
+    sums = engine.advance(Vms(block_of([[1], [1]], 2)), scope, course).sums
     assert (sums.end_ms, sums.last_vm_row) == (30_005, 0)
 
-    only_singles = replace(
-        block,
-        set_offsets=np.array([0]),
-        set_key=np.array([], np.int64),
-        unit_set_key=np.array([], np.int64),
-        domain=np.array([], np.uint8),
-        unit_offsets=np.array([0]),
-    )
+    only_singles = block_of([], 4)
     later = engine.advance(Vms(only_singles), scope, course).sums
     assert later.last_vm_row == 0
     later.last_vm_row = 200
     sums.add(later)
     assert sums.last_vm_row == 0
+
+
+@pytest.mark.parametrize("length", ['"30s"', '{ p50 = "6s", p99 = "9s" }'])
+@pytest.mark.parametrize("order", ["sequential", "random"])
+def test_a_block_of_several_stretches_is_as_its_sets_are_alone(length, order):
+    (campaign,) = load_scenario(
+        'name = "long"\nstart = 2026-12-01T00:00:00Z\n[[campaign]]\nname = "long"\nspread = "3h"\n'
+        f'length = {length}\nupdate_domain_order = "{order}"\n'
+    ).campaigns
+    scope, course = Scope(campaign), engine.Course(start_ms=5, key=1, origin_ms=10**12)
+    # Of one VM or domain, of uneven domains, one that is longer than a stretch, and some after it.
+    unit_sizes = [[1], [2], [3, 1, 4], [walk.STRETCH_VMS - 20, 9], [2, 1], [walk.STRETCH_VMS + 3], [5, 5, 5], [1]]
+
+    whole = engine.advance(Vms(block_of(unit_sizes, 3)), scope, course)
+    start_ms, duration_ms = whole.start_at_ms.copy(), whole.duration_ms.copy()
+    sums, row = Sums(), 0
+    for place, of_set in enumerate(unit_sizes):
+        alone = engine.advance(Vms(block_of([of_set], 0, row, place)), scope, course)
+        assert alone.start_at_ms.tolist() == start_ms[row : row + sum(of_set)].tolist()
+        assert alone.duration_ms.tolist() == duration_ms[row : row + sum(of_set)].tolist()
+        alone.sums.last_vm_row += row
+        sums.add(alone.sums)
+        row += sum(of_set)
+    alone = engine.advance(Vms(block_of([], 3, row)), scope, course)
+    assert alone.start_at_ms.tolist() == start_ms[row:].tolist()
+    alone.sums.last_vm_row += row
+    sums.add(alone.sums)
+    for name in Sums.__slots__:
+        assert np.array_equal(getattr(whole.sums, name), getattr(sums, name)), name
+    assert whole.sums.no_guarantee_counts.sum() == 4
 
 
 @pytest.mark.parametrize("count", [1, 64, 65, 4_096, 4_097, 300_000])

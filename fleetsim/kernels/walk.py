@@ -10,6 +10,7 @@ Times are int64 ms since scenario.start, but where an origin is added for the fi
 
 import numpy as np
 
+from fleetsim.kernels import impact
 from fleetsim.kernels.jit import kernel, rows_of
 from fleetsim.kernels.rng import draw64, scaled
 from fleetsim.schema import NEVER_MS
@@ -27,8 +28,12 @@ LAST_GAP_MS = 8
 LAST_DOMAIN_COUNT = 9
 FREE_MS = 10  # as END_MS, but with the units that nobody is left in
 LAST_CAP_MS = 11
-TOTAL_COUNT = 12
+ONE_VM_COUNT = 12  # sets of one VM, and of one domain with more
+ONE_DOMAIN_COUNT = 13
+TOTAL_COUNT = 14
 
+STRETCH_VMS = 1 << 14
+"""VMs that `walk_plain` takes through all its loops at a time: their arrays stay in the second cache of a core."""
 _1 = np.uint64(1)
 
 
@@ -59,7 +64,13 @@ def draw_starts_within(start_ms, window_ms, key, address, replica, entity_key, h
 
 @kernel
 def _take_turns(units, unit_priority, turn):
-    """Put the *units* of one set into *turn*, the smallest priority first."""
+    """Put the *units* of one set into *turn*, the smallest priority first; as they stand where none has one."""
+    if unit_priority.shape[0] == 0:
+        in_order = np.uint64(0)
+        for unit in units:
+            turn[in_order] = unit
+            in_order += _1
+        return
     # Units stand in domain order. Counting those that go before needs no branch, which a sort of random
     # priorities would mispredict all the time: for the few domains of a set that is twice as fast.
     for unit in units:
@@ -73,7 +84,7 @@ def _take_turns(units, unit_priority, turn):
 
 @kernel
 def number_turns(set_offsets, unit_priority, order, turn):
-    """The place of each unit in the walk of its set: unit_priority uint64[U] -> turn int64[U]; order uint64[K]."""
+    """The place of each unit in the walk of its set: unit_priority as `walk_sets` -> turn int64[U]; order uint64[K]."""
     for set_row in range(set_offsets.shape[0] - 1):
         units = rows_of(set_offsets, set_row)
         _take_turns(units, unit_priority, order)
@@ -94,7 +105,7 @@ def walk_sets(
     Reads    set_offsets    int64[S+1]   units of each set, none empty
              set_start_ms   int64[S]     first start of each set
              unit_offsets   int64[U+1]   VM rows of each unit, none empty
-             unit_priority  uint64[U]    the smallest of a set goes first; ties by domain
+             unit_priority  uint64[U]    the smallest of a set goes first; ties by domain; [0]: all are equal
              unit_ms        int64[U]     longest impact of each unit
     Scratch  turn           uint64[K]     K >= domains of the largest set
     Writes   unit_start_ms  int64[U]
@@ -103,6 +114,7 @@ def walk_sets(
     # Sums and records stay in registers over the sets; through the array they would cost as much as the walk.
     first_start_ms, end_ms, longest_ms = totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS]
     down_count, down_of_count = totals[DOWN_COUNT], totals[DOWN_OF_COUNT]
+    one_vm_count = one_domain_count = np.int64(0)
     for set_row in range(set_offsets.shape[0] - 1):
         units = rows_of(set_offsets, set_row)
         domain_count = len(units)
@@ -124,7 +136,10 @@ def walk_sets(
         longest_ms = max(longest_ms, set_work_ms + set_gap_ms)
         first_row = unit_offsets[set_offsets[set_row]]
         vm_count = unit_offsets[set_offsets[set_row + 1]] - first_row
-        if domain_count > 1 and unit_vm_count_max * down_of_count > down_count * vm_count:
+        if domain_count == 1:
+            one_vm_count += np.int64(vm_count == 1)
+            one_domain_count += np.int64(vm_count > 1)
+        elif unit_vm_count_max * down_of_count > down_count * vm_count:
             down_count, down_of_count = unit_vm_count_max, vm_count
         if clock_ms - gap_ms > end_ms:
             end_ms = clock_ms - gap_ms
@@ -135,6 +150,8 @@ def walk_sets(
             totals[LAST_DOMAIN_COUNT] = domain_count
     totals[FIRST_START_MS], totals[END_MS], totals[LONGEST_MS] = first_start_ms, end_ms, longest_ms
     totals[DOWN_COUNT], totals[DOWN_OF_COUNT] = down_count, down_of_count
+    totals[ONE_VM_COUNT] += one_vm_count
+    totals[ONE_DOMAIN_COUNT] += one_domain_count
 
 
 @kernel
@@ -158,7 +175,7 @@ def walk_living_sets(
              duration_ms    uint32[V] lengths as drawn
     Writes   unit_start_ms  int64[U]  NEVER_MS where nobody was left, or no room
     Updates  unit_overdue_ms int64[U] = NEVER_MS  when it was seen that there is no room
-    Updates  totals         but DOWN_COUNT and DOWN_OF_COUNT
+    Updates  totals         but what is counted of sets: DOWN_COUNT, DOWN_OF_COUNT, ONE_VM_COUNT, ONE_DOMAIN_COUNT
     """
     for set_row in range(set_offsets.shape[0] - 1):
         units = rows_of(set_offsets, set_row)
@@ -241,6 +258,61 @@ def sets_out_ms(set_offsets, unit_offsets, duration_ms):
                 shortest_ms = min(shortest_ms, duration_ms[row])
             sum_ms += np.int64(shortest_ms)
     return sum_ms
+
+
+@kernel
+def walk_plain(
+    stage_start_ms, spread_ms, work_ms, gap_ms, origin_ms,
+    key, length_address, spread_address, replica, quantile_ms,
+    vm_key, set_offsets, set_key, unit_offsets, unit_priority, turn, set_start_ms, unit_ms,
+    duration_ms, unit_start_ms, unit_unavailable_ms, start_ms, histogram, totals,
+):  # fmt: skip
+    """Take all sets of a block through a stage in which every VM is hit, some sets at a time.
+
+    Over the whole block each loop would wait for memory: what the one before has left in the cache is no longer there.
+
+    Reads    quantile_ms          uint32[Q]  as `impact.draw_lengths`; empty where duration_ms has all lengths already
+             vm_key               int64[V]
+             set_key              int64[S]
+             the others as `walk_sets`
+    Scratch  turn                 uint64[K]
+             set_start_ms         int64[S]
+             unit_ms              int64[U]
+    Writes   duration_ms          uint32[V]
+             unit_start_ms        int64[U]
+             unit_unavailable_ms  int64[U]
+             start_ms             int64[V]  *origin_ms* later
+    Updates  histogram            int64[B]  with what was drawn
+             totals               int64[TOTAL_COUNT]
+    Returns the milliseconds in which all VMs of a set are out, summed over sets.
+    """
+    out_ms = np.int64(0)
+    set_count = set_key.shape[0]
+    first = np.int64(0)
+    while first < set_count:
+        row = unit_offsets[set_offsets[first]]
+        last = first + 1
+        while last < set_count and unit_offsets[set_offsets[last]] - row < STRETCH_VMS:
+            last += 1
+        unit, unit_stop = set_offsets[first], set_offsets[last]
+        row_stop = unit_offsets[unit_stop]
+        if quantile_ms.shape[0]:
+            impact.draw_lengths(
+                key, length_address, replica, quantile_ms, vm_key[row:row_stop], duration_ms[row:row_stop]
+            )
+            impact.tally_lengths(duration_ms[row:row_stop], histogram)
+        own_sets, own_units = set_offsets[first : last + 1], unit_offsets[unit : unit_stop + 1]
+        impact.measure_units(own_units, duration_ms, unit_ms[unit:unit_stop], unit_unavailable_ms[unit:unit_stop])
+        own_start_ms = set_start_ms[first:last]
+        draw_starts(stage_start_ms, spread_ms, key, spread_address, replica, set_key[first:last], own_start_ms)
+        walk_sets(
+            stage_start_ms, work_ms, gap_ms, own_sets, own_start_ms,
+            unit_offsets, unit_priority, unit_ms, turn, unit_start_ms, totals,
+        )  # fmt: skip
+        start_vms(origin_ms, own_units, unit_start_ms[unit:unit_stop], start_ms)
+        out_ms += sets_out_ms(own_sets, unit_offsets, duration_ms)
+        first = last
+    return out_ms
 
 
 @kernel
