@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import fleetsim
-from fleetsim import responses, searching
+from fleetsim import cli, responses, searching
 from fleetsim.errors import InputError
 from fleetsim.responses import Limit, Sweep
 from fleetsim.searching import Proposer, Searched, Space
@@ -292,7 +292,7 @@ def test_a_search_needs_to_know_for_what(asked: Path, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_without_optuna_one_message_says_what_to_install(asked: Path, tmp_path, monkeypatch):
+def test_without_optuna_one_message_says_what_to_install(asked: Path, tmp_path, monkeypatch, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *rest: None if name == "optuna" else find_spec(name, *rest)
@@ -300,6 +300,9 @@ def test_without_optuna_one_message_says_what_to_install(asked: Path, tmp_path, 
     with pytest.raises(InputError) as raised:
         fleetsim.sweep(fleet(), asked, tmp_path / "sweep", best=BEST)
     assert raised.value.problems == ["[search] needs Optuna: pip install 'fleetsim[search]'"]
+    command = ["sweep", asked.parent / "fleet.parquet", asked, "-o", tmp_path / "sweep", "--best", BEST]
+    assert cli.answer([str(word) for word in command]) == 2
+    assert raised.value.problems[0] in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
 
 
