@@ -1460,6 +1460,20 @@ CASES = {
         horizon_ms=30_000,
     ),
     # Each set has lost one of two VMs at 10 s: then whichever of them waits needs room for one, and there is that.
+    # On hosts of one domain each these start in turn, the large ones when the cap is free; those of two do not.
+    "sets that go in turn beside others that do not, under one cap": scene_of(
+        tuple(
+            vm
+            for pair in range(8)
+            for vm in (
+                *on_host(f"a{pair}", *range(100 * pair, 100 * pair + 20, 5), set_id=f"s{pair}"),
+                *on_host(f"b{pair}", 100 * pair + 1, set_id=f"s{pair}"),
+                *on_host(f"c{pair}", 100 * pair + 50, 100 * pair + 51, set_id=f"t{pair}"),
+                *on_host(f"d{pair}", 100 * pair + 52, 100 * pair + 53, set_id=f"t{pair}"),
+            )
+        ),
+        (asked("a", caps=(Cap("region", 5),), update_domain_gap_ms=1_000),),
+    ),
     "room for what is left": scene_of(
         tuple(
             Vm(2 * i + j, "italynorth", name, 0, deleted_ms=10_000 if j else None)
@@ -1595,6 +1609,12 @@ CASES = {
     ),
     "a quorum of more VMs than there are": scene_of(
         (Vm(1, "italynorth", "s", 0), Vm(2, "italynorth", "s", 1)), (asked("a"),), quorum=Quorum("set", 3)
+    ),
+    # From 10 s on, while the first domain is out, there are fewer than make one.
+    "a quorum of more VMs than are left": scene_of(
+        tuple(Vm(i, "italynorth", "s", i, deleted_ms=10_000 if i == 2 else None) for i in range(3)),
+        (asked("a", update_domain_order="sequential"),),
+        quorum=Quorum("set", 3),
     ),
     "a quorum of a third of four": scene_of(
         tuple(Vm(i, "italynorth", "s", i // 3) for i in range(4)), (asked("a"),), quorum=Quorum("set", 0.34)
