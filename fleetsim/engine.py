@@ -34,7 +34,7 @@ from fleetsim.course import Course
 from fleetsim.customers import Asking, Bar, Known, Requests, moved_to_hosts, slots_taken, take_all, take_requests
 from fleetsim.gating import Lives, Passed, Spans, Units, cap_bound_ms, pass_gate
 from fleetsim.hosts import longest_set_ms, sets_that_share, units_of_hosts
-from fleetsim.kernels import gate, impact, outage, rng, walk
+from fleetsim.kernels import gate, impact, outage, rng, stretches, walk
 from fleetsim.kinds import KINDS
 from fleetsim.scenario import Campaign, Quorum
 from fleetsim.schema import (
@@ -643,7 +643,7 @@ def _walk_plain(
     set_start_ms, single_start_ms = _walker_starts(block)
     totals, spread = _no_totals(), (course.start_ms, campaign.spread_ms)
     sums.set_out_ms = int(
-        walk.walk_plain(
+        stretches.walk_plain(
             *spread, campaign.work_ms, campaign.update_domain_gap_ms, course.origin_ms,
             key, length_address, spread_address, replica, quantile_ms,
             block.vm_key, block.set_offsets, block.set_key, block.unit_offsets, _priorities(block, campaign, course),

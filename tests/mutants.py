@@ -36,6 +36,7 @@ class Mutant:
     new: str
 
 
+STRETCHES = "kernels/stretches.py"
 WALK, IMPACT, RNG, OUTAGE = "kernels/walk.py", "kernels/impact.py", "kernels/rng.py", "kernels/outage.py"
 GATE, BITS = "kernels/gate.py", "kernels/bits.py"
 HOSTS, HOST_KERNELS = "hosts.py", "kernels/hosts.py"
@@ -113,11 +114,18 @@ MUTANTS = (
     Mutant("every set of one domain is of one VM", WALK, "np.int64(vm_count == 1)", "1"),
     Mutant("constant lengths are one VM's", ENGINE, "sums.histogram *= len(duration_ms)", "pass"),
     Mutant(
-        "each stretch starts at the first domain", WALK, "unit, unit_stop = set_offsets[first]", "unit, unit_stop = 0"
+        "each stretch starts at the first domain",
+        STRETCHES,
+        "unit, unit_stop = set_offsets[first]",
+        "unit, unit_stop = 0",
     ),
-    Mutant("starts of a stretch are the first ones", WALK, "set_key[first:last], own", "set_key[:last - first], own"),
-    Mutant("lengths of a stretch are the first ones", WALK, "vm_key[row:row_stop], d", "vm_key[: row_stop - row], d"),
-    Mutant("sets that are out in the last stretch", WALK, "out_ms += sets_out", "out_ms = sets_out"),
+    Mutant(
+        "starts of a stretch are the first ones", STRETCHES, "set_key[first:last], own", "set_key[:last - first], own"
+    ),
+    Mutant(
+        "lengths of a stretch are the first ones", STRETCHES, "vm_key[row:row_stop], d", "vm_key[: row_stop - row], d"
+    ),
+    Mutant("sets that are out in the last stretch", STRETCHES, "out_ms += walk", "out_ms = walk"),
     Mutant("priorities of none fall", WALK, "in_order += _1\n        return", "in_order += _1"),
     Mutant("name without seed", "course.py", 'seed.to_bytes(8, "little") + name', '(0).to_bytes(8, "little") + name'),
     Mutant(

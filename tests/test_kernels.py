@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fleetsim import course, engine
 from fleetsim.blocks import Block, Scope, Vms, frozen
 from fleetsim.engine import Sums
-from fleetsim.kernels import bits, impact, rng, walk
+from fleetsim.kernels import bits, impact, rng, stretches
 from fleetsim.kernels.jit import kernel
 from fleetsim.scenario import load_scenario
 from fleetsim.schema import Stream
@@ -146,7 +146,16 @@ def test_a_block_of_several_stretches_is_as_its_sets_are_alone(length, order):
     ).campaigns
     scope, course = Scope(campaign), engine.Course(start_ms=5, key=1, origin_ms=10**12)
     # Of one VM or domain, of uneven domains, one that is longer than a stretch, and some after it.
-    unit_sizes = [[1], [2], [3, 1, 4], [walk.STRETCH_VMS - 20, 9], [2, 1], [walk.STRETCH_VMS + 3], [5, 5, 5], [1]]
+    unit_sizes = [
+        [1],
+        [2],
+        [3, 1, 4],
+        [stretches.STRETCH_VMS - 20, 9],
+        [2, 1],
+        [stretches.STRETCH_VMS + 3],
+        [5, 5, 5],
+        [1],
+    ]
 
     whole = engine.advance(Vms(block_of(unit_sizes, 3)), scope, course)
     start_ms, duration_ms = whole.start_at_ms.copy(), whole.duration_ms.copy()

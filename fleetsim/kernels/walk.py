@@ -10,7 +10,6 @@ Times are int64 ms since scenario.start, but where an origin is added for the fi
 
 import numpy as np
 
-from fleetsim.kernels import impact
 from fleetsim.kernels.jit import kernel, rows_of
 from fleetsim.kernels.rng import draw64, scaled
 from fleetsim.schema import NEVER_MS
@@ -32,8 +31,6 @@ ONE_VM_COUNT = 12  # sets of one VM, and of one domain with more
 ONE_DOMAIN_COUNT = 13
 TOTAL_COUNT = 14
 
-STRETCH_VMS = 1 << 14
-"""VMs that `walk_plain` takes through all its loops at a time: their arrays stay in the second cache of a core."""
 _1 = np.uint64(1)
 
 
@@ -258,61 +255,6 @@ def sets_out_ms(set_offsets, unit_offsets, duration_ms):
                 shortest_ms = min(shortest_ms, duration_ms[row])
             sum_ms += np.int64(shortest_ms)
     return sum_ms
-
-
-@kernel
-def walk_plain(
-    stage_start_ms, spread_ms, work_ms, gap_ms, origin_ms,
-    key, length_address, spread_address, replica, quantile_ms,
-    vm_key, set_offsets, set_key, unit_offsets, unit_priority, turn, set_start_ms, unit_ms,
-    duration_ms, unit_start_ms, unit_unavailable_ms, start_ms, histogram, totals,
-):  # fmt: skip
-    """Take all sets of a block through a stage in which every VM is hit, some sets at a time.
-
-    Over the whole block each loop would wait for memory: what the one before has left in the cache is no longer there.
-
-    Reads    quantile_ms          uint32[Q]  as `impact.draw_lengths`; empty where duration_ms has all lengths already
-             vm_key               int64[V]
-             set_key              int64[S]
-             the others as `walk_sets`
-    Scratch  turn                 uint64[K]
-             set_start_ms         int64[S]
-             unit_ms              int64[U]
-    Writes   duration_ms          uint32[V]
-             unit_start_ms        int64[U]
-             unit_unavailable_ms  int64[U]
-             start_ms             int64[V]  *origin_ms* later
-    Updates  histogram            int64[B]  with what was drawn
-             totals               int64[TOTAL_COUNT]
-    Returns the milliseconds in which all VMs of a set are out, summed over sets.
-    """
-    out_ms = np.int64(0)
-    set_count = set_key.shape[0]
-    first = np.int64(0)
-    while first < set_count:
-        row = unit_offsets[set_offsets[first]]
-        last = first + 1
-        while last < set_count and unit_offsets[set_offsets[last]] - row < STRETCH_VMS:
-            last += 1
-        unit, unit_stop = set_offsets[first], set_offsets[last]
-        row_stop = unit_offsets[unit_stop]
-        if quantile_ms.shape[0]:
-            impact.draw_lengths(
-                key, length_address, replica, quantile_ms, vm_key[row:row_stop], duration_ms[row:row_stop]
-            )
-            impact.tally_lengths(duration_ms[row:row_stop], histogram)
-        own_sets, own_units = set_offsets[first : last + 1], unit_offsets[unit : unit_stop + 1]
-        impact.measure_units(own_units, duration_ms, unit_ms[unit:unit_stop], unit_unavailable_ms[unit:unit_stop])
-        own_start_ms = set_start_ms[first:last]
-        draw_starts(stage_start_ms, spread_ms, key, spread_address, replica, set_key[first:last], own_start_ms)
-        walk_sets(
-            stage_start_ms, work_ms, gap_ms, own_sets, own_start_ms,
-            unit_offsets, unit_priority, unit_ms, turn, unit_start_ms, totals,
-        )  # fmt: skip
-        start_vms(origin_ms, own_units, unit_start_ms[unit:unit_stop], start_ms)
-        out_ms += sets_out_ms(own_sets, unit_offsets, duration_ms)
-        first = last
-    return out_ms
 
 
 @kernel
