@@ -310,7 +310,7 @@ class _Preparation:
         self.host_count = sum(host_counts.values())
         host_starts = np.cumsum([0, *host_counts.values()]).tolist()
         at_once = _REGIONS_AT_ONCE if max(spill.vm_counts.values()) <= _VMS_BESIDE else 1
-        with ThreadPoolExecutor(at_once) as threads, self.part_threads:
+        with self.part_threads, ThreadPoolExecutor(at_once) as threads:
             for region in threads.map(self._arrange_region, regions, row_starts, host_starts):
                 self.regions.append(region)
                 findings.merge(region.findings)
