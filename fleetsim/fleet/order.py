@@ -108,14 +108,7 @@ def order_region(
             settled.append(domain)
             for mixed in np.flatnonzero((open_count > 0) & (open_count < set_size)).tolist():
                 of_set = own[offsets[mixed] : offsets[mixed + 1]]
-                assert domains.given is not None
-                is_open = domains.given.take(pa.array(of_set)).is_null().to_numpy(zero_copy_only=False)
-                sentence = (
-                    f"set '{sets[int(of_set[0])]}' in region '{region}': column '{name}' must be given"
-                    f" for all of its {set_size[mixed]:,} VMs or for none, got {open_count[mixed]:,} without, the"
-                    f" first of them VM '{vm[int(of_set[np.argmax(is_open)])]}'"
-                )
-                in_part.append((start + mixed, name, sentence))
+                in_part.append((start + mixed, name, _told_in_part(region, name, vm, sets, domains, of_set)))
         for mixed, name, sentence in sorted(in_part):
             findings.add("domains", (region, name, mixed), sentence)
         unit_key = np.repeat(np.arange(start, stop) * _DOMAIN_STRIDE, set_size) + settled[0]
@@ -143,6 +136,17 @@ def order_region(
         fault_domain=fault_domain,
         is_update_domain_assigned=is_assigned["update_domain"],
         is_fault_domain_assigned=is_assigned["fault_domain"],
+    )
+
+
+def _told_in_part(region: str, name: str, vm: pa.Array, sets: pa.Array, domains: Domains, of_set: Ints) -> str:
+    """What is wrong about a set of which some VMs, at the rows *of_set*, give their domains and others do not."""
+    assert domains.given is not None
+    is_open = domains.given.take(pa.array(of_set)).is_null().to_numpy(zero_copy_only=False)
+    return (
+        f"set '{sets[int(of_set[0])]}' in region '{region}': column '{name}' must be given"
+        f" for all of its {len(of_set):,} VMs or for none, got {np.count_nonzero(is_open):,} without, the"
+        f" first of them VM '{vm[int(of_set[np.argmax(is_open)])]}'"
     )
 
 

@@ -454,7 +454,7 @@ class _Preparation:
             return
         places: dict[Any, list[str]] = {}
         for region in files:
-            column = self.spill.read(region)[what]
+            column = self.spill.stored(region)[what]
             values = one_chunk(column.cast(self.set_type) if what == "set" else column).drop_null()
             for value in values.filter(pa.array(np.isin(keys_of(values), suspects))).to_pylist():
                 places.setdefault(value, []).append(region)
@@ -625,7 +625,7 @@ class Spill(AbstractContextManager["Spill"]):
         """Hosts of *region*."""
         if "host" not in self._schema.names:
             return 0
-        hosts = self.read(region)["host"]
+        hosts = self.stored(region)["host"]
         return 0 if hosts.null_count else len(pc.unique(hosts))
 
     def dealt_domains(self) -> list[str]:
@@ -655,7 +655,7 @@ class Spill(AbstractContextManager["Spill"]):
         if not {"set", "set_kind"} <= set(self._schema.names):
             return False
         for region in self.vm_counts:
-            table = self.read(region)
+            table = self.stored(region)
             in_scale_set = table.filter(pc.equal(table["set_kind"].cast(pa.string()), "scale_set"))
             counts = pc.value_counts(in_scale_set["set"].drop_null()).field("counts")
             if len(counts) and pc.max(counts).as_py() > PLACEMENT_GROUP_VMS:
