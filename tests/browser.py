@@ -22,6 +22,10 @@ FLAGS = (
     "--hide-scrollbars",
     "--force-device-scale-factor=1",
 )
+SHOWN_WITHIN_S = 60
+_IS_SHOWN = """
+return !window.isOfBefore && document.readyState === "complete" && location.href === arguments[0];
+"""
 
 
 def missing() -> str | None:
@@ -57,8 +61,14 @@ def chromium(width: int = 1400, height: int = 900) -> Iterator[Any]:
 
 def show(driver: Any, page: Path, *, width: int, height: int = 900, is_dark: bool = False) -> None:
     """Open *page* from disk in a window of *width* x *height* px, on a screen that asks for light or dark."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
     scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    driver.get(page.absolute().as_uri())
+    # On a busy machine one `get` in ten was seen to return while the page was still loading.
+    driver.execute_script("window.isOfBefore = true")
+    address = page.absolute().as_uri()
+    driver.get(address)
+    WebDriverWait(driver, SHOWN_WITHIN_S).until(lambda at: at.execute_script(_IS_SHOWN, address))
