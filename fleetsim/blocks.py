@@ -344,6 +344,10 @@ class Fates:
         """The VMs selected."""
         return np.flatnonzero(self.outcome != NOT_SELECTED)
 
+    def counts(self) -> Int64s:
+        """How many VMs end in each way: int64[outcomes]."""
+        return np.bincount(self.outcome - NOT_SELECTED, minlength=1 + len(Outcome))[1:]
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:

@@ -358,8 +358,9 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
     if not np.all(rows[1:] > rows[:-1]):  # in the order they are walked
         place = np.full(len(fates.outcome), -1)
         place[rows] = np.arange(len(rows))  # no sort: each row is there once
-        by_row = place[place >= 0]
-        rows, start_ms, duration_ms = rows[by_row], start_ms[by_row], duration_ms[by_row]
+        rows = np.flatnonzero(place >= 0)
+        by_row = place if len(rows) == len(place) else place[rows]
+        start_ms, duration_ms = start_ms[by_row], duration_ms[by_row]
         is_cut = None if is_cut is None else is_cut[by_row]
         attempted = None if attempted is None else attempted.of(by_row)
     known = None
@@ -376,8 +377,7 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
     sums.vm_hit_count = len(hits[0])
     sums.request_count = 0 if requests is None else len(requests.rows)
     sums.event_count = (len(rows) if tries is None else len(tries.duration_ms)) + sums.request_count
-    outcome_codes = fates.outcome[fates.rows]
-    sums.outcome_counts += np.bincount(outcome_codes, minlength=len(Outcome))
+    sums.outcome_counts += fates.counts()
     sums.single_count = int(np.count_nonzero(taken.is_hit[vms.block.single_row :]))
     weak_sets = _sweep(sums, vms, scope, taken, course.start_ms, *hits)
     if requests is not None:  # of what is down at once only the platform's part is promised (rules.md R23)
@@ -399,7 +399,8 @@ def _advance_cut(vms: Vms, scope: Scope, course: Course, beside: Beside | None) 
         is_updated[rows[tries.ends_aborted]] = False
         pending_ms = pending_ms[is_updated[hit_rows]]
     sums.pending_vm_ms = int(pending_ms.sum())
-    host_row = None if vms.host_row is None else vms.host_row[rows]
+    # Rows rise, and each is there once: as many as there are VMs are all of them.
+    host_row = vms.host_row if vms.host_row is None or len(rows) == len(vms.host_row) else vms.host_row[rows]
     windows, left = scope.campaign.windows, None
     if windows is not None and course.iteration < windows.iterations_max:
         left_rows = np.flatnonzero(np.isin(fates.outcome, COME_BACK))
@@ -520,7 +521,7 @@ def idle(vms: Vms, scope: Scope, at_ms: int, *, is_overdue: bool) -> Impacts:
     """What is said of *vms* where their stage never starts: decided at *at_ms*, overdue or with nobody to hit."""
     fates = judge(vms, scope, at_ms, is_overdue=is_overdue, never_starts=True)
     sums = Sums(quorum_lost_ms=0 if scope.quorum else None)
-    sums.outcome_counts += np.bincount(fates.outcome[fates.rows], minlength=len(Outcome))
+    sums.outcome_counts += fates.counts()
     nobody = np.empty(0, np.int64)
     no_host = None if vms.host_row is None else vms.host_row[:0]
     return Impacts(nobody, np.empty(0, np.uint32), sums, nobody, None, fates, host_row=no_host)
@@ -910,7 +911,7 @@ def _sweep(
     sums.set_count = int(np.count_nonzero(reason != outage.NOT_HIT))
 
     in_sets = rows[: np.searchsorted(rows, single_row)]
-    if vms.host is not None or vms.customers is not None:
+    if (vms.host is not None or vms.customers is not None) and (reason == outage.NOT_HIT).any():
         is_met = np.zeros(len(reason), np.bool_)
         is_met[vms.set_row[in_sets]] = True
         reason[is_met & (reason == outage.NOT_HIT)] = outage.LATE

@@ -138,17 +138,19 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     ordered, of_host = has_sets[is_aligned[of_host]], of_host[is_aligned[of_host]]
     is_there = np.zeros((set_count, domain_count), np.bool_)
     is_there[of_host, lowest[ordered]] = True
-    first, domains = np.nonzero(is_there)
+    first, domains = np.nonzero(is_there)  # zone by zone
     zone, number = np.divmod(domains, UPDATE_DOMAIN_COUNT_MAX)
     draws = np.empty(len(first), np.uint64)
     walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), set_key[first], number.astype(np.uint8), draws)
-    order = np.lexsort((number, draws, zone, first))
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
+    is_new = np.diff(first, prepend=-1) != 0
+    starts = np.flatnonzero(is_new | (np.diff(zone, prepend=-1) != 0))
+    turn = np.empty(len(first), np.int64)
+    walk.number_turns(np.append(starts, len(first)), draws, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64), turn)
+    of_component = np.repeat(np.flatnonzero(is_new), np.diff(np.append(np.flatnonzero(is_new), len(first))))
+    of_zone = np.repeat(starts, np.diff(np.append(starts, len(first))))
     places = turns.place_of_domain
     drawn = places.copy()
-    drawn[first[order], domains[order]] = np.arange(len(first)) - np.repeat(
-        starts, np.diff(np.append(starts, len(first)))
-    )
+    drawn[first, domains] = of_zone - of_component + turn
     places[is_ordered] = drawn[component[is_ordered]]
     turns.position[ordered] = places[of_host, lowest[ordered]]
     return _Turns(turns.position, is_ordered, places)
