@@ -707,6 +707,9 @@ def _units_of_sets(
         in_turn = np.lexsort((*in_zone, zone[:unit_count], walker[:unit_count]))
         turn[in_turn] = np.arange(unit_count) - np.repeat(block.set_offsets[:-1], np.diff(block.set_offsets))
     sizes = np.diff(vm_offsets)
+    set_places = np.append(0, np.cumsum(np.diff(block.set_offsets) + 1))
+    unit_place = np.full(len(walker), gate.NONE)
+    unit_place[:unit_count] = set_places[walker[:unit_count]] + 1 + turn[:unit_count]
     earliest_ms, waits_turn = walker_start_ms[walker], turn > 0
     if busy_ms is not None and len(earliest_ms):
         unit_busy_ms = np.maximum.reduceat(busy_ms, vm_offsets[:-1])
@@ -715,14 +718,12 @@ def _units_of_sets(
         walker_offsets=walker_offsets,
         draw=draw,
         vm_offsets=vm_offsets,
-        unit_of_row=np.repeat(np.arange(len(walker)), sizes),
         first_row=taken.rows[vm_offsets[:-1]],  # rows of a unit rise
         earliest_ms=earliest_ms,
         position=turn,
         waits_turn=waits_turn,
-        set_row=np.repeat(np.where(np.arange(len(walker)) < unit_count, walker, -1), sizes),
-        domain_place=np.repeat(turn, sizes),
-        domain_counts=np.diff(block.set_offsets),
+        vm_place=np.repeat(unit_place, sizes),
+        set_places=set_places,
         is_ordered=np.ones(len(block.set_key), np.bool_),
         zone=zone,
     )

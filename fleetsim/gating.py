@@ -3,7 +3,8 @@
 Sets and singles of a region become units, their domains and the caps become places to claim; see `kernels.gate`.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -18,22 +19,25 @@ from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX
 class Units:
     """U units of W walkers in the order of stable keys; V VMs, by unit, set and domain; S sets. Instants since start.
 
-    A domain stands for its place among those of its set: where they have to start in turn, for its place in that.
+    The domains of a set stand in the order in which they have to start, where they have to.
     """
 
     walker_offsets: Int64s  # [W+1] units of each
     draw: npt.NDArray[np.uint64]  # [W]
     vm_offsets: Int64s  # [U+1]
-    unit_of_row: Int64s  # [V]
     first_row: Int64s  # [U] of its VMs in the parts
     earliest_ms: Int64s  # [U]
     position: Int64s  # [U]
     waits_turn: Bools  # [U] it may start when its turn comes: that is not before its earliest start
-    set_row: Int64s  # [V] -1 for singles
-    domain_place: Int64s  # [V]
-    domain_counts: Int64s  # [S]
+    vm_place: Int64s  # [V] the place that its unit claims for it: -1 for singles
+    set_places: Int64s  # [S+1] places of each set: the whole of it, then its domains
     is_ordered: Bools  # [S]
     zone: Int64s | None = None  # [U] where zones take turns: its place among them
+
+    @property
+    def unit_of_row(self) -> Int64s:
+        """int64[V]."""
+        return np.repeat(np.arange(len(self.earliest_ms)), np.diff(self.vm_offsets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,10 @@ class Passed:
 
     def numbered(self, unit_of: Int64s) -> "Passed":
         """The same by other numbers: that of each unit int64[U]."""
-        of_unit = np.empty_like(unit_of)
-        of_unit[unit_of] = np.arange(len(unit_of))
-        waited = np.where(self.waited_unit >= 0, unit_of[self.waited_unit], gate.NONE)
-        return Passed(
-            self.start_ms[of_unit],
-            self.end_ms[of_unit],
-            self.overdue_ms[of_unit],
-            self.waited_for[of_unit],
-            waited[of_unit],
-        )
+        names = [each.name for each in fields(self)]
+        own = {name: np.empty_like(getattr(self, name)) for name in names}
+        gate.put_by_unit(unit_of, *(getattr(self, name) for name in names), *own.values())
+        return Passed(**own)
 
     @property
     def held_ms(self) -> Int64s:
@@ -92,6 +90,39 @@ class Lives(NamedTuple):
         )
 
 
+class _Room(threading.local):
+    """Memory a thread keeps from gate to gate, for what outlives none: to map it anew took a tenth of a gate's time."""
+
+    def __init__(self) -> None:
+        self._words, self._taken_count = np.empty(0, np.int64), 0
+
+    def cleared(self) -> "_Room":
+        """This, when nothing of it is in use any more."""
+        if self._taken_count > len(self._words):
+            self._words = np.empty(min(self._taken_count, _WORDS_KEPT_MAX), np.int64)
+        self._taken_count = 0
+        return self
+
+    def zeros(self, count: int) -> Int64s:
+        """int64[count] of zeros."""
+        return self._filled(count, 0)
+
+    def none(self, count: int) -> Int64s:
+        """int64[count] of NONE."""
+        return self._filled(count, gate.NONE)
+
+    def _filled(self, count: int, value: int) -> Int64s:
+        start, self._taken_count = self._taken_count, self._taken_count + count
+        words = self._words[start : self._taken_count]
+        if len(words) < count:
+            words = np.empty(count, np.int64)
+        words.fill(value)
+        return words
+
+
+_WORDS_KEPT_MAX = 1 << 25
+"""What a `_Room` keeps at most, 256 MiB: as much as a gate of some million VMs takes."""
+_room = _Room()
 _kept: dict[int, Int64s] = {}
 
 
@@ -115,44 +146,21 @@ def pass_gate(
     duration_ms  uint32[V] length of each VM's impact
     """
     limits = taken.limits
-    unit_count, set_count, group_count = len(units.earliest_ms), len(units.domain_counts), len(limits.most)
+    unit_count, set_count, group_count = len(units.earliest_ms), len(units.is_ordered), len(limits.most)
     resource_count = set_count + group_count
-    set_places = np.concatenate([[0], np.cumsum(units.domain_counts + 1)])
-    vm_place = np.empty(len(units.set_row), np.int64)
-    gate.place_vms(units.set_row, units.domain_place, set_places, vm_place)
-    counts_one = np.concatenate([np.zeros(set_count, np.bool_), limits.counts_hosts])
+    room = _room.cleared()
+    whose = units.vm_offsets, units.vm_place, limits.group
+    set_of_place = np.repeat(np.arange(set_count), np.diff(units.set_places))
 
-    whose = units.vm_offsets, vm_place, limits.group
-    claim_offsets, need_offsets = _zeros(unit_count + 1), _zeros(unit_count + 1)
-    gate.count_needs(set_count, *whose, _none(resource_count), claim_offsets, need_offsets)
-    claim_count, need_count = int(claim_offsets[-1]), int(need_offsets[-1])
-    claim_place, claim_left, need_group, need_left = map(_zeros, [claim_count, claim_count, need_count, need_count])
-    longest_ms, left, most_needed = _zeros(unit_count), _zeros(unit_count), _zeros(resource_count)
-    gate.fill_needs(
-        set_count, *whose, duration_ms, claim_offsets, need_offsets, _none(resource_count),
-        counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
-    )  # fmt: skip
-
-    place_offsets = np.concatenate([set_places, set_places[-1] + np.cumsum(most_needed[set_count:])])
-    place_count = int(place_offsets[-1])
-    resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
-
-    cell = _zeros(unit_count)
+    cell = room.zeros(unit_count)
     cell_count = gate.find_cells(
-        claim_offsets,
-        claim_place,
-        need_offsets,
-        need_group,
-        resource_of,
-        _zeros(resource_count),
-        _none(resource_count),
-        cell,
+        set_count, *whose, set_of_place, room.zeros(resource_count), room.none(resource_count), cell
     )
     walker_order = np.argsort(units.draw, kind="stable")  # so ties are by key
     walker = np.repeat(np.arange(len(units.draw)), np.diff(units.walker_offsets))
     position_count = int(units.position.max(initial=0)) + 1
-    order = _zeros(unit_count)
-    zone_of = _zeros(unit_count) if units.zone is None else units.zone
+    order = room.zeros(unit_count)
+    zone_of = room.zeros(unit_count) if units.zone is None else units.zone
     zone_sizes = np.bincount(zone_of, minlength=1)
     if units.zone is not None:  # each waits for all of the one before: they are one cell
         cell[:], cell_count = 0, min(cell_count, 1)
@@ -162,64 +170,82 @@ def pass_gate(
     elif position_count <= UPDATE_DOMAIN_COUNT_MAX:
         gate.rank_units(
             walker_order, units.walker_offsets, units.position, cell, position_count,
-            _zeros(cell_count * position_count + 1), order,
+            room.zeros(cell_count * position_count + 1), order,
         )  # fmt: skip
     else:  # of `host_order`, where each unit is its own walker
         order[:] = walker_order[np.lexsort((units.position[walker_order], cell[walker_order]))]
     opening = np.flatnonzero(~units.waits_turn[order])
     if (units.earliest_ms != units.earliest_ms[:1]).any():
         opening = opening[np.lexsort((units.earliest_ms[order[opening]], cell[order[opening]]))]
-    unit_of_row = units.unit_of_row
+    deletions = np.flatnonzero(lives.deleted_ms < NEVER_MS)
+    creations = np.flatnonzero(lives.created_ms > -NEVER_MS)
+    is_changing = len(deletions) + len(creations) > 0
+    unit_of_row = units.unit_of_row if is_changing else np.empty(0, np.int64)
 
     def offsets_of(cells: Int64s) -> Int64s:
         return np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=cell_count))])
 
-    def by_cell(is_so: Bools, at_ms: Int64s) -> tuple[Int64s, Int64s]:
-        """The rows where *is_so*, by cell and *at_ms*, and the offsets of cells in them."""
-        rows = np.flatnonzero(is_so)
+    def by_cell(rows: Int64s, at_ms: Int64s) -> tuple[Int64s, Int64s]:
+        """*rows* by cell and *at_ms*, and the offsets of cells in them."""
         rows = rows[np.lexsort((at_ms[rows], cell[unit_of_row[rows]]))]
         return rows, offsets_of(cell[unit_of_row[rows]])
 
-    deletions, cell_deletions = by_cell(lives.deleted_ms < NEVER_MS, lives.deleted_ms)
-    creations, cell_creations = by_cell(lives.created_ms > -NEVER_MS, lives.created_ms)
-    is_changing = len(deletions) + len(creations) > 0
+    deletions, cell_deletions = by_cell(deletions, lives.deleted_ms)
+    creations, cell_creations = by_cell(creations, lives.created_ms)
 
-    earliest_ms, first_row, waits_turn, own = units.earliest_ms, units.first_row, units.waits_turn, None
-    is_ordered = units.is_ordered
+    cell_units, opening_offsets = np.bincount(cell, minlength=cell_count), offsets_of(cell[order[opening]])
+
+    counts_one = np.concatenate([np.zeros(set_count, np.bool_), limits.counts_hosts])
+    claim_offsets, need_offsets = room.zeros(unit_count + 1), room.zeros(unit_count + 1)
+    gate.count_needs(set_count, *whose, room.none(resource_count), claim_offsets, need_offsets)
+    claim_count, need_count = int(claim_offsets[-1]), int(need_offsets[-1])
+    claim_place, claim_left = room.zeros(claim_count), room.zeros(claim_count)
+    need_group, need_left = room.zeros(need_count), room.zeros(need_count)
+    longest_ms, left, most_needed = room.zeros(unit_count), room.zeros(unit_count), room.zeros(resource_count)
+    gate.fill_needs(
+        set_count, *whose, duration_ms, claim_offsets, need_offsets, room.none(resource_count),
+        counts_one, claim_place, claim_left, need_group, need_left, most_needed, longest_ms, left,
+    )  # fmt: skip
+
+    earliest_ms, first_row, waits_turn, by_rank = units.earliest_ms, units.first_row, units.waits_turn, None
+    is_ordered, set_places = units.is_ordered, units.set_places
     if group_count and not is_changing and spans.until_ms == NEVER_MS and units.zone is None:
-        # Units under caps wait by the thousand. Numbered by rank, and their sets by that of their first, those that are
-        # tried one after the other stand next to each other in memory, and the gate takes half the time. Where rows or
-        # walkers are asked for, they stay.
+        # Units under caps wait by the thousand. Numbered by rank, and their sets by that of their first, those that
+        # are tried one after the other stand next to each other in memory, and the gate takes half the time. Where
+        # rows or walkers are asked for, they stay.
         claim_offsets, own_places, claim_left = _by_rank(order, claim_offsets, claim_place, claim_left)
         need_offsets, need_group, need_left = _by_rank(order, need_offsets, need_group, need_left)
         earliest_ms, first_row, waits_turn = earliest_ms[order], first_row[order], waits_turn[order]
-        longest_ms, left, cell = longest_ms[order], left[order], cell[order]
-        set_order = _zeros(set_count)
-        gate.number_sets(own_places, resource_of, set_places, _none(set_count), set_order, claim_place)
+        longest_ms, left = longest_ms[order], left[order]
+        set_order = room.zeros(set_count)
+        gate.number_sets(own_places, set_of_place, set_places, room.none(set_count), set_order, claim_place)
         is_ordered = is_ordered[set_order]
-        place_offsets[: set_count + 1] = np.concatenate([[0], np.cumsum(units.domain_counts[set_order] + 1)])
-        resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
-        own, order = order, np.arange(unit_count)
+        set_places = np.append(0, np.cumsum(np.diff(set_places)[set_order]))
+        by_rank, order = order, np.arange(unit_count)
+    place_offsets = np.concatenate([set_places, set_places[-1] + np.cumsum(most_needed[set_count:])])
+    place_count = int(place_offsets[-1])
+    resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
 
     needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
-    entry_offsets, slot_offsets = _zeros(place_count + 1), _zeros(need_count + 1)
+    entry_offsets, slot_offsets = room.zeros(place_count + 1), room.zeros(need_count + 1)
     gate.count_entries(*needs, is_changing, entry_offsets, slot_offsets)
     entry_count = int(entry_offsets[-1])
-    claim_entry, whole_entry = _none(claim_count), _none(claim_count)
-    need_entry, rank_of_entry = _zeros(int(slot_offsets[-1])), _zeros(entry_count)
+    claim_entry, whole_entry = room.none(claim_count), room.none(claim_count)
+    need_entry, rank_of_entry = room.zeros(int(slot_offsets[-1])), room.zeros(entry_count)
     gate.fill_entries(
-        order, *needs, is_changing, entry_offsets, slot_offsets, _zeros(place_count),
+        order, *needs, is_changing, entry_offsets, slot_offsets, room.zeros(place_count),
         claim_entry, whole_entry, need_entry, rank_of_entry,
     )  # fmt: skip
 
     ready_levels, waiting_levels = bits.level_offsets(unit_count), bits.level_offsets(entry_count)
-    start_ms, end_ms, waited_unit = _zeros(unit_count), _zeros(unit_count), _none(unit_count)
-    overdue_ms, waited_for = np.full(unit_count, NEVER_MS), np.full(unit_count, gate.NONE, np.int8)
-    rank_of = _zeros(unit_count)
+    start_ms, end_ms = np.empty((2, unit_count), np.int64)
+    overdue_ms, waited_unit = np.full(unit_count, NEVER_MS), np.full(unit_count, gate.NONE)
+    waited_for = np.full(unit_count, gate.NONE, np.int8)
+    rank_of = room.zeros(unit_count)
     rank_of[order] = np.arange(unit_count)
     undone = gate.run_gate(
         *spans, set_count,
-        order, rank_of, np.bincount(cell, minlength=cell_count), opening, offsets_of(cell[order[opening]]),
+        order, rank_of, cell_units, opening, opening_offsets,
         earliest_ms, first_row, waits_turn, units.walker_offsets, walker,
         np.concatenate([[0], np.cumsum(zone_sizes)]), zone_of,
         *whose, duration_ms, lives.created_ms, lives.deleted_ms,
@@ -227,18 +253,18 @@ def pass_gate(
         claim_offsets, claim_place, claim_left, claim_entry, whole_entry,
         need_offsets, need_group, need_left, slot_offsets, need_entry, counts_one, is_changing,
         place_offsets, resource_of, entry_offsets, rank_of_entry, is_ordered,
-        np.concatenate([_zeros(set_count), limits.most]),
-        _zeros(unit_count), _zeros(unit_count), _zeros(claim_count), _zeros(claim_count),
+        np.concatenate([room.zeros(set_count), limits.most]),
+        room.zeros(unit_count), room.zeros(unit_count), room.zeros(claim_count), room.zeros(claim_count),
         np.zeros(ready_levels[-1], np.uint64), ready_levels, np.zeros(waiting_levels[-1], np.uint64), waiting_levels,
-        np.zeros(unit_count, np.int8), _none(unit_count), _none(unit_count), longest_ms, left,
-        _zeros(place_count), _zeros(set_count), _none(set_count), _zeros(set_count), _zeros(set_count),
-        _zeros(resource_count), _zeros(resource_count), _none(resource_count),
-        _none(resource_count), _none(resource_count), _none(set_count),
+        np.zeros(unit_count, np.int8), room.none(unit_count), room.none(unit_count), longest_ms, left,
+        room.zeros(place_count), room.zeros(set_count), room.none(set_count), room.zeros(set_count),
+        room.zeros(set_count), room.zeros(resource_count), room.zeros(resource_count), room.none(resource_count),
+        room.none(resource_count), room.none(resource_count), room.none(set_count),
         zone_sizes.copy(), start_ms, end_ms, overdue_ms, waited_for, waited_unit,
     )  # fmt: skip
     assert undone == 0, "units are finite and take what they need at once, so each of them starts"
     passed = Passed(start_ms, end_ms, overdue_ms, waited_for, waited_unit)
-    return passed if own is None else passed.numbered(own)
+    return passed if by_rank is None else passed.numbered(by_rank)
 
 
 def cap_bound_ms(units: Units, taken: Cut, lives: Lives, passed: Passed) -> int:
@@ -255,11 +281,3 @@ def _by_rank(order: Int64s, offsets: Int64s, names: Int64s, counts: Int64s) -> t
     by_rank = np.empty_like(offsets), np.empty_like(names), np.empty_like(counts)
     gate.put_by_rank(order, offsets, names, counts, *by_rank)
     return by_rank
-
-
-def _zeros(count: int) -> Int64s:
-    return np.zeros(count, np.int64)
-
-
-def _none(count: int) -> Int64s:
-    return np.full(count, gate.NONE)

@@ -25,7 +25,6 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, bus
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), key, draw)
     if busy_ms is not None and host_count:
         earliest_ms = np.maximum(earliest_ms, np.maximum.reduceat(busy_ms, vm_offsets[:-1]))
-    unit_of_row = np.repeat(np.arange(host_count), np.diff(vm_offsets))
     domain_count = vms.domain_limit
     turns = _Turns.none(host_count, set_count, domain_count)
     match campaign.host_order:
@@ -36,54 +35,56 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, bus
             assert vms.host_rank is not None
             turns.position[:] = vms.host_rank[vms.host[0][taken.rows[vm_offsets[:-1]]]]
         case HostOrder.POLICY:
-            turns.position[:] = _by_policy(vms, taken, campaign, unit_of_row)
+            turns.position[:] = _by_policy(vms, taken, campaign)
         case HostOrder.MOST_VMS_FIRST:
             turns.position[:] = -np.diff(vm_offsets)
         case HostOrder.FEWEST_CLAIMS_FIRST:
-            turns.position[:] = _claim_counts(taken, unit_of_row)
+            turns.position[:] = _claim_counts(taken)
     turns.position[:] -= turns.position.min(initial=0)
 
-    domain_counts, domain_place = np.empty(set_count, np.int64), np.empty(len(taken.rows), np.int64)
+    set_places, vm_place = np.empty(set_count + 1, np.int64), np.empty(len(taken.rows), np.int64)
     rank = np.zeros((set_count, domain_count), np.uint8)
-    hosts.place_domains(
-        taken.set_row, taken.rows, taken.domain, turns.place_of_domain, rank, domain_counts, domain_place
-    )
+    hosts.place_domains(taken.set_row, taken.rows, taken.domain, turns.place_of_domain, rank, set_places, vm_place)
     is_by_row = vms.fault_domain is None and vms.zone is None  # within a host
     return Units(
         walker_offsets=np.arange(host_count + 1),
         draw=draw,
         vm_offsets=vm_offsets,
-        unit_of_row=unit_of_row,
         first_row=taken.rows[vm_offsets[:-1]] if is_by_row else np.minimum.reduceat(taken.rows, vm_offsets[:-1]),
         earliest_ms=earliest_ms,
         position=turns.position,
         waits_turn=np.zeros(host_count, np.bool_),
-        set_row=taken.set_row,
-        domain_place=domain_place,
-        domain_counts=domain_counts,
+        vm_place=vm_place,
+        set_places=set_places,
         is_ordered=turns.is_ordered,
         zone=None if vms.zone is None else vms.zone[taken.rows[vm_offsets[:-1]]],
     )
 
 
-def _claim_counts(taken: Cut, unit_of_row: Int64s) -> Int64s:
+def _unit_of_row(taken: Cut) -> Int64s:
+    """The host of each VM of *taken*, among its own: int64[V]."""
+    return np.repeat(np.arange(len(taken.block.set_key)), np.diff(taken.block.unit_offsets))
+
+
+def _claim_counts(taken: Cut) -> Int64s:
     """How many sets each host has VMs of: int64[H]."""
+    unit_of_row = _unit_of_row(taken)
     is_new = (np.diff(taken.set_row, prepend=-2) != 0) | (np.diff(unit_of_row, prepend=-1) != 0)
     return np.bincount(unit_of_row[is_new & (taken.set_row >= 0)], minlength=len(taken.block.set_key))
 
 
-def _by_policy(vms: Vms, taken: Cut, campaign: Campaign, unit_of_row: Int64s) -> Int64s:
+def _by_policy(vms: Vms, taken: Cut, campaign: Campaign) -> Int64s:
     """The rank of each host by the user's policy: int64[H]."""
     assert vms.host is not None
     assert campaign.host_policy is not None
     host_count = len(taken.block.set_key)
     in_set = np.flatnonzero(taken.set_row >= 0)
     lowest, highest = np.full((2, host_count), hosts.NONE)
-    hosts.find_domains(unit_of_row[in_set], frozen(taken.domain[taken.rows[in_set]]), lowest, highest)
+    hosts.find_domains(_unit_of_row(taken)[in_set], frozen(taken.domain[taken.rows[in_set]]), lowest, highest)
     host = vms.host[0][taken.rows[taken.block.unit_offsets[:-1]]]
     told = {
         "vm_count": np.diff(taken.block.unit_offsets),
-        "claim_count": _claim_counts(taken, unit_of_row),
+        "claim_count": _claim_counts(taken),
         "domain": lowest,
         **{name: values[host] for name, values in vms.told.items()},
     }
@@ -158,11 +159,11 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
 
 def longest_set_ms(units: Units, taken: Cut, lives: Lives, passed: Passed, gap_ms: int) -> int:
     """The least that any set takes in any order, by the hosts that hit some of it."""
-    set_count, domain_count = len(units.domain_counts), int(taken.domain.max(initial=0)) + 1
+    set_count, domain_count = len(units.is_ordered), int(taken.domain.max(initial=0)) + 1
     when = *lives, passed.start_ms, passed.end_ms, gap_ms
     return int(
         hosts.longest_set_ms(
-            units.vm_offsets, units.set_row, taken.rows, taken.domain, *when,
+            units.vm_offsets, taken.set_row, taken.rows, taken.domain, *when,
             np.zeros((set_count, domain_count), np.int64), *np.zeros((2, set_count), np.int64),
         )
     )  # fmt: skip

@@ -427,8 +427,20 @@ MUTANTS = (
     Mutant(
         "cells cut apart",
         GATE,
-        "if first != NONE:\n                parent[first] = root\n            first = root\n        cell",
-        "first = root\n        cell",
+        "if root != NONE:\n        parent[root] = other\n    return other",
+        "return other",
+    ),
+    Mutant(
+        "cells by the caps of first VMs",
+        GATE,
+        "is_new = row == vm_offsets[unit] or group != vm_group[cap, row - 1]",
+        "is_new = row == vm_offsets[unit]",
+    ),
+    Mutant(
+        "who let a unit go by rank",
+        GATE,
+        "NONE if waited_unit[rank] == NONE else order[waited",
+        "waited_unit[rank] + 0 * order[waited",
     ),
     Mutant("held for the longest alone", GATE, "held_ms = np.int64(work_ms)", "held_ms = np.int64(0)"),
     Mutant(
@@ -442,8 +454,14 @@ MUTANTS = (
     Mutant(
         "domains of hosts by number",
         HOSTS,
-        "np.lexsort((number, draws, zone, first))",
-        "np.lexsort((number, zone, first))",
+        "walk.number_turns(np.append(starts, len(first)), draws,",
+        "walk.number_turns(np.append(starts, len(first)), draws * 0,",
+    ),
+    Mutant(
+        "zones of hosts share turns",
+        HOSTS,
+        "drawn[first, domains] = of_zone - of_component + turn",
+        "drawn[first, domains] = turn",
     ),
     Mutant(
         "any hosts are aligned",
@@ -692,8 +710,8 @@ MUTANTS = (
     Mutant(
         "sets out by moves alone",
         ENGINE,
-        "if vms.host is not None or vms.customers is not None:",
-        "if vms.host is not None:",
+        "if (vms.host is not None or vms.customers is not None) and",
+        "if vms.host is not None and",
     ),
     Mutant(
         "requests after the window",

@@ -44,19 +44,6 @@ _ZONE = np.int8(WaitedFor.ZONE)
 
 
 @kernel
-def place_vms(set_row, domain_place, set_places, vm_place):
-    """The place that each VM has its unit claim.
-
-    Reads   set_row, domain_place  int64[V]  NONE for singles, and the domain's place among those of the set
-            set_places  int64[S+1]  places of each set: the whole of it, then its domains
-    Writes  vm_place    int64[V]    NONE for singles
-    """
-    for row in range(vm_place.shape[0]):
-        set_ = set_row[row]
-        vm_place[row] = NONE if set_ == NONE else set_places[set_] + 1 + domain_place[row]
-
-
-@kernel
 def count_needs(set_count, vm_offsets, vm_place, vm_group, met, claim_offsets, need_offsets):
     """How many claims and needs each unit has.
 
@@ -96,11 +83,11 @@ def fill_needs(
     """
     for unit in range(vm_offsets.shape[0] - 1):
         claim, need_start, need_stop = claim_offsets[unit] - 1, need_offsets[unit], need_offsets[unit]
-        before = np.int64(NONE)
-        longest_ms[unit] = 0
-        left[unit] = vm_offsets[unit + 1] - vm_offsets[unit]
-        for row in rows_of(vm_offsets, unit):
-            longest_ms[unit] = max(longest_ms[unit], np.int64(duration_ms[row]))
+        before, longest = np.int64(NONE), np.int64(0)
+        rows = rows_of(vm_offsets, unit)
+        left[unit] = len(rows)
+        for row in rows:
+            longest = max(longest, np.int64(duration_ms[row]))
             place = vm_place[row]
             if place != NONE:
                 if place != before:
@@ -119,6 +106,7 @@ def fill_needs(
                     need_stop += 1
                     met[group], need_group[need], need_left[need] = need, group, 0
                 need_left[need] += 1
+        longest_ms[unit] = longest
         for need in range(need_start, need_stop):
             group = need_group[need]
             most_needed[group] = max(most_needed[group], 1 if counts_one[group] else need_left[need])
@@ -178,9 +166,19 @@ def find_components(host, set_row, first_set, parent):
 
 
 @kernel
-def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of, parent, number, cell):
+def _joined(root, resource, parent):
+    """Join *resource* to those of *root*, which may be NONE. Returns the root of both."""
+    other = _root_of(resource, parent)
+    if root != NONE:
+        parent[root] = other
+    return other
+
+
+@kernel
+def find_cells(set_count, vm_offsets, vm_place, vm_group, set_of_place, parent, number, cell):
     """Number the cells, groups of units that can affect one another, by the resources they share.
 
+    Reads    vm_*  as in `count_needs`; set_of_place int64[]
     Scratch  parent  int64[R]; number int64[R] = NONE
     Writes   cell    int64[U]  from 0, in the order of their first units
     Returns how many cells there are.
@@ -189,18 +187,17 @@ def find_cells(claim_offsets, claim_place, need_offsets, need_group, resource_of
         parent[resource] = resource
     unit_count = cell.shape[0]
     for unit in range(unit_count):
-        first = np.int64(NONE)
-        for claim in range(claim_offsets[unit], claim_offsets[unit + 1]):
-            root = _root_of(resource_of[claim_place[claim]], parent)
-            if first != NONE:
-                parent[first] = root
-            first = root
-        for need in range(need_offsets[unit], need_offsets[unit + 1]):
-            root = _root_of(need_group[need], parent)
-            if first != NONE:
-                parent[first] = root
-            first = root
-        cell[unit] = first
+        root, before = np.int64(NONE), np.int64(NONE)
+        for row in rows_of(vm_offsets, unit):
+            if vm_place[row] != before and vm_place[row] != NONE:
+                before = vm_place[row]
+                root = _joined(root, set_of_place[before], parent)
+            for cap in range(vm_group.shape[0]):
+                group = vm_group[cap, row]
+                is_new = row == vm_offsets[unit] or group != vm_group[cap, row - 1]
+                if is_new and group != NONE:
+                    root = _joined(root, set_count + group, parent)
+        cell[unit] = root
     count = np.int64(0)
     for unit in range(unit_count):
         if cell[unit] == NONE:  # neither in a set nor under a cap
@@ -248,6 +245,19 @@ def put_by_rank(order, offsets, names, counts, new_offsets, new_names, new_count
             new_names[place], new_counts[place] = names[row], counts[row]
             place += 1
     new_offsets[-1] = place
+
+
+@kernel
+def put_by_unit(
+    order, start_ms, end_ms, overdue_ms, waited_for, waited_unit,
+    new_start_ms, new_end_ms, new_overdue_ms, new_waited_for, new_waited_unit,
+):  # fmt: skip
+    """What `run_gate` found of units that stand by rank, in their own order: [U] each, by *order* int64[U]."""
+    for rank in range(order.shape[0]):
+        unit = order[rank]
+        new_start_ms[unit], new_end_ms[unit], new_overdue_ms[unit] = start_ms[rank], end_ms[rank], overdue_ms[rank]
+        new_waited_for[unit] = waited_for[rank]
+        new_waited_unit[unit] = NONE if waited_unit[rank] == NONE else order[waited_unit[rank]]
 
 
 @kernel

@@ -44,28 +44,31 @@ def find_domains(host, domain, lowest, highest):
 
 
 @kernel
-def place_domains(set_row, rows, domain, place_of_domain, rank, domain_counts, domain_place):
-    """Number the populated domains of each set in the order of their turns.
+def place_domains(set_row, rows, domain, place_of_domain, rank, set_places, vm_place):
+    """The place that each VM has its host claim: the populated domains of a set in the order of their turns.
 
     Reads    set_row, rows    int64[N]  the set of each VM, NONE for singles, and its row; domain uint8[] by row
              place_of_domain  uint8[S, D]  the turn of each domain
     Scratch  rank             uint8[S, D] = 0
-    Writes   domain_counts    int64[S]
-             domain_place     int64[N]  0 for singles
+    Writes   set_places       int64[S+1]  places of each set: the whole of it, then its domains
+             vm_place         int64[N]    NONE for singles
     """
     for row in range(set_row.shape[0]):
         if set_row[row] != NONE:
             rank[set_row[row], place_of_domain[set_row[row], domain[rows[row]]]] = 1
+    set_places[0] = 0
     for set_ in range(rank.shape[0]):
         count = 0
         for place in range(rank.shape[1]):
             count += rank[set_, place]
             rank[set_, place] = count - rank[set_, place]
-        domain_counts[set_] = count
+        set_places[set_ + 1] = set_places[set_] + 1 + count
     for row in range(set_row.shape[0]):
-        domain_place[row] = 0
-        if set_row[row] != NONE:
-            domain_place[row] = rank[set_row[row], place_of_domain[set_row[row], domain[rows[row]]]]
+        set_ = set_row[row]
+        if set_ == NONE:
+            vm_place[row] = NONE
+        else:
+            vm_place[row] = set_places[set_] + 1 + rank[set_, place_of_domain[set_, domain[rows[row]]]]
 
 
 @kernel
