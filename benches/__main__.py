@@ -50,6 +50,8 @@ WIDTH = 165  # of the table, also where it goes to a file
 LIBRARIES = ("fleetsim", "numpy", "numba", "pyarrow", "polars", "duckdb", "simpy", "salabim", "mesa")
 LAYERS_OF = ("parquet-random", "run")
 """Group and name of the opponent whose time is told layer by layer."""
+PROFILES_OF = ("gate-caps", "gate-hosts")
+"""Those of the group `kernel` whose time is told kernel by kernel."""
 
 
 @dataclass
@@ -112,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _small(console, is_saved=told.save)
 
     machine, versions = _machine(), _versions()
-    rows, left_out, layers = [], [], None
+    rows, left_out, layers, profiles = [], [], None, {}
     for each in OPPONENTS:
         if each.missing and _is_asked(told.only, each, each.groups):
             left_out.append(f"left out: {each.what}, which needs: {'; '.join(each.missing)}")
@@ -134,12 +136,16 @@ def main(arguments: list[str] | None = None) -> int:
                     rows += bench.measure(group, chosen, vms)
         if any((row.group, row.name) == LAYERS_OF for row in rows):
             layers = bench.layers(max(told.vms))
+        for gate in PROFILES_OF:
+            if any((row.group, row.name) == ("kernel", gate) for row in rows):
+                profiles[gate] = bench.profile(gate, max(told.vms))
     _show(console, rows, machine, versions)
     content = {
         "machine": machine,
         "versions": versions,
         "rows": [asdict(row) for row in rows],
         "layers": layers,
+        "profiles": profiles,
         "left_out": left_out,
     }
     if told.json:
@@ -248,11 +254,19 @@ class _Bench:
     def layers(self, vms: int) -> dict[str, Any]:
         """Where the time of the opponent LAYERS_OF goes."""
         group, name = LAYERS_OF
+        found = self._looked_at("layers", group, name, vms)
+        return {"group": group, "name": name, "vms": vms, "threads": self.threads, **found}
+
+    def profile(self, name: str, vms: int) -> dict[str, Any]:
+        """Where the time of an opponent of the group `kernel` goes."""
+        what = next(each.what for each in OPPONENTS if each.name == name)
+        return {"what": what, "vms": vms, **self._looked_at("profile", "kernel", name, vms)}
+
+    def _looked_at(self, step: str, group: str, name: str, vms: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             given = Given(vms, self._prepared(vms), Path(scratch), self.threads, group in RANDOM_GROUPS)
             warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))
-            found = self._worker("layers", name, *warm.words(), *given.words())
-        return {"group": group, "name": name, "vms": vms, "threads": self.threads, **found}
+            return self._worker(step, name, *warm.words(), *given.words())
 
     def _prepared(self, vms: int) -> Path:
         prepared = self.folder / f"prepared-{vms}"

@@ -4,6 +4,7 @@ Kernels, Parquet and digests release the interpreter's lock, so a look from anot
 that wait for something to do are not counted. Shares are of the time of all threads together.
 """
 
+import cProfile
 import sys
 import threading
 import time
@@ -81,3 +82,33 @@ def told(call: Callable[[], object], warm: Callable[[], object]) -> dict[str, ob
     started_s = time.perf_counter()
     found = shares(call)
     return {"seconds": time.perf_counter() - started_s, "shares": found}
+
+
+PARTS = {
+    "run_gate": "units start, wait and end: the gate itself",
+    **dict.fromkeys(("count_needs", "fill_needs", "find_cells"), "what units claim, and who can affect whom"),
+    **dict.fromkeys(
+        ("rank_units", "put_by_rank", "number_sets", "put_by_unit"), "units put in the order of tries, and back"
+    ),
+    **dict.fromkeys(("count_entries", "fill_entries"), "places to wait at"),
+    **dict.fromkeys(
+        ("sort_by_host", "find_components", "find_domains", "place_domains", "find_shared", "longest_set_ms"),
+        "which VMs share hosts, and what that means for sets",
+    ),
+    **dict.fromkeys(("sweep_sets", "weigh_sets", "weigh_caps"), "how far sets are out, what caps carried"),
+}
+"""What the time within kernels of a gate is called."""
+PARTS_REST = "arrays between kernels: gathers, sorts, sums"
+
+
+def profiled(call: Callable[[], object], warm: Callable[[], object]) -> dict[str, float]:
+    """What part of the time of *call*, after *warm*, went where, by words of PARTS and PARTS_REST; largest first."""
+    warm()
+    profile = cProfile.Profile()
+    profile.runcall(call)
+    seen: Counter[str] = Counter()
+    for entry in profile.getstats():
+        name = getattr(entry.code, "co_name", "")
+        seen[PARTS.get(name, PARTS_REST)] += entry.inlinetime
+    total = seen.total()
+    return {part: seconds / total for part, seconds in seen.most_common()}

@@ -34,15 +34,20 @@ def newest() -> Path:
 def keep(content: Content) -> None:
     """Keep what was measured, in place of what is kept of the same sizes, or of another machine or other versions."""
     path = kept(content["versions"]["fleetsim"])
-    rows, left_out, layers = content["rows"], content["left_out"], content["layers"]
+    rows, left_out, layers, profiles = (content[key] for key in ("rows", "left_out", "layers", "profiles"))
     if path.exists() and large.origin(old := json.loads(path.read_text())) == large.origin(content):
         sizes = {row["vms"] for row in rows}
         rows = [*rows, *(row for row in old["rows"] if row["vms"] not in sizes)]
         left_out = list(dict.fromkeys([*old["left_out"], *left_out]))
         layers = max((each for each in (layers, old["layers"]) if each), key=lambda each: each["vms"], default=None)
+        for name, profile in old["profiles"].items():
+            profiles[name] = max(profiles.get(name, profile), profile, key=lambda each: each["vms"])
     place = {group: number for number, group in enumerate(GROUPS)}
     rows = sorted(rows, key=lambda row: (place[row["group"]], row["vms"]))  # opponents stay in their order
-    path.write_text(json.dumps({**content, "rows": rows, "left_out": left_out, "layers": layers}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({**content, "rows": rows, "left_out": left_out, "layers": layers, "profiles": profiles}, indent=1)
+        + "\n"
+    )
 
 
 def rendered(page: str, content: Content) -> str:
@@ -60,6 +65,8 @@ def _table(name: str, content: Content) -> str:
         "costs": lambda: _costs(content, group),
         "rows": lambda: _rows(content, group),
         "large": lambda: large.table(json.loads(large.KEPT.read_text())),
+        "profile": lambda: _profile(content, group),
+        "marks": lambda: _marks(content, json.loads(large.KEPT.read_text())),
     }
     return makers[kind]()
 
@@ -169,6 +176,69 @@ SUMMARY = {
     "fleetsim", "c", "c-heap", "polars", "simpy-sets", "salabim", "simgrid", "mesa",
     "run-process", "write", "polars-reads", "polars-knows", "duckdb-reads", "duckdb-knows", "simpy-process",
 }  # fmt: skip
+
+
+def _marks(content: Content, largest: Content) -> str:
+    """What fleetsim set out to reach, and what was measured of it, each with the largest fleet there is."""
+
+    def at(group: str, name: str, vms: int | None = None) -> Content:
+        rows = [row for row in _of(content, group) if row["name"] == name and vms in (None, row["vms"])]
+        return max(rows, key=lambda row: row["vms"])
+
+    def kernel(name: str) -> str:
+        return f"{_number(_cpu_ns(at('kernel', name)))} ns"
+
+    def times(group: str, *names: str) -> str:
+        """How many times the CPU time of fleetsim each of *names* takes."""
+        return ", ".join(f"{_number(at(group, name)['cpu_ratio_to_fleetsim'])} x" for name in names)
+
+    def ran(vms: int) -> str:
+        (row,) = (row for row in largest["rows"] if (row["step"], row["vms"]) == ("run", vms))
+        return f"{row['seconds']:.3g} s, {row['peak_mib']:,.0f} MiB"
+
+    def seconds(name: str) -> float:
+        return float(at("use", name)["seconds"])
+
+    def sped_up(name: str) -> str:
+        return f"{_number(seconds(f'{name}-1') / seconds(name))} x"
+
+    simulators = ("simpy-sets", "mesa", "simgrid", "salabim")
+    simpy = at("parquet", "simpy-process")
+    against_call = simpy["cpu_seconds"] / at("parquet", "run", simpy["vms"])["cpu_seconds"]
+    one_million_s = at("parquet", "run-process", 1_000_000)["seconds"]
+    lines = [
+        ["sets alone, random lengths, no files: a VM-event, one core", "6 ns", kernel("walk-random")],
+        ["under a cap, units of 4 VMs: a VM-event, one core", "25 ns", kernel("gate-caps")],
+        ["hosts of 20 VMs: a VM-event, one core", "100 ns", kernel("gate-hosts")],
+        [
+            "a run to Parquet, against pyarrow that writes its tables",
+            "at most 1.3 x",
+            f"{_number(at('parquet-random', 'run')['ratio_to_limit'])} x",
+        ],
+        ["100 M VMs, prepared, to Parquet", "12 s, 2 GiB", ran(100_000_000)],
+        ["1,000 M VMs", "150 s, 4 GiB", ran(1_000_000_000)],
+        ["1,000 replicas of 1 M VMs", "20 s", f"{_number(seconds('replicas'))} s"],
+        ["SimPy, Mesa, SimGrid, salabim, in memory, 30 s each", "at least 100 x", times("memory", *simulators)],
+        ["the same with random lengths", "at least 100 x", times("random", *simulators)],
+        ["SimPy, to Parquet, against `fleetsim.run`", "at least 50 x", f"{_number(against_call)} x"],
+        ["Polars, DuckDB, to Parquet, 30 s each", "above 1 x", times("parquet", "polars-reads", "duckdb-reads")],
+        ["the same with random lengths", "above 1 x", times("parquet-random", "polars-knows", "duckdb-knows")],
+        ["C, calendar queue, in memory, 30 s each", "1 x", times("memory", "c")],
+        ["two threads for one: plain, under a cap", "1.7 x", f"{sped_up('figures')}, {sped_up('figures-caps')}"],
+        [
+            "`fleetsim --help`, a run of 1 M VMs",
+            "0.3 s, 2 s",
+            f"{_number(seconds('help'))} s, {_number(one_million_s)} s",
+        ],
+    ]
+    return _grid(["work", "mark", "measured"], lines)
+
+
+def _profile(content: Content, name: str) -> str:
+    """Where the time of a row of the group `kernel` goes."""
+    profile = content["profiles"][name]
+    lines = [[part, f"{share:.0%}"] for part, share in profile["shares"].items()]
+    return _grid([f"{profile['what']}, {profile['vms']:,} VMs", "of the time"], lines)
 
 
 def _of(content: Content, group: str) -> list[Content]:

@@ -4,6 +4,7 @@
     python -m benches.worker call NAME WARM... GIVEN... seconds, peak and verdict of a call
     python -m benches.worker check NAME GIVEN...        verdict on the files a whole process left
     python -m benches.worker layers NAME WARM... GIVEN...  where the time of a call goes
+    python -m benches.worker profile NAME WARM... GIVEN...  where that of a kernel goes
 
 WARM and GIVEN are each the words of a `Given`.
 """
@@ -72,11 +73,19 @@ def layers(opponent: Opponent, warm: Given, given: Given) -> dict[str, Any]:
     return told(home(given), home(warm))
 
 
+def profile(opponent: Opponent, warm: Given, given: Given) -> dict[str, Any]:
+    """Where the time of kernels goes."""
+    from benches.layers import profiled
+
+    home = opponent.load()
+    return {"shares": profiled(home(given), home(warm))}
+
+
 def judge(opponent: Opponent, given: Given, result: Any) -> dict[str, Any]:
-    """The verdict on what a task returned, as plain values; none where it returned nothing."""
+    """The verdict on what a task returned, as plain values; none where there is nothing to check."""
     from benches.checks import check_files, check_impacts, check_run, vms_of_rows
 
-    if result is None:
+    if result is None or not opponent.has_answer:
         return {}
     if opponent.is_verified:
         return asdict(check_run(result))
@@ -94,8 +103,8 @@ def main(arguments: list[str]) -> None:
         return
     opponent = next(each for each in OPPONENTS if each.name == words[0])
     half = len(words) // 2
-    if step in ("call", "layers"):
-        measure = call if step == "call" else layers
+    measures = {"call": call, "layers": layers, "profile": profile}
+    if measure := measures.get(step):
         print(json.dumps(measure(opponent, Given.parse(words[1 : half + 1]), Given.parse(words[half + 1 :]))))
     else:
         given = Given.parse(words[1:])

@@ -1491,6 +1491,14 @@ CASES = {
         ),
         (asked("a", update_domain_order="sequential", caps=(Cap("region", 4),)),),
     ),
+    # Only the second VM of the set stands where the others do.
+    "a cap met by second VMs alone": scene_of(
+        (
+            *(Vm(i, "italynorth", "s", 0, zone=zone) for i, zone in enumerate("ab")),
+            *(Vm(2 + i, "italynorth", zone="b") for i in range(3)),
+        ),
+        (asked("a", caps=(Cap("zone", 1),)),),
+    ),
     "room for two at one instant": scene_of(
         tuple(Vm(i, "italynorth") for i in range(7)), (asked("a", caps=(Cap("region", 2),)),)
     ),

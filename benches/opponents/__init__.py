@@ -11,7 +11,7 @@ function without arguments, called more than once, that returns one of
     (start_ms, duration_ms)  an entry a VM, in VM order (of one that reads the prepared fleet: in vm_row order), ms
                              since the campaign's start: anything NumPy can make an array of
     a folder                 with the tables `events` and `outcomes` as Parquet: events*.parquet or events/**.parquet;
-                             in the group `more`, a finished run, which the verifier judges
+                             where `is_verified`, a finished run, which the verifier judges
     None                     nothing to check: a limit of the machine
 
 The function of a whole process gets a `Given`, and writes such tables into `given.folder / "out"`: the columns that
@@ -47,6 +47,7 @@ class Opponent:
     is_reader  reads the prepared fleet, so that its vm_row is the fleet's; others know the fleet by heart
     bytes_per_vm  moved in memory, for a limit
     is_verified   its answer is a finished run, which `fleetsim verify` judges
+    has_answer    whether a whole process of it leaves anything to check
     """
 
     name: str
@@ -61,6 +62,7 @@ class Opponent:
     is_reader: bool = False
     bytes_per_vm: int = 0
     is_verified: bool = False
+    has_answer: bool = True
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -132,9 +134,10 @@ GROUPS = {
     "parquet": "30 s each, its tables `events` and `outcomes` as Parquet: the opponents know when a domain starts",
     "parquet-random": "the same with random lengths: when a domain starts must be worked out",
     "more": "what opponents do not do: whole runs to Parquet, lengths random, judged by the verifier",
+    "use": "starting, threads and replicas: fleetsim alone, lengths random, runs judged by the verifier",
 }
 """What the groups compare."""
-RANDOM_GROUPS = ("random", "parquet-random", "more")
+RANDOM_GROUPS = ("random", "parquet-random", "more", "use")
 
 _MEMORY = ("memory", "random")
 _FILES = ("parquet", "parquet-random")
@@ -198,5 +201,16 @@ OPPONENTS = (
                  is_reader=True, is_verified=True)
         for name, what, role in _MORE
     ),
+
+    Opponent("help", "fleetsim --help, whole process", ("use",), "ours_process:show_help", "process", has_answer=False),
+    Opponent("figures-1", "fleetsim.run for figures alone, one thread", ("use",), "ours:figures", role="fleetsim",
+             is_reader=True, is_verified=True),
+    Opponent("figures", "the same, all threads", ("use",), "ours:figures", threads=0, is_reader=True, is_verified=True),
+    Opponent("figures-caps-1", "and a cap of 5 % of a region, one thread", ("use",), "ours:figures_caps",
+             is_reader=True, is_verified=True),
+    Opponent("figures-caps", "the same, all threads", ("use",), "ours:figures_caps", threads=0, is_reader=True,
+             is_verified=True),
+    Opponent("replicas", "a replica for each 1,000 VMs, whole process", ("use",), "ours_process:replicas", "process",
+             threads=0, vms_max=1_000_000, is_reader=True, is_verified=True),
 )  # fmt: skip
 """All of them, in the order of the table and of a round."""

@@ -1,6 +1,6 @@
 """fleetsim itself, called: its kernels, its engine without files, and a run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -164,10 +164,23 @@ def run_into_new_folder(given: Given) -> Path:
     return _run(given, given.prepared, scenario(is_random=given.is_random))
 
 
-def _run(given: Given, prepared: Path, text: str) -> Path:
+def _run(given: Given, prepared: Path, text: str, overrides: Sequence[str] = ()) -> Path:
     out = given.new_folder()
-    fleetsim.run(prepared, text, out, threads=given.threads)
+    fleetsim.run(prepared, text, out, threads=given.threads, overrides=overrides)
     return out
+
+
+_FIGURES_ALONE = ("outputs.events=false", "outputs.outcomes=false")
+
+
+def figures(given: Given) -> Callable[[], Path]:
+    """A run that keeps neither events nor outcomes: kernels, and the start of a run."""
+    return partial(_run, given, given.prepared, scenario(is_random=True), _FIGURES_ALONE)
+
+
+def figures_caps(given: Given) -> Callable[[], Path]:
+    """The same under a cap."""
+    return partial(_run, given, given.prepared, scenario(is_random=True) + _CAPS, _FIGURES_ALONE)
 
 
 _REBOOTS = f"""
