@@ -10,7 +10,7 @@ ratios: seconds are those of one machine on one day. A call is timed without its
 call on a small fleet; a whole process from the start of Python to its exit. Exit code 1: somebody's answer was wrong.
 
 --keep writes benches/results/VERSION.json, of which `python -m benches.tables` makes the tables of the documents; rows
-of other sizes stay, if they are of the same machine and versions.
+of other sizes and groups stay, if they are of the same machine and versions.
 --small compares the kernels with a loop of known work (benches/small.py), in a minute; exit code 1: one has become
 slower by more than a third. --save keeps what it found instead, in benches/results/small.json.
 --large generates, prepares, runs, verifies and reports fleets of these sizes, each step a whole process
@@ -106,8 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--only: must be one of {', '.join(sorted(known))}, got '{min(unknown)}'")
     if told.rounds < 1:
         parser.error(f"--rounds: must be at least 1, got {told.rounds}")
-    if told.keep and told.only:
-        parser.error("--keep: must be of all opponents of a size, got --only")
+    if told.keep and (single := set(told.only or ()) - set(GROUPS)):
+        parser.error(f"--keep: must be of whole groups, got --only {min(single)}")
     if told.large:
         return _large(console, told.large, is_kept=told.keep)
     if told.small:

@@ -32,12 +32,12 @@ def newest() -> Path:
 
 
 def keep(content: Content) -> None:
-    """Keep what was measured, in place of what is kept of the same sizes, or of another machine or other versions."""
+    """Keep what was measured, in place of what is kept of it, or of another machine or other versions."""
     path = kept(content["versions"]["fleetsim"])
     rows, left_out, layers, profiles = (content[key] for key in ("rows", "left_out", "layers", "profiles"))
     if path.exists() and large.origin(old := json.loads(path.read_text())) == large.origin(content):
-        sizes = {row["vms"] for row in rows}
-        rows = [*rows, *(row for row in old["rows"] if row["vms"] not in sizes)]
+        measured = {(row["group"], row["vms"]) for row in rows}
+        rows = [*rows, *(row for row in old["rows"] if (row["group"], row["vms"]) not in measured)]
         left_out = list(dict.fromkeys([*old["left_out"], *left_out]))
         layers = max((each for each in (layers, old["layers"]) if each), key=lambda each: each["vms"], default=None)
         for name, profile in old["profiles"].items():

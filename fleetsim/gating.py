@@ -98,9 +98,9 @@ class _Room(threading.local):
 
     def cleared(self) -> "_Room":
         """This, when nothing of it is in use any more."""
-        if self._taken_count > len(self._words):
-            self._words = np.empty(min(self._taken_count, _WORDS_KEPT_MAX), np.int64)
-        self._taken_count = 0
+        wanted_count, self._taken_count = min(self._taken_count, _WORDS_KEPT_MAX), 0
+        if wanted_count > len(self._words):
+            self._words = np.empty(wanted_count, np.int64)
         return self
 
     def zeros(self, count: int) -> Int64s:
@@ -121,7 +121,7 @@ class _Room(threading.local):
 
 
 _WORDS_KEPT_MAX = 1 << 25
-"""What a `_Room` keeps at most, 256 MiB: as much as a gate of some million VMs takes."""
+"""What a `_Room` keeps at most, 256 MiB: as much as a gate of some millions of VMs takes."""
 _room = _Room()
 _kept: dict[int, Int64s] = {}
 

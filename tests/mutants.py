@@ -437,10 +437,10 @@ MUTANTS = (
         "is_new = row == vm_offsets[unit]",
     ),
     Mutant(
-        "who let a unit go by rank",
+        "what units waited for by rank",
         GATE,
-        "NONE if waited_unit[rank] == NONE else order[waited",
-        "waited_unit[rank] + 0 * order[waited",
+        "new_waited_for[unit] = waited_for[rank]",
+        "new_waited_for[rank] = waited_for[rank]",
     ),
     Mutant("held for the longest alone", GATE, "held_ms = np.int64(work_ms)", "held_ms = np.int64(0)"),
     Mutant(

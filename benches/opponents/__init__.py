@@ -203,10 +203,10 @@ OPPONENTS = (
     ),
 
     Opponent("help", "fleetsim --help, whole process", ("use",), "ours_process:show_help", "process", has_answer=False),
-    Opponent("figures-1", "fleetsim.run for figures alone, one thread", ("use",), "ours:figures", role="fleetsim",
-             is_reader=True, is_verified=True),
+    Opponent("figures-1", "fleetsim.run for figures alone, one thread", ("use",), "ours:figures_on_one_thread",
+             role="fleetsim", is_reader=True, is_verified=True),
     Opponent("figures", "the same, all threads", ("use",), "ours:figures", threads=0, is_reader=True, is_verified=True),
-    Opponent("figures-caps-1", "and a cap of 5 % of a region, one thread", ("use",), "ours:figures_caps",
+    Opponent("figures-caps-1", "and a cap of 5 % of a region, one thread", ("use",), "ours:figures_caps_on_one_thread",
              is_reader=True, is_verified=True),
     Opponent("figures-caps", "the same, all threads", ("use",), "ours:figures_caps", threads=0, is_reader=True,
              is_verified=True),

@@ -178,9 +178,19 @@ def figures(given: Given) -> Callable[[], Path]:
     return partial(_run, given, given.prepared, scenario(is_random=True), _FIGURES_ALONE)
 
 
+def figures_on_one_thread(given: Given) -> Callable[[], Path]:
+    """The same on one thread."""
+    return figures(replace(given, threads=1))
+
+
 def figures_caps(given: Given) -> Callable[[], Path]:
-    """The same under a cap."""
+    """The same as `figures` under a cap."""
     return partial(_run, given, given.prepared, scenario(is_random=True) + _CAPS, _FIGURES_ALONE)
+
+
+def figures_caps_on_one_thread(given: Given) -> Callable[[], Path]:
+    """The same on one thread."""
+    return figures_caps(replace(given, threads=1))
 
 
 _REBOOTS = f"""
