@@ -1491,6 +1491,15 @@ CASES = {
         ),
         (asked("a", update_domain_order="sequential", caps=(Cap("region", 4),)),),
     ),
+    # What follows waits for the longer of the two.
+    "a wave of a short stage and a long one": scene_of(
+        (
+            Vm(1, "italynorth"),
+            *(Vm(2 + i, "spaincentral", "s", i) for i in range(3)),
+            Vm(5, "polandcentral"),
+        ),
+        (asked("a", waves=(("italynorth", "spaincentral"), ("*",)), bake_ms=1_000),),
+    ),
     # Only the second VM of the set stands where the others do.
     "a cap met by second VMs alone": scene_of(
         (
