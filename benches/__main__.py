@@ -234,12 +234,10 @@ class _Bench:
         """The rows of *opponents*, after the rounds."""
         self.console.print(f"[bold]{group}[/], {vms:,} VMs: {', '.join(each.name for each in opponents)}")
         found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in opponents}
-        prepared, is_random = self._prepared(vms), group in RANDOM_GROUPS
         for _ in range(self.rounds):
             for each in opponents:
                 with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-                    given = Given(vms, prepared, Path(scratch), self.threads, is_random)
-                    found[each.name].append(self._round(each, given))
+                    found[each.name].append(self._round(each, self._given(each, group, vms, scratch)))
         rows = [self._row(group, each, vms, found[each.name]) for each in opponents]
         for role in ("fleetsim", "limit"):
             against = [row for row, each in zip(rows, opponents, strict=True) if each.role == role]
@@ -254,19 +252,25 @@ class _Bench:
     def layers(self, vms: int) -> dict[str, Any]:
         """Where the time of the opponent LAYERS_OF goes."""
         group, name = LAYERS_OF
-        found = self._looked_at("layers", group, name, vms)
-        return {"group": group, "name": name, "vms": vms, "threads": self.threads, **found}
+        (opponent,) = (each for each in OPPONENTS if each.name == name)
+        found = self._looked_at("layers", opponent, group, vms)
+        return {"group": group, "name": name, "vms": vms, "threads": self._threads(opponent), **found}
 
     def profile(self, name: str, vms: int) -> dict[str, Any]:
         """Where the time of an opponent of the group `kernel` goes."""
-        what = next(each.what for each in OPPONENTS if each.name == name)
-        return {"what": what, "vms": vms, **self._looked_at("profile", "kernel", name, vms)}
+        (opponent,) = (each for each in OPPONENTS if each.name == name)
+        return {"what": opponent.what, "vms": vms, **self._looked_at("profile", opponent, "kernel", vms)}
 
-    def _looked_at(self, step: str, group: str, name: str, vms: int) -> dict[str, Any]:
+    def _looked_at(self, step: str, opponent: Opponent, group: str, vms: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            given = Given(vms, self._prepared(vms), Path(scratch), self.threads, group in RANDOM_GROUPS)
-            warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))
-            return self._worker(step, name, *warm.words(), *given.words())
+            return self._warmed(step, opponent, self._given(opponent, group, vms, scratch))
+
+    def _given(self, opponent: Opponent, group: str, vms: int, folder: str) -> Given:
+        threads, is_random = self._threads(opponent), group in RANDOM_GROUPS
+        return Given(vms, self._prepared(vms), Path(folder), threads, is_random)
+
+    def _threads(self, opponent: Opponent) -> int:
+        return opponent.threads or self.threads
 
     def _prepared(self, vms: int) -> Path:
         prepared = self.folder / f"prepared-{vms}"
@@ -277,16 +281,18 @@ class _Bench:
     def _round(self, opponent: Opponent, given: Given) -> dict[str, Any]:
         """Seconds, peak and verdict; one that fails takes no time and says why, and the others go on."""
         try:
-            return self._process(opponent, given) if opponent.how == "process" else self._call(opponent, given)
+            if opponent.how == "process":
+                return self._process(opponent, given)
+            return self._warmed("call", opponent, given)
         except subprocess.CalledProcessError as error:
             said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
             problem = f"failed with exit code {error.returncode}, saying: {said}"
             nothing = dict.fromkeys(("seconds", "cpu_seconds", "peak_mib"), math.nan)
             return {**nothing, "length_s": None, "checksum": None, "problems": [problem]}
 
-    def _call(self, opponent: Opponent, given: Given) -> dict[str, Any]:
+    def _warmed(self, step: str, opponent: Opponent, given: Given) -> dict[str, Any]:
         warm = replace(given, vms=WARM_VMS, prepared=self._prepared(WARM_VMS))
-        return self._worker("call", opponent.name, *warm.words(), *given.words())
+        return self._worker(step, opponent.name, *warm.words(), *given.words())
 
     def _process(self, opponent: Opponent, given: Given) -> dict[str, Any]:
         started_s = time.perf_counter()
@@ -332,7 +338,7 @@ class _Bench:
             what=opponent.what,
             vms=vms,
             events=events,
-            threads=opponent.threads or self.threads,
+            threads=self._threads(opponent),
             seconds=median_s,
             cpu_seconds=statistics.median(each["cpu_seconds"] for each in rounds),
             seconds_by_round=seconds,

@@ -576,6 +576,11 @@ def _block(
     )
 
 
+def owners(offsets: Int64s) -> Int64s:
+    """int64[offsets[-1]]: whose each row is, of N owners with the rows from offsets[i] to offsets[i + 1]."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
 def frozen(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
     """*array*, from now on read-only."""
     array.flags.writeable = False

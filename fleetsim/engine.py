@@ -28,6 +28,7 @@ from fleetsim.blocks import (
     frozen,
     hittable,
     judge,
+    owners,
     profiles_of,
 )
 from fleetsim.course import Course
@@ -694,7 +695,7 @@ def _units_of_sets(
     draw = np.empty(len(walker_key), np.uint64)
     rng.fill_draws(*course.draws(Stream.START_PRIORITY), walker_key, draw)
     walker_offsets = np.concatenate([block.set_offsets, np.arange(unit_count + 1, unit_count + single_count + 1)])
-    walker = np.repeat(np.arange(len(draw)), np.diff(walker_offsets))
+    walker = owners(walker_offsets)
     turn = np.zeros(len(walker), np.int64)
     order = np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64)
     vm_offsets = frozen(np.concatenate([block.unit_offsets, np.arange(single_row + 1, len(block.vm_key) + 1)]))

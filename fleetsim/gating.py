@@ -4,13 +4,13 @@ Sets and singles of a region become units, their domains and the caps become pla
 """
 
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Bools, Cut, Int64s
+from fleetsim.blocks import Bools, Cut, Int64s, owners
 from fleetsim.kernels import bits, gate
 from fleetsim.schema import NEVER_MS, UPDATE_DOMAIN_COUNT_MAX
 
@@ -37,11 +37,10 @@ class Units:
     @property
     def unit_of_row(self) -> Int64s:
         """int64[V]."""
-        return np.repeat(np.arange(len(self.earliest_ms)), np.diff(self.vm_offsets))
+        return owners(self.vm_offsets)
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(NamedTuple):
     """How U units went through the gate; int64[U] each."""
 
     start_ms: Int64s  # NEVER_MS of a unit that nobody was left in, or that had no room in its window
@@ -57,10 +56,9 @@ class Passed:
 
     def numbered(self, unit_of: Int64s) -> "Passed":
         """The same by other numbers: that of each unit int64[U]."""
-        names = [each.name for each in fields(self)]
-        own = {name: np.empty_like(getattr(self, name)) for name in names}
-        gate.put_by_unit(unit_of, *(getattr(self, name) for name in names), *own.values())
-        return Passed(**own)
+        numbered = Passed._make(map(np.empty_like, self))
+        gate.put_by_unit(unit_of, *self, *numbered)
+        return numbered
 
     @property
     def held_ms(self) -> Int64s:
@@ -91,7 +89,10 @@ class Lives(NamedTuple):
 
 
 class _Room(threading.local):
-    """Memory a thread keeps from gate to gate, for what outlives none: to map it anew took a tenth of a gate's time."""
+    """Memory a thread keeps from gate to gate, for what outlives none: to map it anew took a tenth of a gate's time.
+
+    Unlike the few arrays that `engine` keeps by name, it is handed out piece by piece and taken back as a whole.
+    """
 
     def __init__(self) -> None:
         self._words, self._taken_count = np.empty(0, np.int64), 0
@@ -150,14 +151,14 @@ def pass_gate(
     resource_count = set_count + group_count
     room = _room.cleared()
     whose = units.vm_offsets, units.vm_place, limits.group
-    set_of_place = np.repeat(np.arange(set_count), np.diff(units.set_places))
+    set_of_place = owners(units.set_places)
 
     cell = room.zeros(unit_count)
     cell_count = gate.find_cells(
         set_count, *whose, set_of_place, room.zeros(resource_count), room.none(resource_count), cell
     )
     walker_order = np.argsort(units.draw, kind="stable")  # so ties are by key
-    walker = np.repeat(np.arange(len(units.draw)), np.diff(units.walker_offsets))
+    walker = owners(units.walker_offsets)
     position_count = int(units.position.max(initial=0)) + 1
     order = room.zeros(unit_count)
     zone_of = room.zeros(unit_count) if units.zone is None else units.zone
@@ -224,7 +225,7 @@ def pass_gate(
         by_rank, order = order, np.arange(unit_count)
     place_offsets = np.concatenate([set_places, set_places[-1] + np.cumsum(most_needed[set_count:])])
     place_count = int(place_offsets[-1])
-    resource_of = np.repeat(np.arange(resource_count), np.diff(place_offsets))
+    resource_of = owners(place_offsets)
 
     needs = claim_offsets, claim_place, need_offsets, need_group, need_left, counts_one, resource_of, place_offsets
     entry_offsets, slot_offsets = room.zeros(place_count + 1), room.zeros(need_count + 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fleetsim.blocks import Bools, Cut, Int64s, Vms, frozen
+from fleetsim.blocks import Bools, Cut, Int64s, Vms, frozen, owners
 from fleetsim.course import Course
 from fleetsim.gating import Lives, Passed, Units
 from fleetsim.kernels import gate, hosts, rng, walk
@@ -61,14 +61,9 @@ def units_of_hosts(vms: Vms, taken: Cut, campaign: Campaign, course: Course, bus
     )
 
 
-def _unit_of_row(taken: Cut) -> Int64s:
-    """The host of each VM of *taken*, among its own: int64[V]."""
-    return np.repeat(np.arange(len(taken.block.set_key)), np.diff(taken.block.unit_offsets))
-
-
 def _claim_counts(taken: Cut) -> Int64s:
     """How many sets each host has VMs of: int64[H]."""
-    unit_of_row = _unit_of_row(taken)
+    unit_of_row = owners(taken.block.unit_offsets)
     is_new = (np.diff(taken.set_row, prepend=-2) != 0) | (np.diff(unit_of_row, prepend=-1) != 0)
     return np.bincount(unit_of_row[is_new & (taken.set_row >= 0)], minlength=len(taken.block.set_key))
 
@@ -77,10 +72,10 @@ def _by_policy(vms: Vms, taken: Cut, campaign: Campaign) -> Int64s:
     """The rank of each host by the user's policy: int64[H]."""
     assert vms.host is not None
     assert campaign.host_policy is not None
-    host_count = len(taken.block.set_key)
+    host_count, unit_of_row = len(taken.block.set_key), owners(taken.block.unit_offsets)
     in_set = np.flatnonzero(taken.set_row >= 0)
     lowest, highest = np.full((2, host_count), hosts.NONE)
-    hosts.find_domains(_unit_of_row(taken)[in_set], frozen(taken.domain[taken.rows[in_set]]), lowest, highest)
+    hosts.find_domains(unit_of_row[in_set], frozen(taken.domain[taken.rows[in_set]]), lowest, highest)
     host = vms.host[0][taken.rows[taken.block.unit_offsets[:-1]]]
     told = {
         "vm_count": np.diff(taken.block.unit_offsets),
@@ -144,14 +139,13 @@ def _aligned(vms: Vms, taken: Cut, course: Course) -> _Turns:
     draws = np.empty(len(first), np.uint64)
     walk.draw_units(*course.draws(Stream.UPDATE_DOMAIN_ORDER), set_key[first], number.astype(np.uint8), draws)
     is_new = np.diff(first, prepend=-1) != 0
-    starts = np.flatnonzero(is_new | (np.diff(zone, prepend=-1) != 0))
+    components = np.append(np.flatnonzero(is_new), len(first))
+    zones = np.append(np.flatnonzero(is_new | (np.diff(zone, prepend=-1) != 0)), len(first))
     turn = np.empty(len(first), np.int64)
-    walk.number_turns(np.append(starts, len(first)), draws, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64), turn)
-    of_component = np.repeat(np.flatnonzero(is_new), np.diff(np.append(np.flatnonzero(is_new), len(first))))
-    of_zone = np.repeat(starts, np.diff(np.append(starts, len(first))))
+    walk.number_turns(zones, draws, np.empty(UPDATE_DOMAIN_COUNT_MAX, np.uint64), turn)
     places = turns.place_of_domain
     drawn = places.copy()
-    drawn[first, domains] = of_zone - of_component + turn
+    drawn[first, domains] = zones[owners(zones)] - components[owners(components)] + turn
     places[is_ordered] = drawn[component[is_ordered]]
     turns.position[ordered] = places[of_host, lowest[ordered]]
     return _Turns(turns.position, is_ordered, places)

@@ -454,13 +454,13 @@ MUTANTS = (
     Mutant(
         "domains of hosts by number",
         HOSTS,
-        "walk.number_turns(np.append(starts, len(first)), draws,",
-        "walk.number_turns(np.append(starts, len(first)), draws * 0,",
+        "walk.number_turns(zones, draws,",
+        "walk.number_turns(zones, draws * 0,",
     ),
     Mutant(
         "zones of hosts share turns",
         HOSTS,
-        "drawn[first, domains] = of_zone - of_component + turn",
+        "drawn[first, domains] = zones[owners(zones)] - components[owners(components)] + turn",
         "drawn[first, domains] = turn",
     ),
     Mutant(

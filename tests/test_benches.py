@@ -55,7 +55,7 @@ def test_the_checksum_wraps_around():
 def test_every_opponent_gives_the_answer(opponent: Opponent, group: str, prepared, tmp_path):
     if opponent.missing:
         pytest.skip(f"{opponent.what} needs {'; '.join(opponent.missing)}")
-    given = Given(VMS, prepared, tmp_path, threads=2, is_random=group in RANDOM_GROUPS)
+    given = Given(VMS, prepared, tmp_path, opponent.threads or 2, group in RANDOM_GROUPS)
     if opponent.how == "process":
         subprocess.run([sys.executable, "-c", opponent.process_code, *given.words()], cwd=bench.ROOT, check=True)
         result = tmp_path / "out"

@@ -42,7 +42,7 @@ class Opponent:
     how        called in a process of its own after a round that is not timed, or a whole process
     role       whether others of the group are compared with it: `fleetsim` and `limit` are, one each a group
     needs      modules that must be importable, or names of TOOLS
-    threads    how many it uses; 0: all cores
+    threads    how many it is given; 0: all cores
     vms_max    largest fleet it is sent over: beyond, minutes or too much memory
     is_reader  reads the prepared fleet, so that its vm_row is the fleet's; others know the fleet by heart
     bytes_per_vm  moved in memory, for a limit
@@ -162,7 +162,7 @@ OPPONENTS = (
     Opponent("fleetsim-reads", "fleetsim, reads the prepared fleet", _MEMORY, "ours:in_memory", threads=0,
              is_reader=True),
     Opponent("fleetsim", "fleetsim", _MEMORY, "ours:in_memory_loaded", role="fleetsim", threads=0, is_reader=True),
-    Opponent("fleetsim-1", "fleetsim, one thread", _MEMORY, "ours:in_memory_on_one_thread", is_reader=True),
+    Opponent("fleetsim-1", "fleetsim, one thread", _MEMORY, "ours:in_memory_loaded", is_reader=True),
     Opponent("c", "C, calendar queue", _MEMORY, "compiled:calendar_queue", needs=("cc", "numpy")),
     Opponent("c-heap", "C, binary heap", _MEMORY, "compiled:binary_heap", needs=("cc", "numpy")),
     Opponent("numba", "numba, ad hoc", _MEMORY, "ad_hoc_numba:sets", needs=("numba",)),
@@ -203,10 +203,10 @@ OPPONENTS = (
     ),
 
     Opponent("help", "fleetsim --help, whole process", ("use",), "ours_process:show_help", "process", has_answer=False),
-    Opponent("figures-1", "fleetsim.run for figures alone, one thread", ("use",), "ours:figures_on_one_thread",
+    Opponent("figures-1", "fleetsim.run for figures alone, one thread", ("use",), "ours:figures",
              role="fleetsim", is_reader=True, is_verified=True),
     Opponent("figures", "the same, all threads", ("use",), "ours:figures", threads=0, is_reader=True, is_verified=True),
-    Opponent("figures-caps-1", "and a cap of 5 % of a region, one thread", ("use",), "ours:figures_caps_on_one_thread",
+    Opponent("figures-caps-1", "and a cap of 5 % of a region, one thread", ("use",), "ours:figures_caps",
              is_reader=True, is_verified=True),
     Opponent("figures-caps", "the same, all threads", ("use",), "ours:figures_caps", threads=0, is_reader=True,
              is_verified=True),

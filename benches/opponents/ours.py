@@ -124,11 +124,6 @@ def in_memory_loaded(given: Given) -> Callable[[], Impacts]:
     return partial(_campaign, given, stage, lambda part: loaded[part.path])
 
 
-def in_memory_on_one_thread(given: Given) -> Callable[[], Impacts]:
-    """The same on one thread, as most opponents run."""
-    return in_memory_loaded(replace(given, threads=1))
-
-
 def _campaign(given: Given, stage: _Stage, load_part: Callable[[PreparedPart], blocks.Vms]) -> Impacts:
     """Start and length of each VM's freeze, by vm_row."""
     regions = {region.region: region.parts for region in open_prepared(given.prepared).regions}
@@ -178,19 +173,9 @@ def figures(given: Given) -> Callable[[], Path]:
     return partial(_run, given, given.prepared, scenario(is_random=True), _FIGURES_ALONE)
 
 
-def figures_on_one_thread(given: Given) -> Callable[[], Path]:
-    """The same on one thread."""
-    return figures(replace(given, threads=1))
-
-
 def figures_caps(given: Given) -> Callable[[], Path]:
     """The same as `figures` under a cap."""
     return partial(_run, given, given.prepared, scenario(is_random=True) + _CAPS, _FIGURES_ALONE)
-
-
-def figures_caps_on_one_thread(given: Given) -> Callable[[], Path]:
-    """The same on one thread."""
-    return figures_caps(replace(given, threads=1))
 
 
 _REBOOTS = f"""
