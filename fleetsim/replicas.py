@@ -10,7 +10,7 @@ import os
 import shutil
 import statistics
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -27,7 +27,7 @@ from fleetsim.cluster import Cluster
 from fleetsim.driving import Drive, Parts, Task
 from fleetsim.engine import Impacts
 from fleetsim.errors import InputError, nearest
-from fleetsim.figures import FIGURES, NOT_DRAWN, PAUSE_BOUNDS_MS, RunFiles, replica_path
+from fleetsim.figures import FIGURES, PAUSE_BOUNDS_MS, RunFiles, not_drawn, replica_path
 from fleetsim.figures.declared import PERCENTILES
 from fleetsim.figures.pauses import pause_key
 from fleetsim.figures.runs import edges, tolerance_by
@@ -81,15 +81,21 @@ class Until:
         known = [name for name, each in FIGURES.items() if "campaign" in each.grains]
         if figure not in known:
             raise InputError(f"until: must name a figure of campaigns, got '{figure}'{nearest(figure, known)}")
-        if figure in NOT_DRAWN:
-            raise InputError(f"until: must name a figure that is kept of replicas, got '{figure}': only events tell it")
         try:
             value = float(ratio.strip().removesuffix("%")) / 100
         except ValueError:
             value = math.nan
         if not (ratio.strip().endswith("%") and 0 < value < 1):
             raise InputError(f"until: must be FIGURE RATIO%, as 'length_ms 1%', got '{text}'")
-        return Until(figure, value)
+        rule = Until(figure, value)
+        rule.check(())
+        return rule
+
+    def check(self, columns: Container[str]) -> None:
+        """Raise `InputError` where replicas over a fleet with *columns* do not keep its figure."""
+        if self.figure in not_drawn(columns):
+            told = f"got '{self.figure}': only events tell it"
+            raise InputError(f"until: must name a figure that is kept of replicas, {told}")
 
     def is_met(self, values: Mapping[str, Sequence[float]]) -> bool:
         """Whether *values*, by campaign, are enough of them: of every campaign that has any."""

@@ -7,7 +7,7 @@ came of it. A figure of a case is its mean over the replicas, beside p05 and p95
 import json
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -56,20 +56,40 @@ class Limit:
 
     def holds(self, rows: pl.DataFrame) -> bool:
         """Whether it does for what *rows* tell of one case: by its p95 where it is bounded from above, else its p05."""
-        is_from_above = self.comparison in ("<=", "<")
-        worst = _row(rows, self.campaign, self.figure)["p95" if is_from_above else "p05"]
+        worst = self.worst(rows)
         if worst is None:  # nobody is paused, or down: that is within any limit from above
-            return is_from_above
+            return self.percentile == "p95"
         return _HOLDS[self.comparison](worst, self.value)
 
     def excess(self, rows: pl.DataFrame) -> float:
         """By how much *rows* of one case are beyond it, in terms of its value: 0 where it holds, else more."""
         if self.holds(rows):
             return 0.0
-        worst = _row(rows, self.campaign, self.figure)["p95" if self.comparison in ("<=", "<") else "p05"]
+        worst = self.worst(rows)
+        return 1.0 if worst is None else max(abs(worst - self.value) / (abs(self.value) or 1.0), _LEAST_EXCESS)
+
+    @property
+    def percentile(self) -> str:
+        """Which of the replicas must keep to it: p95 where it is bounded from above, else p05."""
+        return "p95" if self.comparison in ("<=", "<") else "p05"
+
+    def worst(self, rows: pl.DataFrame) -> float | None:
+        """What *rows* of one case come to in that one; None where they do not have the figure."""
+        value: float | None = _row(rows, self.campaign, self.figure)[self.percentile]
+        return value
+
+    def sentence(self, cases: Sequence[pl.DataFrame]) -> str:
+        """In how many of *cases* it holds; where in none, by how little that is missed."""
+        text = f"{self.figure} {self.comparison} {spelt(self.figure, self.value)}"
+        text = f"{self.campaign}.{text}" if self.campaign else text
+        if holds_count := sum(self.holds(rows) for rows in cases):
+            return f"{text} holds in {holds_count:,}"
+        nearest = min(cases, key=self.excess)
+        case, worst = nearest["case"][0], self.worst(nearest)
         if worst is None:
-            return 1.0
-        return max(abs(float(worst) - self.value) / (abs(self.value) or 1.0), _LEAST_EXCESS)
+            return f"{text} holds in none"
+        draws = f" as {self.percentile} of its draws" if nearest["replica_count"][0] > 1 else ""
+        return f"{text} holds in none; case {case} is nearest, with {spelt(self.figure, worst)}{draws}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +113,25 @@ class Objective:
         return _row(rows, self.campaign, self.figure)["mean"], [limit.excess(rows) for limit in self.limits]
 
     @staticmethod
-    def parse(text: str, campaigns: Sequence[str]) -> "Objective":
-        """The objective in *text*, about *campaigns*; raise `InputError` with every problem found."""
+    def parse(text: str, campaigns: Sequence[str], left_out: Collection[str] = figures.not_drawn(())) -> "Objective":
+        """The objective in *text*, about *campaigns*, of whose figures those *left_out* are not kept of replicas.
+
+        Raise `InputError` with every problem found.
+        """
         problems: list[str] = []
         plain = re.sub(r"\s+(where|and)\s+", lambda word: word[0].lower(), text.strip(), flags=re.IGNORECASE)
         head, _, conditions = plain.partition(" where ")
         word, _, figure = head.strip().partition(" ")
         if word not in ("min", "max"):
             problems.append(f"best: must be 'min FIGURE where ...' or 'max FIGURE ...', got '{text}'")
-        subject = _subject(figure.strip(), campaigns, problems)
+        subject = _subject(figure.strip(), campaigns, left_out, problems)
         limits = []
         for each in re.split(r"\s+and\s+", conditions.strip()) if conditions.strip() else ():
             match = _COMPARED.fullmatch(each.strip())
             if match is None:
                 problems.append(f"best: a condition must be as 'paused_ms_p99 <= 10s', got '{each.strip()}'")
                 continue
-            about = _subject(match[1], campaigns, problems)
+            about = _subject(match[1], campaigns, left_out, problems)
             value = _value(match[3], about[1], problems)
             limits.append(Limit(*about, match[2], value))
         if problems:
@@ -116,13 +139,15 @@ class Objective:
         return Objective(text.strip(), word == "min", *subject, tuple(limits))
 
 
-def _subject(text: str, campaigns: Sequence[str], problems: list[str]) -> tuple[str | None, str]:
+def _subject(
+    text: str, campaigns: Sequence[str], left_out: Collection[str], problems: list[str]
+) -> tuple[str | None, str]:
     """`FIGURE` or `CAMPAIGN.FIGURE` as a campaign, None where it is the only one, and a figure."""
     campaign, _, figure = text.rpartition(".")
     known = [name for name, each in FIGURES.items() if "campaign" in each.grains]
     if figure not in known:
         problems.append(f"best: must name a figure of campaigns, got '{figure}'{nearest(figure, known)}")
-    elif figure in figures.NOT_DRAWN:
+    elif figure in left_out:
         problems.append(f"best: must name a figure that is kept of replicas, got '{figure}': only events tell it")
     if campaign and campaign not in campaigns:
         problems.append(f"best: must name a campaign, got '{campaign}'{nearest(campaign, campaigns)}")
@@ -221,18 +246,23 @@ class Sweep(Sheet):
         """The case that meets all limits and has the least, or the most, of the objective by its mean; None: none."""
         assert self.best is not None
         found = []
-        for (case,), rows in self.figures.partition_by("case", as_dict=True, maintain_order=True).items():
+        for rows in self._by_case:
             mean = _row(rows, self.best.campaign, self.best.figure)["mean"]
             if mean is not None and all(limit.holds(rows) for limit in self.best.limits):
-                found.append((mean if self.best.is_least else -mean, int(case)))
+                found.append((mean if self.best.is_least else -mean, int(rows["case"][0])))
         return min(found)[1] if found else None
 
     @cached_property
     def cases_within(self) -> list[int]:
         """The cases that meet all limits of the objective, whatever they come to."""
         assert self.best is not None
-        parts = self.figures.partition_by("case", as_dict=True, maintain_order=True).items()
-        return [int(case) for (case,), rows in parts if all(limit.holds(rows) for limit in self.best.limits)]
+        limits = self.best.limits
+        return [int(rows["case"][0]) for rows in self._by_case if all(limit.holds(rows) for limit in limits)]
+
+    @property
+    def _by_case(self) -> list[pl.DataFrame]:
+        """The rows of `figures` of each finished case."""
+        return self.figures.partition_by("case", maintain_order=True)
 
     def harm_of(self, campaign: str) -> str | None:
         """The gravest of HARMS that differs between the cases; None where none does."""
@@ -333,7 +363,7 @@ class Sweep(Sheet):
         if self.manifest is None:
             items.append(("warning", f"unfinished: {done_count:,} of {total:,} cases are there; --resume goes on"))
         if self.best is not None:
-            items.append(("best", f"{self._told_best()}: {self.best.text}"))
+            items.append(("best", self._told_best(self.best)))
         yield Items(self.path.name or str(self.path), items)
         for campaign in self.campaigns:
             yield self._grid(campaign)
@@ -345,12 +375,19 @@ class Sweep(Sheet):
             text += f"; {len(unusable):,} passed by that cannot be run, as: {unusable[0]['problems'][0]}"
         return text
 
-    def _told_best(self) -> str:
+    def _told_best(self, best: "Objective") -> str:
         if self.best_case is None:
-            return "no case"
+            return "; ".join([f"no case: {best.text}", *(self._why_none(best) if len(self.figures) else ())])
         row = self.cases.row(by_predicate=pl.col("case") == self.best_case, named=True)
         asked = asked_in_words({key: row[key] for key in self.keys}, self.keys)
-        return f"case {self.best_case} ({asked})"
+        return f"case {self.best_case} ({asked}): {best.text}"
+
+    def _why_none(self, best: "Objective") -> Iterator[str]:
+        """Why no case is the *best*, of some."""
+        if all(_row(rows, best.campaign, best.figure)["mean"] is None for rows in self._by_case):
+            yield f"none has {best.figure}"
+        for limit in best.limits:
+            yield limit.sentence(self._by_case)
 
     def _grid(self, campaign: str) -> Grid:
         """Cases down, what was asked and what came of it across."""

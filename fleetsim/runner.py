@@ -125,6 +125,8 @@ def run(
     ):
         resolved = resolve_over(prepared, loaded, relation, threads)
         check_plans(prepared, loaded)
+        if rule is not None:
+            rule.check(prepared.columns)
         provenance = {
             "fleetsim_version": __version__,
             "schema_version": SCHEMA_VERSION,

@@ -23,6 +23,7 @@ from fleetsim import __version__
 from fleetsim.blocks import check_plans, resolve_over
 from fleetsim.cluster import Cluster, check_asked, connected, shared
 from fleetsim.errors import InputError, RunError, nearest, nearest_path
+from fleetsim.figures import not_drawn
 from fleetsim.fleet.prepared import PreparedFleet
 from fleetsim.progress import Progress
 from fleetsim.regions import Relation, load_relation
@@ -110,7 +111,7 @@ def sweep(
     most = CASES_MAX if yes else CASES_UNASKED_MAX
     plan = _read(asked, most)
     plan = replace(plan, overrides=(*plan.overrides, *overrides))
-    check_draws(plan.replicas, plan.until)
+    rule = check_draws(plan.replicas, plan.until)
     if plan.count > most:
         hint = "" if yes or plan.count > CASES_MAX else "; --yes makes them all"
         raise InputError(f"sweep: must have at most {most:,} cases, got {plan.count:,}{hint}")
@@ -130,10 +131,12 @@ def sweep(
         prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume, on=on) as prepared,
         contextlib.ExitStack() as until_over,
     ):
+        if rule is not None:
+            rule.check(prepared.columns)
         resolve = _Resolver(plan, prepared, relation, threads)
         campaigns, needed = _check_cases(plan, resolve)
         check_room(out, needed, "fewer cases or replicas take less, and so do cases without events", resume=resume)
-        objective = None if best is None else Objective.parse(best, campaigns)
+        objective = None if best is None else Objective.parse(best, campaigns, not_drawn(prepared.columns))
         if plan.space is not None and resume:
             _check_objective(out, objective)
         cluster = until_over.enter_context(connected(on, threads))

@@ -18,6 +18,7 @@ from fleetsim.cli import cli
 from fleetsim.errors import InputError
 from fleetsim.figures import duration
 from fleetsim.replicas import Until
+from fleetsim.runner import Run
 from tests import oracle
 from tests.strategies import scenes
 from tests.test_engine import HUNTS, assert_equals_the_oracle, read, run_of
@@ -79,7 +80,7 @@ def test_each_of_several_replicas_is_what_it_is_alone(data, hunt: str):
             found = figures_of(several.path, replica)
             with run_of(scene, replica=replica) as alone:
                 told = fleetsim.report(alone.path).frame
-            # What only events tell: hosts that keep sets from one another, applications, and of whom tries have failed
+            # What only events tell: hosts that exclude one another, applications, and of whom tries have failed
             # in several iterations, how long the last was.
             unknown = [
                 "quorum_lost_ms",
@@ -108,6 +109,36 @@ def test_lengths_near_a_bound_are_counted_to_the_millisecond(tmp_path):
 
     assert both["value"].to_list() == both["value_exact"].to_list()
     assert 0 < share < 1
+
+
+def hosted(vm_count: int = 40) -> pl.DataFrame:
+    """Sets over hosts that carry two of their domains: hosts of other numbers may exclude one another."""
+    return fleet(vm_count).with_columns(
+        update_domain=pl.when(pl.col("set").is_not_null()).then(pl.int_range(pl.len()) % 5),
+        host=pl.format("{}-{}", "region", pl.int_range(pl.len()) // 8),
+    )
+
+
+def test_over_hosts_no_bound_is_told_that_events_would_better(tmp_path):
+    both = fleetsim.run(hosted(), PLAN, tmp_path / "both", replicas=12)
+    lean = fleetsim.run(hosted(), PLAN, tmp_path / "lean", overrides=LEAN)
+    plain = fleetsim.run(fleet(), PLAN, tmp_path / "plain", replicas=12, overrides=LEAN)
+
+    def ratio_of(run: Run) -> float | None:
+        return fleetsim.report(run.path).campaign_rows["length_bound_ratio"].item()
+
+    def kept(run: Run) -> list[float]:
+        rows = figures_of(run.path, 0).filter(figure="length_bound_ratio", grain="campaign")
+        return rows["value"].drop_nulls().to_list()
+
+    assert ratio_of(both) is not None and ratio_of(lean) is None
+    assert kept(both) == [] and kept(plain) == [ratio_of(plain)]
+    told = " ".join(fleetsim.report(lean.path).text("markdown").split())
+    assert "hosts that exclude one another left out, as only events tell them" in told
+    assert "left out" not in " ".join(fleetsim.report(both.path).text("markdown").split())
+    with pytest.raises(InputError, match=r"kept of replicas, got 'length_bound_ratio': only events tell it"):
+        fleetsim.run(hosted(), PLAN, tmp_path / "until", replicas=12, until="length_bound_ratio 1%")
+    assert not (tmp_path / "until").exists()
 
 
 def test_neither_threads_nor_other_replicas_nor_interruptions_change_one(tmp_path):

@@ -14,7 +14,7 @@ from fleetsim.cli import cli
 from fleetsim.errors import InputError
 from fleetsim.responses import Objective, Sweep, short_keys
 from fleetsim.sweeping import _read
-from tests.test_replicas import fleet
+from tests.test_replicas import fleet, hosted
 
 PLAN = """
 name = "december"
@@ -187,6 +187,36 @@ def test_the_best_case_meets_its_limits(swept: Sweep):
     assert swept.with_best("min length_ms where paused_ms_max < 1ms").best_case is None
     assert "no case: min length_ms where" in swept.with_best("min length_ms where paused_ms_max < 1ms").text("markdown")
     assert best.to_dict()["best"] == {"objective": best.best.text, "case": least[1]}
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (
+            "min length_ms where paused_ms_max < 9s",
+            "paused_ms_max < 9.0 s holds in none; case 0 is nearest, with 10.0 s as p95 of its draws",
+        ),
+        (
+            "min length_ms where length_ms > 1h and length_ms <= 1min",
+            "length_ms > 1 h holds in 4; length_ms <= 1 min holds in 1",
+        ),
+        ("min down_ms_p99", "none has down_ms_p99"),
+        ("min length_ms where down_ms_p99 > 1s", "down_ms_p99 > 1.0 s holds in none"),
+    ],
+)
+def test_why_no_case_is_the_best_is_said(objective: str, said: str, swept: Sweep):
+    (line,) = (line for line in swept.with_best(objective).text("markdown").splitlines() if "no case" in line)
+    assert line.replace("\\", "").endswith(f"no case: {objective}; {said}")
+
+
+def test_hosts_exclude_one_another_in_events_alone(asked: Path, tmp_path):
+    text = asked.read_text().partition("[[case]]")[0]
+    (tmp_path / "plan.toml").write_text(PLAN)
+    for until, best in ((None, "min length_bound_ratio"), ("length_bound_ratio 1%", "min length_ms")):
+        (tmp_path / "sweep.toml").write_text(text.replace("3", f'12\nuntil = "{until}"', 1) if until else text)
+        with pytest.raises(InputError, match="got 'length_bound_ratio': only events tell it"):
+            fleetsim.sweep(hosted(), tmp_path / "sweep.toml", tmp_path / "sweep", best=best)
+        assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize(
@@ -401,10 +431,12 @@ def test_what_it_cannot_run_on_is_said_before_anything_is_written(call, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_the_page_draws_responses_and_the_front(swept: Sweep, tmp_path):
-    fleetsim.write_sweep(swept.with_best("min length_ms"), tmp_path / "page.html")
+@pytest.mark.parametrize("best", [None, "min length_ms"])
+def test_the_page_draws_responses_and_the_front(best: str | None, swept: Sweep, tmp_path):
+    fleetsim.write_sweep(swept if best is None else swept.with_best(best), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
 
+    assert ("the best" in page) == (best is not None)
     assert "kernel: its length against unavailable_ms" in page
     assert "length_ms by update_domain_gap" in page and "unavailable_ms by length" in page
     assert "unavailable_ms by update_domain_gap" not in page  # which changes nothing of it

@@ -16,7 +16,7 @@ from fleetsim.figures.declared import (
     STAGE,
     duration,
 )
-from fleetsim.figures.draws import NOT_DRAWN, band, bands, replica_path
+from fleetsim.figures.draws import band, bands, not_drawn, replica_path
 from fleetsim.figures.outages import application_outages, application_shares, application_totals, service_levels
 from fleetsim.figures.pairing import Paired, paired
 from fleetsim.figures.pauses import impact_by, impacts, pause_ms, pauses_over, tallies
@@ -31,7 +31,6 @@ __all__ = [
     "FIGURES",
     "GRAINS",
     "LEFT_COUNTS",
-    "NOT_DRAWN",
     "OUTCOME_COUNTS",
     "PAUSE_BOUNDS_MS",
     "SLA_COUNTS",
@@ -64,6 +63,7 @@ __all__ = [
     "intolerances",
     "iterations",
     "lengths",
+    "not_drawn",
     "paired",
     "pause_ms",
     "pauses_over",

@@ -1,6 +1,6 @@
 """Hosts of which no two may be at work at once: the work on them, one after the other, bounds a stage's length."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ class Clique:
     bound_ms: int
 
 
+def may_exclude(columns: Container[str]) -> bool:
+    """Whether hosts of a fleet with *columns* may exclude one another, for which its events are looked at."""
+    return "host_row" in columns and "set" in columns
+
+
 def clique_of(files: RunFiles, stage: dict[str, Any], events: Sequence[Part]) -> Clique | None:
     """The longest clique found among the hosts that *stage* hit, by the run's *events*; None without hosts or sets.
 
@@ -39,7 +44,7 @@ def clique_of(files: RunFiles, stage: dict[str, Any], events: Sequence[Part]) ->
     """
     campaign = next(each for each in files.campaigns if each["name"] == stage["campaign"])
     walk_by = campaign.get("walk_by", "update_domain")
-    if not {"host_row", "set", walk_by} <= set(files.fleet_schema):
+    if not may_exclude(files.fleet_schema) or walk_by not in files.fleet_schema:
         return None
     steps = steps_of(files, stage)
     if steps is None or steps["host_row"].null_count() == len(steps):

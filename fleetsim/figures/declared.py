@@ -71,7 +71,8 @@ FIGURES = {
             "ratio",
             "length_ms over the best lower bound: the longest set or single, the work over a cap, or hosts of which no"
             " two may be at work at once; of a campaign also those of two paired regions one after the other, pair_lag"
-            " between them, and of waves one after the other, bake between them",
+            " between them, and of waves one after the other, bake between them; null of a run over hosts that keeps no"
+            " events, which alone tell what hosts may not be at work at once",
             _OF_STAGES,
         ),
         Figure(

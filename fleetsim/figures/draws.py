@@ -1,15 +1,23 @@
 """How far figures are chance: what they come to over the replicas of a run."""
 
+from collections.abc import Container
+
 import polars as pl
 import polars.selectors as cs
 
+from fleetsim.figures.cliques import may_exclude
 from fleetsim.figures.runs import RunFiles
 
-NOT_DRAWN = (
+_NOT_DRAWN = (
     *("application_down_ratio_max", "application_out_ms", "quorum_lost_ms"),
     *("temp_disk_lost_gib", "addresses_changed_count"),
 )
 """Figures of campaigns that replicas do not keep, as only events tell them; of quorums those of sets are kept."""
+
+
+def not_drawn(columns: Container[str]) -> tuple[str, ...]:
+    """Figures of campaigns that replicas over a fleet with *columns* do not keep, as only events tell them."""
+    return (*_NOT_DRAWN, "length_bound_ratio") if may_exclude(columns) else _NOT_DRAWN
 
 
 def band(name: str) -> dict[str, pl.Expr]:

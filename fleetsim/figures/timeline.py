@@ -9,7 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from fleetsim import schema
-from fleetsim.figures.cliques import clique_of
+from fleetsim.figures.cliques import clique_of, may_exclude
 from fleetsim.figures.declared import HOUR_MS, LEFT_COUNTS, OUTCOME_COUNTS, STAGE, duration
 from fleetsim.figures.runs import RunFiles, in_turn, ms_since_start, scanned, stage_columns, whole_impacts
 from fleetsim.schema import FIRST_ITERATION, Effect, Kind
@@ -66,12 +66,23 @@ def stages(files: RunFiles) -> pl.DataFrame:
         moved_count=pl.coalesce("moved_count", pl.when(is_asking).then("updated_self_service_count")),
         scope_count=pl.coalesce("scope_count", pl.when(is_asking).then("vm_count")),
     ).with_columns(self_service_ratio=_share("moved_count", "scope_count"))
-    events = files.parts("events") if "host_row" in files.fleet_schema else []
+    events = files.parts("events") if may_exclude(files.fleet_schema) else []
     cliques = [clique_of(files, stage, events) for stage in told.select(STAGE).iter_rows(named=True)]
     clique_ms = pl.Series("clique_bound_ms", [clique and clique.bound_ms for clique in cliques], pl.Int64)
     return told.with_columns(
         clique_ms, bound_ms=pl.max_horizontal("longest_ms", "cap_bound_ms", clique_ms)
-    ).with_columns(length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"))
+    ).with_columns(length_bound_ratio=_over_bound(files))
+
+
+def _over_bound(files: RunFiles) -> pl.Expr:
+    """`length_ms` over `bound_ms`; null where only events would tell which hosts exclude one another."""
+    is_known = not _lacks_cliques(files)
+    return pl.when(pl.lit(is_known)).then(pl.col("length_ms") / pl.col("bound_ms"))
+
+
+def _lacks_cliques(files: RunFiles) -> bool:
+    """Whether hosts may exclude one another, and events would tell which, but are not there."""
+    return may_exclude(files.fleet_schema) and not files.has("events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,8 @@ class Bound:
     """Where VMs are deleted: in another order others would have been left."""
     has_windows: bool = False
     """Of a campaign with windows, which are not in the bound: work starts at random within them, and waits for them."""
+    lacks_cliques: bool = False
+    """Of a run over hosts without events, which tell what hosts exclude one another: the best bound may be larger."""
 
     def sentence(self) -> str:
         """The bound in words."""
@@ -117,6 +130,7 @@ class Bound:
             what = f"{', or '.join(listed)}{comma} in {self.regions[0]}{then}"
         claim = "as VMs were deleted, it took at least" if self.is_as_it_went else "no order takes less than"
         left_out = ", windows left out" if self.has_windows else ""
+        left_out += ", hosts that exclude one another left out, as only events tell them" if self.lacks_cliques else ""
         return f"{claim} {duration(self.bound_ms)}{left_out}: {what}"
 
 
@@ -151,6 +165,7 @@ def bound(files: RunFiles, stage_rows: pl.DataFrame, campaign: dict[str, Any]) -
         exclusive=tuple(region for region in best.regions if region in exclusive),
         is_as_it_went="deleted" in files.fleet_schema,
         has_windows="scheduled" in campaign,
+        lacks_cliques=_lacks_cliques(files),
     )
 
 
@@ -217,7 +232,7 @@ def campaigns(files: RunFiles, stage_rows: pl.DataFrame) -> pl.DataFrame:
         .join(of_whole, on="campaign", how="left", maintain_order="left")
         .with_columns(
             pl.col(*counts, "no_guarantee_count").fill_null(0),
-            length_bound_ratio=pl.col("length_ms") / pl.col("bound_ms"),
+            length_bound_ratio=_over_bound(files),
             application_out_ms=pl.col("whole_application_out_ms"),
             quorum_lost_ms=pl.coalesce("whole_quorum_lost_ms", "quorum_lost_ms"),
         )

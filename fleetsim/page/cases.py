@@ -77,7 +77,7 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
         asked=pl.Series([_asked(made, row) for row in rows.iter_rows(named=True)]),
         x=pl.col(EFFORT) / per_length,
         y=pl.col(harm) / per_harm,
-        what=pl.when(pl.col("case") == best_case)
+        what=pl.when(pl.col("case").eq_missing(best_case))
         .then(pl.lit(_BEST))
         .when(is_front)
         .then(pl.lit(_FRONT))
@@ -176,7 +176,7 @@ def _searched(made: Sweep, key: str, figure: str, rows: pl.DataFrame, number: st
         figure=pl.col(figure) / per_unit,
         low=pl.col(f"{figure}_p05") / per_unit,
         high=pl.col(f"{figure}_p95") / per_unit,
-        what=pl.when(pl.col("case") == made.best_case)
+        what=pl.when(pl.col("case").eq_missing(made.best_case))
         .then(pl.lit(_BEST))
         .when(within)
         .then(pl.lit(_WITHIN))
