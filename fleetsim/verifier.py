@@ -8,7 +8,7 @@ File names do not count.
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -57,6 +57,9 @@ _Found = TypeVar("_Found")
 DAY_MS = 86_400_000
 REFUSALS_MAX = 3
 """A customer who is refused asks again a day later, as often as that (semantics.md 31)."""
+NOTHING_TO_CHECK = "nothing to check"
+_COLOURS = {"broken": "bold red", "kept": "green", NOTHING_TO_CHECK: "dim", "not checked": "yellow"}
+"""What a rule can have found, and how a terminal shows it."""
 OFFENDERS_SHOWN = 5
 """Offenders a result shows; all are counted."""
 
@@ -75,6 +78,11 @@ class RuleResult:
     offender_count: int = 0
     offenders: tuple[dict[str, Any], ...] = ()
     reason: str | None = None
+
+    @property
+    def found(self) -> str:
+        """The status in words: a rule that no row was asked about is kept, but not told as one that was."""
+        return NOTHING_TO_CHECK if self.status == "kept" and not self.row_count else self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +104,28 @@ class Verdict:
         ]
         return {"run": str(self.run), "ok": self.ok, "rules": shown}
 
+    @property
+    def counts(self) -> str:
+        """How many rules are broken, kept, had nothing to check, and were not checked."""
+        counts = Counter(rule.found for rule in self.rules)
+        first, *others = (each for each in _COLOURS if counts[each])
+        words = {NOTHING_TO_CHECK: f"had {NOTHING_TO_CHECK}"}
+        told = [f"{counts[first]} rule{'' if counts[first] == 1 else 's'} {words.get(first, first)}"]
+        return ", ".join([*told, *(f"{counts[each]} {words.get(each, each)}" for each in others)])
+
     def render(self, console: "Console", *, brief: bool = False) -> None:
         """Print each rule with the rows it looked at, and the first offenders; *brief*: broken rules only."""
         from rich.table import Table
         from rich.text import Text
 
         told = [rule for rule in self.rules if rule.status == "broken" or not brief]
-        colours = {"kept": "green", "broken": "bold red", "not checked": "yellow"}
         if told:
             grid = Table("rule", "", "rows", "what must hold", box=None, header_style="bold")
             grid.columns[2].justify = "right"
             for rule in told:
                 found = f" ({rule.reason})" if rule.reason else ""
-                status = Text(rule.status, colours[rule.status])
+                word = "-" if rule.found == NOTHING_TO_CHECK else rule.found  # which would make its column wide
+                status = Text(word, _COLOURS[rule.found])
                 grid.add_row(Text(rule.rule), status, f"{rule.row_count:,}", Text(rule.sentence + found))
                 for offender in rule.offenders:
                     grid.add_row(
@@ -117,10 +134,8 @@ class Verdict:
                 if (more := rule.offender_count - len(rule.offenders)) > 0:
                     grid.add_row("", "", "", Text(f"and {more:,} more", "red"))
             console.print(grid)
-        counts = {status: sum(rule.status == status for rule in self.rules) for status in colours}
-        said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        verdict = "every rule that could be checked is kept" if self.ok else "the run breaks the plan"
-        console.print(Text(f"{self.run}: {verdict} ({said})", "bold green" if self.ok else "bold red"))
+        verdict = "the run keeps the plan" if self.ok else "the run breaks the plan"
+        console.print(Text(f"{self.run}: {verdict} ({self.counts})", "bold green" if self.ok else "bold red"))
 
 
 def verify(run: str | Path | Url, *, progress: Callable[[str, int, int], None] | None = None) -> Verdict:

@@ -6,7 +6,6 @@ A Content-Security-Policy forbids all requests, and any script but our own: name
 import base64
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -20,7 +19,7 @@ from fleetsim.page.charts import Lacking
 from fleetsim.page.drawing import NARROW, WIDE, Chart
 from fleetsim.page.palette import style_sheet
 from fleetsim.reporting import Block, Code, Grid, Items, Report
-from fleetsim.verifier import RuleResult, Verdict
+from fleetsim.verifier import Verdict
 
 SECTIONS = {
     "figures": "Figures",
@@ -56,7 +55,6 @@ ROWS_TOLD = 250
 STAGES_TOLD = 500
 FEW_RATIO = 0.05
 """Of the VMs updated: so many are few."""
-NOTHING_TO_CHECK = "nothing to check"
 
 
 def page_of(report: Report, charts: Sequence[Chart | Lacking], verdict: Verdict | None) -> str:
@@ -141,7 +139,7 @@ def _run_line(header: dict[str, Any], draws: str, verdict: Verdict | None) -> st
         word, said = "unknown", "not verified"
     else:
         word = "kept" if verdict.ok else "broken"
-        said = f"verified: {_verdict(verdict)}" if verdict.ok else f"breaks the plan: {_verdict(verdict)}"
+        said = f"verified: {verdict.counts}" if verdict.ok else f"breaks the plan: {verdict.counts}"
     told = [
         f"run {header['run']}",
         f"{header['vm_count']:,} VMs in {header['region_count']:,} region{'s' if header['region_count'] != 1 else ''}",
@@ -152,19 +150,6 @@ def _run_line(header: dict[str, Any], draws: str, verdict: Verdict | None) -> st
     ]
     spans = " · ".join(f"<span>{escape(each)}</span>" for each in told)
     return f'<p class="run">{spans} · <span class="verdict {word}">{escape(said)}</span></p>'
-
-
-def _verdict(verdict: Verdict) -> str:
-    counts = Counter(map(_found, verdict.rules))
-    kept, idle, broken, unchecked = (counts[word] for word in ("kept", NOTHING_TO_CHECK, "broken", "not checked"))
-    told = [f"{kept} rule{'' if kept == 1 else 's'} kept"] if kept else []
-    told += [f"{count} {words}" for count, words in ((idle, f"had {NOTHING_TO_CHECK}"), (broken, "broken")) if count]
-    return ", ".join([*told, *([f"{unchecked} not checked"] if unchecked else [])])
-
-
-def _found(rule: RuleResult) -> str:
-    """The status of *rule*; one that no row of the run was asked about is not told as kept."""
-    return NOTHING_TO_CHECK if rule.status == "kept" and not rule.row_count else rule.status
 
 
 def _notices(report: Report, verdict: Verdict | None) -> Iterator[str]:
@@ -520,7 +505,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
             "verifier",
             f"not asked: `fleetsim verify {run}`, or `fleetsim report {run} --html FILE --verify`"
             if verdict is None
-            else _verdict(verdict),
+            else verdict.counts,
         ),
         *(("invented", each) for each in header["invented"]),
         *(("warning", each) for each in header["warnings"]),
@@ -532,7 +517,7 @@ def _facts(report: Report, verdict: Verdict | None) -> str:
         rows = [
             [
                 rule.rule,
-                _found(rule),
+                rule.found,
                 rule.sentence + (f" ({rule.reason})" if rule.reason else ""),
                 f"{rule.row_count:,}",
             ]
