@@ -60,7 +60,11 @@ _PATH = _Utf8Path(path_type=Path)
 _PLACE = _UrlOrPath(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 _out = click.option("-o", "--out", type=_PATH, required=True, help="What to write; must be new.")
-_pairs = click.option("--pairs", type=_PATH, help="CSV region,paired_region that replaces the built-in pairs.")
+_pairs = click.option(
+    "--pairs",
+    type=_PATH,
+    help="CSV region,paired_region that replaces the built-in pairs. A prepared fleet has its own.",
+)
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Number all draws are addressed by.")
 _no_draws = click.option(
     "--seed", type=int, default=0, expose_value=False, help="Taken as by every import; this one draws nothing."

@@ -18,10 +18,10 @@ import pyarrow as pa
 from fleetsim import __version__
 from fleetsim.blocks import resolve_over
 from fleetsim.errors import InputError, nearest, nearest_path, renaming
-from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared, relation_over
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.runfolder import RESOLVED, RunFolder
 from fleetsim.scenario import Campaign, Resolved, load_scenario
 from fleetsim.schema import EVENTS, FIRST_ITERATION, LENGTH_MS_MAX, SCHEMA_VERSION, Effect, Kind, Phase, Result, words
@@ -68,7 +68,7 @@ def verify_events(
     an instant or a length that is none.
     """
     loaded = replace(load_scenario(scenario), has_events=True)
-    relation = load_relation(Path(pairs) if pairs is not None else None)
+    relation = relation_over(fleet, pairs)
     log = _Log(events)
     with tempfile.TemporaryDirectory(prefix="fleetsim-verify.") as scratch:
         given = as_prepared(fleet, relation)

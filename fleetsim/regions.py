@@ -17,8 +17,11 @@ from pathlib import Path
 from fleetsim.errors import InputError, nearest, nearest_path, renaming, wrong_separator
 from fleetsim.schema import PAIRS
 from fleetsim.shipped import dataset_path
+from fleetsim.storage import Place
 
 REGION_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+")
+HOW_TO_LIST = "list it, with its pair or without, in a file for --pairs (CSV region,paired_region)"
+"""What to do about a region that is not known."""
 _SOVEREIGN_GEOGRAPHIES = frozenset({"China", "US Department of Defense", "US Government"})
 _DOCS = "region_pairs_docs.csv"
 _API = "region_pairs_real.csv"
@@ -84,14 +87,14 @@ class Relation:
         return text.getvalue()
 
 
-def load_relation(path: str | Path | None = None) -> Relation:
+def load_relation(path: str | Place | None = None) -> Relation:
     """The relation in the CSV file *path* (`region,paired_region[,geography]`), or the built-in one.
 
     Who is named as a pair must be listed too, with a pair or without: else a typo would make a region. Built in
     are the documented regions, and from the dump of the locations API those the documentation does not list.
     """
     if path is not None:
-        return _relation(_rows(Path(path), must_list_pairs=True))
+        return _relation(_rows(Path(path) if isinstance(path, str) else path, must_list_pairs=True))
     documented = _rows(dataset_path(_DOCS))
     return _relation({**_rows(dataset_path(_API)), **documented})
 
@@ -116,13 +119,13 @@ def _relation(rows: Mapping[str, tuple[str, str]]) -> Relation:
     )
 
 
-def _rows(path: Path, *, must_list_pairs: bool = False) -> dict[str, tuple[str, str]]:
+def _rows(path: Place, *, must_list_pairs: bool = False) -> dict[str, tuple[str, str]]:
     """(pair, geography) by region, in file order; `InputError` with every problem of the file."""
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        hint = nearest_path(path) if isinstance(error, FileNotFoundError) else ""
+        hint = nearest_path(path) if isinstance(error, FileNotFoundError) and isinstance(path, Path) else ""
         raise InputError(
             f"{path}: the list of region pairs must be a readable CSV file, got: {reason}{hint}"
         ) from error

@@ -36,10 +36,10 @@ from fleetsim.customers import Known
 from fleetsim.driving import Drive, Parts, Task, scope_of
 from fleetsim.engine import Impacts, Sums
 from fleetsim.errors import InputError, RunError
-from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared
+from fleetsim.fleet.prepared import PreparedFleet, PreparedPart, as_prepared, relation_over
 from fleetsim.fleet.preparing import prepare
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.room import check_memory
 from fleetsim.runfolder import MANIFEST, RESOLVED, SCRATCH, Part, RunFolder, check_absent
 from fleetsim.scenario import Resolved, difference, load_scenario
@@ -118,7 +118,7 @@ def run(
     check_asked(on)
     check_absent(out, resume=resume)
     loaded = load_scenario(scenario, overrides)
-    relation = load_relation(Path(pairs) if pairs is not None else None)
+    relation = relation_over(fleet, pairs)
     with (
         prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume, on=on) as prepared,
         contextlib.ExitStack() as until_over,

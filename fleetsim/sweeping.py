@@ -24,9 +24,9 @@ from fleetsim.blocks import check_plans, resolve_over
 from fleetsim.cluster import Cluster, check_asked, connected, shared
 from fleetsim.errors import InputError, RunError, nearest, nearest_path
 from fleetsim.figures import not_drawn
-from fleetsim.fleet.prepared import PreparedFleet
+from fleetsim.fleet.prepared import PreparedFleet, relation_over
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.replicas import check_draws
 from fleetsim.responses import CASES, MANIFEST, Objective, Sweep, asked_in_words, read_search, summed_up, with_search
 from fleetsim.runfolder import HALF_WRITTEN
@@ -126,7 +126,7 @@ def sweep(
         check_installed()
     with as_input():
         _check_absent(out, plan.text, resume=resume)
-    relation = load_relation(Path(pairs) if pairs is not None else None)
+    relation = relation_over(fleet, pairs)
     with (
         prepared_for(fleet, out, relation, pairs, hosts, progress, resume=resume, on=on) as prepared,
         contextlib.ExitStack() as until_over,

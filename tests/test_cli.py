@@ -175,7 +175,7 @@ BAD_FLEETS = {
         "vm,region\na,westus\nb,westeurop\n",
         [
             "f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
-            " or list it in the region pairs"
+            " or list it, with its pair or without, in a file for --pairs (CSV region,paired_region)"
         ],
     ),
     "empty fleet": (
@@ -213,7 +213,7 @@ BAD_FLEETS = {
         [
             "f.csv: column 'update_domain', row 2: must be a whole number from 0 to 19, got 99",
             "f.csv: column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
-            " or list it in the region pairs",
+            " or list it, with its pair or without, in a file for --pairs (CSV region,paired_region)",
             "f.csv: column 'vm', row 1: must not be empty",
         ],
     ),

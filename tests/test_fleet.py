@@ -25,7 +25,7 @@ from fleetsim.fleet import order, preparing, read
 from fleetsim.fleet.azure_trace import TRACE
 from fleetsim.fleet.draws import below, drawn_codes, fleet_key
 from fleetsim.fleet.generating import SIZE_WEIGHTS
-from fleetsim.regions import load_relation, public_regions
+from fleetsim.regions import HOW_TO_LIST, load_relation, public_regions
 from fleetsim.shipped import dataset_path
 
 TINY_TRACE = {"vm_id": [0, 1, 2], "batch_id": [0, 1, 1], "vcpus": [2, 1, 1], "memory_gib": [3.5, 1.75, 1.75]}
@@ -624,9 +624,8 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
             {**PLAIN, "region": ["westus", "westeurop", "moonbase", "moonbase"]},
             [
                 "column 'region', row 2: must be a known region, got 'westeurop'; did you mean 'westeurope'?;"
-                " or list it in the region pairs",
-                "column 'region', row 3: must be a known region, got 'moonbase';"
-                " list it in the region pairs, with an empty paired_region if it has none (2 rows)",
+                f" or {HOW_TO_LIST}",
+                f"column 'region', row 3: must be a known region, got 'moonbase'; {HOW_TO_LIST} (2 rows)",
             ],
         ),
         "twice in a region": (

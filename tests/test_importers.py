@@ -14,6 +14,7 @@ from fleetsim import cli, fleet
 from fleetsim.errors import InputError
 from fleetsim.fleet import read
 from fleetsim.fleet.huawei import HOSTS, VMS
+from fleetsim.regions import HOW_TO_LIST
 from fleetsim.shipped import dataset_path
 from fleetsim.sizes import catalogue
 from tests.inventories import make
@@ -360,10 +361,8 @@ def test_regions_of_ones_own(imported, refused, given, tmp_path):
 
     assert imported(path, pairs=tmp_path / "pairs.csv")[1]["region"].to_list() == ["North-1", "south"]
     assert refused(path) == [
-        "vms.json: item 1: location must be a known region, got 'north-1'; did you mean 'uaenorth'?; or list it"
-        " in the region pairs",
-        "vms.json: item 2: location must be a known region, got 'South'; did you mean 'uksouth'?; or list it"
-        " in the region pairs",
+        f"vms.json: item 1: location must be a known region, got 'north-1'; did you mean 'uaenorth'?; or {HOW_TO_LIST}",
+        f"vms.json: item 2: location must be a known region, got 'South'; did you mean 'uksouth'?; or {HOW_TO_LIST}",
     ]
 
 
@@ -441,7 +440,7 @@ def test_a_vm_in_two_pages_is_refused_with_both(refused, given):
         (
             [{"id": "/a", "location": "West Europa"}],
             "bad.json: item 1: location must be a known region, got 'West Europa'; did you mean 'westeurope'?;"
-            " or list it in the region pairs",
+            f" or {HOW_TO_LIST}",
         ),
         *(
             (

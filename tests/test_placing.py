@@ -584,7 +584,7 @@ NAME = "polars.DataFrame"
         (
             ONE, HOST.with_columns(region=pl.lit("eastsu")), {},
             [f"{NAME}: column 'region', row 1: must be a known region, got 'eastsu'; did you mean 'eastus'?"
-             "; or list it in the region pairs"],
+             "; or list it, with its pair or without, in a file for --pairs (CSV region,paired_region)"],
         ),
         (
             ONE, HOST.with_columns(vcpus=0.0, memory_gib=-2.5), {},

@@ -19,7 +19,7 @@ import pytest
 
 import fleetsim
 from fleetsim.errors import InputError, RunError
-from fleetsim.fleet import generate, prepare
+from fleetsim.fleet import check, generate, prepare
 from fleetsim.loosening import looser
 from fleetsim.schema import EVENTS, NO_GUARANTEE, OUTCOMES, STAGES, SUMMARY
 
@@ -159,6 +159,21 @@ def test_own_pairs_replace_the_built_in_ones(fleet, prepared, tmp_path):
     )
     assert first["value"].to_list() == [0.0] * len(REGIONS), "without pairs all regions start at once"
     assert fleetsim.verify(own.path).ok
+
+
+def test_a_prepared_fleet_keeps_the_pairs_it_was_prepared_with(tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("region,paired_region\nmars,phobos\nphobos,\n")
+    own = pl.DataFrame({"vm": [1, 2, 3], "region": ["mars", "phobos", "phobos"]})
+    there = prepare(own, tmp_path / "prepared", pairs).path
+    everywhere = SCENARIO.partition("[[campaign]]")[0] + '[[campaign]]\nname = "all"\n'
+    named = fleetsim.run(there, everywhere, tmp_path / "named", pairs=pairs)
+    unnamed = fleetsim.run(there, everywhere, tmp_path / "unnamed")
+
+    assert named.digest == unnamed.digest and fleetsim.verify(unnamed.path).ok
+    assert check(there).vm_count == 3
+    with pytest.raises(InputError, match=r"must be a known region, got 'mars'.*--pairs"):
+        fleetsim.run(own, everywhere, tmp_path / "forgotten")
 
 
 def test_what_exists_is_refused_before_anything_is_computed(prepared, tmp_path):

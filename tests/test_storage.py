@@ -261,7 +261,7 @@ def test_commands_take_urls(prepared, one, above, tmp_path, temporary):
     assert (code, said.splitlines()[-1]) == (0, f"digest: {one.digest}")
     code, said = say("verify", f"{above}/run")
     assert code == 0
-    assert f"{above}/run:everyrule" in "".join(said.split())  # lines are broken where the terminal ends
+    assert f"{above}/run:therunkeeps" in "".join(said.split())  # lines are broken where the terminal ends
     code, said = say("report", f"{above}/run")
     assert (code, said.splitlines()[0]) == (0, "all in run")
     assert say("status", f"{above}/run", "--vm", "v0007") == say("status", one.path, "--vm", "v0007")

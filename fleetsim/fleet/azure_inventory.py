@@ -24,7 +24,7 @@ from fleetsim.fleet.azure_trace import Imported
 from fleetsim.fleet.pages import Page, read_pages
 from fleetsim.fleet.read import INVENTED_KEY, Findings
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import HOW_TO_LIST, Relation, load_relation
 from fleetsim.schema import (
     FAULT_DOMAIN_COUNT_DEFAULT,
     FLEET,
@@ -291,7 +291,7 @@ class _Fleet:
         """Locations as names of regions: "West Europe" is westeurope. Those that are none are found."""
         regions = self.values["region"]
         known = {name.lower(): name for name in relation.regions}
-        hint = "or list it in the region pairs"
+        hint = f"or {HOW_TO_LIST}"
         for row in self.rows:
             place, location = self.inventory.places[row], regions[row]
             if location is None:

@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.generating import ASKED_KEY
 from fleetsim.fleet.order import keys_of
+from fleetsim.fleet.prepared import relation_over
 from fleetsim.fleet.read import SET_KINDS, Findings, open_fleet
 from fleetsim.progress import Progress
-from fleetsim.regions import load_relation
 from fleetsim.sizes import family_of, preserves_memory
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def describe(fleet: object, pairs: str | Path | None = None, *, progress: Progre
 
     Raises `InputError` where fields of the fleet are unusable.
     """
-    source = open_fleet(fleet, load_relation(pairs))
+    source = open_fleet(fleet, relation_over(fleet, pairs))
     findings = Findings()
     with tempfile.TemporaryDirectory(prefix="fleetsim-describe.") as scratch:
         tallies = _Tallies(Path(scratch), set(source.schema.names))

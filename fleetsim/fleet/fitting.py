@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 from fleetsim.errors import InputError, nearest
 from fleetsim.fleet.hosting import Inventory, find_unusable, needs_of, read_inventory
 from fleetsim.fleet.order import Ints
+from fleetsim.fleet.prepared import relation_over
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import Findings, open_fleet
 from fleetsim.kernels.fit import MILLION
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.schema import NO_ROW, RESOURCES
 
 
@@ -50,7 +51,7 @@ def fits(
 
     What VMs take is as for `place`. All of them count, whatever their dates; on a spare host there must be none.
     """
-    relation = load_relation(pairs)
+    relation = relation_over(fleet, pairs)
     inventory = read_inventory(hosts, relation, host_vcpus, host_memory_gib)
     return fit(fleet, inventory, relation, slots=slots, progress=progress)
 

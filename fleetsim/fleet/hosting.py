@@ -24,12 +24,13 @@ from fleetsim.errors import InputError, nearest
 from fleetsim.fleet.draws import draws_of, fleet_key, picked, thresholds
 from fleetsim.fleet.facts import render_facts
 from fleetsim.fleet.order import sorted_rows
+from fleetsim.fleet.prepared import relation_over
 from fleetsim.fleet.preparing import one_chunk
 from fleetsim.fleet.read import INVENTED_KEY, Findings, FleetSource, open_fleet
 from fleetsim.fleet.realistic import measured
 from fleetsim.kernels.fit import MILLION, NO_LIMIT, millionths
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.schema import HOSTS, RESOURCES, Stream
 from fleetsim.sizes import shape_of
 from fleetsim.tables import arrow_field, check_new, folder_above, provenance_of, write_parquet
@@ -286,7 +287,7 @@ def hosts(
         [float(vms_per_host or 0), np.inf] if slots else [vcpus or VCPUS_DEFAULT, memory_gib or MEMORY_GIB_DEFAULT]
     )
     _check_arguments(out, vcpus, memory_gib, vms_per_host, fill, hosts_per_cluster, hosts_per_rack, spare_ratio, seed)
-    relation = load_relation(pairs)
+    relation = relation_over(fleet, pairs)
     source = open_fleet(fleet, relation)
     takes = _host_shares(source, room * MILLION, slots=slots, progress=progress)
     made = _Made(takes, hosts_per_cluster, hosts_per_rack, spare_ratio, seed)

@@ -31,12 +31,12 @@ from fleetsim.fleet.hosting import (
     read_inventory,
 )
 from fleetsim.fleet.order import DOMAIN_COUNTS, Domains, keys_of, order_region, placement_groups, sorted_rows
+from fleetsim.fleet.prepared import relation_over
 from fleetsim.fleet.preparing import Spill, one_chunk
 from fleetsim.fleet.read import INVENTED_KEY, TOLD_MAX, Findings, FleetSource, open_fleet, readable_again
 from fleetsim.kernels import placement
 from fleetsim.kernels.fit import MILLION, NO_LIMIT, NONE
 from fleetsim.progress import Progress
-from fleetsim.regions import load_relation
 from fleetsim.schema import FLEET, NO_ROW, RESOURCES, Stream
 from fleetsim.tables import arrow_field, arrow_type, check_new, folder_above, provenance_of
 
@@ -170,7 +170,7 @@ def place(
     """
     out = Path(out)
     _check_arguments(out, policy, seed, by, {"host_vcpus": host_vcpus, "host_memory_gib": host_memory_gib})
-    relation = load_relation(pairs)
+    relation = relation_over(fleet, pairs)
     fleet = readable_again(fleet)
     opened: list[Any] = []
     problems: list[str] = []

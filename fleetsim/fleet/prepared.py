@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fleetsim import __version__
 from fleetsim.errors import InputError
 from fleetsim.fleet.facts import render_facts
-from fleetsim.regions import Relation
+from fleetsim.regions import Relation, load_relation
 from fleetsim.schema import SCHEMA_VERSION
 from fleetsim.storage import Place, Url, as_input, located, readable
 from fleetsim.tables import write_atomic
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MANIFEST = "prepared.json"
+PAIRS = "pairs.csv"
 _PLAIN_FACTS = (
     "fleet_digest",
     "pairs_digest",
@@ -167,6 +168,16 @@ def write_manifest(
     write_atomic(folder / MANIFEST, (json.dumps(stated, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def relation_over(fleet: Any, pairs: str | Path | None) -> Relation:
+    """The relation in the CSV file *pairs*; without, that which *fleet* was prepared with, or else the built-in one."""
+    if pairs is None and isinstance(fleet, str | Path | Url):
+        with as_input():
+            path = located(fleet)
+            if (path / MANIFEST).is_file() and (path / PAIRS).is_file():
+                return load_relation(path / PAIRS)
+    return load_relation(pairs)
+
+
 def as_prepared(fleet: Any, relation: Relation) -> PreparedFleet | None:
     """*fleet* itself, if it is a prepared one that was paired by *relation*.
 
@@ -212,7 +223,7 @@ def _open(path: Place) -> PreparedFleet:
     parts = [part for region in regions for part in region.parts]
     files = [file for part in parts for file in (part.path, part.units_path)]
     files += [region.hosts.path for region in regions if region.hosts is not None]
-    files += [path / "no_guarantee.parquet", path / "pairs.csv"]
+    files += [path / "no_guarantee.parquet", path / PAIRS]
     # A URL is asked once, and not for each.
     there = None if isinstance(path, Path) else {path / name for name in path.files()}
     if lost := [file for file in files if not (file.is_file() if there is None else file in there)]:

@@ -36,11 +36,11 @@ from fleetsim.fleet.order import (
     part_offsets,
     placement_groups,
 )
-from fleetsim.fleet.prepared import MANIFEST, PreparedFleet, open_prepared, write_manifest
+from fleetsim.fleet.prepared import MANIFEST, PAIRS, PreparedFleet, open_prepared, relation_over, write_manifest
 from fleetsim.fleet.read import TOLD_MAX, Findings, FleetSource, open_fleet, readable_again
 from fleetsim.kernels.fit import MILLION, NO_LIMIT
 from fleetsim.progress import Progress
-from fleetsim.regions import Relation, load_relation
+from fleetsim.regions import Relation
 from fleetsim.schema import (
     FLEET,
     NO_GUARANTEE,
@@ -153,7 +153,7 @@ def prepare(
         check_writable(out)
     # In a folder that is there already: unusable input must not leave even an empty one.
     above = folder_above(out) if isinstance(out, Path) else None
-    relation = load_relation(pairs)
+    relation = relation_over(fleet, pairs)
     needs = None
     if hosts is not None:
         from fleetsim.fleet.fitting import fit
@@ -185,7 +185,7 @@ def _put(made: Path, out: Url) -> None:
 
 def check(fleet: object, pairs: str | Path | None = None, *, progress: Progress | None = None) -> Check:
     """Read and judge *fleet* as `prepare` would; only scratch files are written, in the system's folder."""
-    relation = load_relation(pairs)
+    relation = relation_over(fleet, pairs)
     source = open_fleet(fleet, relation)
     with tempfile.TemporaryDirectory(prefix="fleetsim-check.") as scratch:
         return _Preparation(source, relation, Path(scratch), None).arrange(progress).check()
@@ -520,7 +520,7 @@ class _Preparation:
         ]
         joined = pa.concat_tables(no_guarantee).unify_dictionaries().combine_chunks()
         write_parquet(out / "no_guarantee.parquet", joined)
-        (out / "pairs.csv").write_text(self.relation.to_csv(), "utf-8")
+        (out / PAIRS).write_text(self.relation.to_csv(), "utf-8")
         write_manifest(
             out,
             [

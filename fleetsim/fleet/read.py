@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from fleetsim.errors import InputError, nearest, nearest_name, nearest_path, renaming
 from fleetsim.fleet.prepared import MANIFEST, open_prepared
-from fleetsim.regions import Relation
+from fleetsim.regions import HOW_TO_LIST, Relation
 from fleetsim.schema import FLEET, PREPARED, UPDATE_DOMAIN_COUNT_MAX, Column, Table
 from fleetsim.tables import arrow_type
 
@@ -368,9 +368,8 @@ class _Judge:
                 is_faulty = indices.to_numpy() == code
                 if count := int(is_faulty.sum()):
                     place = self._place("region", int(np.argmax(is_faulty)))
-                    hint = "; list it in the region pairs, with an empty paired_region if it has none"
-                    if near := nearest(word, relation.regions):
-                        hint = f"{near}; or list it in the region pairs"
+                    near = nearest(word, relation.regions)
+                    hint = f"{near}; {'or ' if near else ''}{HOW_TO_LIST}"
                     self.findings.add(
                         "region",
                         word,
