@@ -614,6 +614,14 @@ PLAIN = {"vm": [1, 2, 3, 4], "region": ["westus", "westus", "eastus", "eastus"]}
                 ' floats (pandas: .astype("Int64"))'
             ],
         ),
+        "columns but for their case": (
+            {**PLAIN, "Set": ["a"] * 4, "Update Domain": [0] * 4},
+            [
+                "column 'set' must be spelt so, got 'Set'; rename 'Set' to 'set', or to another name if it is none",
+                "column 'update_domain' must be spelt so, got 'Update Domain'; rename 'Update Domain' to"
+                " 'update_domain', or to another name if it is none",
+            ],
+        ),
         "null vm": ({**PLAIN, "vm": [1, None, 3, None]}, ["column 'vm', row 2: must not be empty (2 rows)"]),
         "empty vm": ({**PLAIN, "vm": ["a", "b", "", "d"]}, ["column 'vm', row 3: must not be empty"]),
         "null region": (

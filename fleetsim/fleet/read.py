@@ -154,8 +154,13 @@ class FleetSource:
             f"{self.name}: column '{name}' is left out: fleetsim makes one of that name; rename it to keep it"
             for name in sorted(dropped)
         ]
+        alike = {known.name for known in absent if not known.is_required}
         for name in unknown:
-            if hint := _mistaken(name, absent):
+            if (meant := _spelt_alike(name)) in alike:
+                # Sets that are none for the sake of a capital letter are no matter of a warning.
+                hint = f"rename '{name}' to '{meant}', or to another name if it is none"
+                findings.add("spelt", name, f"{self.name}: column '{meant}' must be spelt so, got '{name}'; {hint}")
+            elif hint := _mistaken(name, absent):
                 self.warnings.append(f"{self.name}: column '{name}' is not one of fleetsim's and kept as it is{hint}")
         fields = []
         for name in [known for known in self._table.names() if known in raw] + unknown:
@@ -682,12 +687,17 @@ def _type_word(data_type: pa.DataType) -> str:
     return named.get(data_type, str(data_type))
 
 
+def _spelt_alike(name: str) -> str:
+    """The user's column *name* without capitals, blanks and hyphens."""
+    return re.sub("[- ]", "_", name.strip().casefold())
+
+
 def _mistaken(name: str, absent: Iterable[Column]) -> str:
     """What to say of the user's column *name* if it may be meant for one of the *absent* ones, or nothing."""
     # Strict: a column of the user's own may well be a little like one of ours.
     if near := nearest_name(name, [column.name for column in absent], cutoff=0.8):
         return f"; did you mean '{near}'?"
-    spaced = f"_{re.sub('[- ]', '_', name.casefold())}_"
+    spaced = f"_{_spelt_alike(name)}_"
     within = [column.name for column in absent if not column.is_required and f"_{column.name}_" in spaced]
     if not within:
         return ""
