@@ -686,7 +686,7 @@ def report(
             raise click.UsageError(f"{wrong} is for runs, and {run_folder} is a sweep: ask it of one of its cases")
         _sweep_report(run_folder, format_, out, html, best, as_json)
         return
-    if best is not None:
+    if best is not None and run_folder.exists():
         raise click.UsageError(f"--best is for sweeps, and {run_folder} is none")
     if html is not None or charts is not None:
         if looser or out is not None or format_ != "table":

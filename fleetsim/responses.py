@@ -124,6 +124,8 @@ class Objective:
         word, _, figure = head.strip().partition(" ")
         if word not in ("min", "max"):
             problems.append(f"best: must be 'min FIGURE where ...' or 'max FIGURE ...', got '{text}'")
+            if not figure:
+                raise InputError(problems)
         subject = _subject(figure.strip(), campaigns, left_out, problems)
         limits = []
         for each in re.split(r"\s+and\s+", conditions.strip()) if conditions.strip() else ():

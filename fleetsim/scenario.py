@@ -1871,7 +1871,8 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, 
         at = re.search(r" \(at line ([0-9]+), column ([0-9]+)\)$", str(error))
         reason = str(error)[: at.start() if at else None]
         line, column = (f":{at[1]}", f" (column {at[2]})") if at else ("", "")
-        raise InputError(f"{file}{line}: must be TOML, got: {reason[:1].lower()}{reason[1:]}{column}") from None
+        hint = "; text must be in quotes" if reason == "Invalid value" else ""
+        raise InputError(f"{file}{line}: must be TOML, got: {reason[:1].lower()}{reason[1:]}{column}{hint}") from None
 
 
 def _is_text(source: str | Path) -> bool:

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,8 @@ class Asked:
     count: int
     space: Space | None = None
     """What is searched."""
+    name: str = "sweep"
+    """As messages call it: its file, where it is one."""
 
 
 def sweep(
@@ -333,6 +336,8 @@ def _read(asked: str | Path | Mapping[str, Any], most: int) -> Asked:
     for key, value in grid.items():
         if not isinstance(value, list) or not value:
             problems.append(f"{name}: grid.{key}: must be a list of the values it takes, got {_found(grid, key)}")
+        elif twice := [each for each, count in Counter(map(_spelt, value)).items() if count > 1]:
+            problems.append(f"{name}: grid.{key}: must list each value once, got {', '.join(twice)} more often")
         if any(key in each for each in of_list):
             problems.append(f"{name}: {key}: must be in [grid] or in every [[case]], got it in both")
         if key in override:
@@ -341,7 +346,7 @@ def _read(asked: str | Path | Mapping[str, Any], most: int) -> Asked:
         raise InputError(problems)
     count = len(of_list) * math.prod(len(values) for values in grid.values())
     if count > most:
-        return Asked(text, scenario, replicas, until, (), (), count)
+        return Asked(text, scenario, replicas, until, (), (), count, name=name)
     combined = itertools.product(of_list, *([(key, value) for value in values] for key, values in grid.items()))
     cases = [listed_keys | dict(of_grid) for listed_keys, *of_grid in combined]
     return Asked(
@@ -352,6 +357,7 @@ def _read(asked: str | Path | Mapping[str, Any], most: int) -> Asked:
         tuple(f"{key}={_spelt(value)}" for key, value in override.items()),
         tuple(Case(number, {key: _spelt(value) for key, value in case.items()}) for number, case in enumerate(cases)),
         count,
+        name=name,
     )
 
 
@@ -373,7 +379,7 @@ def _read_search(name: str, document: Mapping[str, Any], text: str, asked: tuple
     if problems:
         raise InputError(problems)
     overrides = tuple(f"{key}={_spelt(value)}" for key, value in override.items())
-    return Asked(text, *asked, overrides, (), space.case_count, space)
+    return Asked(text, *asked, overrides, (), space.case_count, space, name)
 
 
 def _leaves(table: Mapping[str, Any], marks: frozenset[str], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -488,12 +494,12 @@ def _check_cases(plan: Asked, resolve: _Resolver) -> tuple[list[str], int]:
         else:
             problems |= dict.fromkeys(refused[0].problems)
     if problems:
-        raise InputError(_of_sweep(InputError(problems)))
+        raise InputError(_of_sweep(InputError(problems), plan.name))
     return list(campaigns), sum(needed) if plan.space is None else max(needed) * plan.count
 
 
-def _of_sweep(error: InputError) -> list[str]:
-    return [each.replace("--override ", "sweep: ") for each in error.problems]
+def _of_sweep(error: InputError, name: str = "sweep") -> list[str]:
+    return [each.replace("--override ", f"{name}: ") for each in error.problems]
 
 
 def _set(case: Case) -> dict[str, str]:

@@ -380,7 +380,7 @@ BAD_SCENARIOS = {
         '[[campaign]]\nname = "hypervisor"',
         ["9: campaign[1].name: must be unique, got 'hypervisor' as in campaign[0]"],
     ),
-    "no TOML": ("length = ", ["5: must be TOML, got: invalid value (column 10)"]),
+    "no TOML": ("length = ", ["5: must be TOML, got: invalid value (column 10); text must be in quotes"]),
     "several at once": (
         'start = 2026-12-01T22:00:00\nlength = "6"\nspread = "-1s"\nkind = "freeez"\ncolour = "red"',
         [

@@ -580,7 +580,7 @@ BAD_TOPS = {
             ("'majorty'", "'majorty'; did you mean 'majority'?"),
         ]
     },
-    'name = "a"\nseed = \n': ["t.toml:2: must be TOML, got: invalid value (column 8)"],
+    'name = "a"\nseed = \n': ["t.toml:2: must be TOML, got: invalid value (column 8); text must be in quotes"],
     'name = "a"\nname = "b"\n': ["t.toml:2: must be TOML, got: cannot overwrite a value (column 11)"],
 }
 

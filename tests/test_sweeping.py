@@ -223,6 +223,7 @@ def test_hosts_exclude_one_another_in_events_alone(asked: Path, tmp_path):
     ("text", "problems"),
     [
         ("least length_ms", ["best: must be 'min FIGURE where ...' or 'max FIGURE ...', got 'least length_ms'"]),
+        ("", ["best: must be 'min FIGURE where ...' or 'max FIGURE ...', got ''"]),
         ("min lenght_ms", ["best: must name a figure of campaigns, got 'lenght_ms'; did you mean 'length_ms'?"]),
         ("min length_ms where paused_ms_max <= 10", ["best: must be a value of paused_ms_max, as 10s, got '10'"]),
         ("min kernal.length_ms", ["best: must name a campaign, got 'kernal'; did you mean 'kernel'?"]),
@@ -263,6 +264,10 @@ def test_of_several_campaigns_an_objective_must_say_which():
         ),
         (("campaign.kernel.length", "campaign.kernal.length"), ["sweep: campaign.kernal.length: must name a campaign"]),
         (("kernel.length", "kernel.lenght"), ["lenght"]),
+        (
+            ('["0s", "10min"]', '["0s", "10min", "0s"]'),
+            ['sweep: grid.campaign.kernel.update_domain_gap: must list each value once, got "0s" more often'],
+        ),
         (('["0s", "10min"]', '["0s", "10mni"]'), ["10mni"]),
         (('scenario = "plan.toml"', ""), ["sweep: scenario: must be a file, or a table [scenario], got nothing"]),
     ],
@@ -275,6 +280,14 @@ def test_what_cannot_be_swept_is_said_before_anything_is_written(asked: Path, tm
     assert len(raised.value.problems) == len(problems)
     assert all(problem in said for problem, said in zip(problems, raised.value.problems, strict=True)), raised.value
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_key_of_no_campaign_is_told_by_the_name_of_its_file(asked: Path, tmp_path):
+    path = asked.with_name("wrong.toml")
+    path.write_text(SWEEP.replace("kernel.spread", "kernal.spread"))
+    with pytest.raises(InputError) as raised:
+        fleetsim.sweep(fleet(), path, tmp_path / "sweep")
+    assert all(problem.startswith(f"{path}: campaign.kernal.spread: ") for problem in raised.value.problems)
 
 
 def test_a_large_grid_is_asked_about(asked: Path, tmp_path):
@@ -293,8 +306,10 @@ def test_the_command_sweeps_reports_and_picks(asked: Path, tmp_path):
     csv = run(cli, ["report", str(folder), "--format", "csv", "--out", str(tmp_path / "sweep.csv")])
     parquet = run(cli, ["report", str(folder), "--format", "parquet", "--out", str(tmp_path / "sweep.parquet")])
     wrong = run(cli, ["report", str(folder), "--by", "region"])
+    nowhere = CliRunner().invoke(cli, ["report", str(tmp_path / "nowhere"), "--best", best])
 
     assert [each.exit_code for each in (made, told, csv, parquet, wrong)] == [0, 0, 0, 0, 2], made.output
+    assert isinstance(nowhere.exception, InputError) and "nothing there" in str(nowhere.exception)
     assert "8, 3 draws each" in made.stdout and "case 0 (spread 0s, length 10s, update_domain_gap 0s)" in made.stdout
     assert max(map(len, made.stdout.splitlines())) <= 80
     found = json.loads(told.stdout)
