@@ -49,7 +49,8 @@ REMAINING_TOLD = 100
 """VMs that are not updated in the end, of each campaign: named on a page, and in JSON; the outcomes have them all."""
 UNITS_SHOWN = 4
 """Units of a chain, of its start and of its end."""
-COLUMN_WIDTH_MAX = 20
+COLUMN_WIDTH_MAX, TITLE_WIDTH_MAX = 30, 20
+"""Of columns and what stands above them, where not all have room beside one another."""
 APPROXIMATE = (
     *(f"{word}_ms_{which}" for word in ("paused", "down") for which in ("p50", "p99", "max")),
     "paused_over_ratio",
@@ -879,14 +880,17 @@ class Grid:
     def render(self, console: Console) -> None:
         _print_title(console, self.title)
         indent = 2
-        widths = [
-            max(cell_len(_shown(cell)) for cell in (name, *(row[place] for row in self.rows)))
-            for place, name in enumerate(self.header)
+        titles = [cell_len(_shown(name)) for name in self.header]
+        cells_wide = [
+            max((cell_len(_shown(row[place])) for row in self.rows), default=0) for place in range(len(titles))
         ]
+        widths = [max(each) for each in zip(titles, cells_wide, strict=True)]
         gap = 2
-        room_needed = indent + sum(widths) + gap * (len(widths) - 1)
-        widest = COLUMN_WIDTH_MAX if room_needed > console.width else max(widths)
-        values = [min(width, widest) + gap for width in widths[self.key_count :]]
+        if indent + sum(widths) + gap * (len(widths) - 1) > console.width:
+            for place in range(self.key_count, len(widths)):
+                cut = min(titles[place], TITLE_WIDTH_MAX), min(cells_wide[place], COLUMN_WIDTH_MAX)
+                widths[place] = max(cut)
+        values = [width + gap for width in widths[self.key_count :]]
         keys = sum(widths[: self.key_count]) + gap * self.key_count
         least = min(keys, max(console.width // (2 if self.are_keys_sentences else 3), 16))
         room = console.width - indent - least + gap  # the last column has none after it
@@ -910,8 +914,9 @@ class Grid:
                 title = Text(_shown(self.header[place]), overflow="ellipsis", no_wrap=True)
                 table.add_column(title, overflow="ellipsis", no_wrap=True, width=width)
             for place in places:
-                title = Text(_shown(self.header[self.key_count + place]), overflow="ellipsis", no_wrap=True)
-                table.add_column(title, justify="right", max_width=widest, no_wrap=True)
+                width = widths[self.key_count + place]
+                title = Text(_squeezed(_shown(self.header[self.key_count + place]), width), no_wrap=True)
+                table.add_column(title, justify="right", max_width=width, no_wrap=True)
             for row in self.rows:
                 cells = [*row[: self.key_count], *(row[self.key_count + place] for place in places)]
                 table.add_row(*(Text(_shown(cell)) for cell in cells))
@@ -1248,6 +1253,14 @@ def _chart(values: list[int], height: int, bar_width: int, blocks: str, top: int
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _squeezed(text: str, width: int) -> str:
+    """*text* without what is in its middle, where it is wider: keys of one table begin alike."""
+    if cell_len(text) <= width:
+        return text
+    start = width // 3
+    return f"{text[:start]}…{text[len(text) - (width - start - 1) :]}"
 
 
 def _shown(value: object) -> str:

@@ -428,8 +428,9 @@ class Sweep(Sheet):
         if len(self.cases) > CASES_SHOWN:
             notes.append(f"... {len(self.cases) - CASES_SHOWN:,} more: --format csv has them all")
         if same:
-            alike = (f"{name} {spelt(name, own.filter(figure=name)['mean'][0])}" for name in same)
-            notes.append(f"the same in all: {', '.join(alike)}")
+            alike = {name: own.filter(figure=name)["mean"][0] for name in same}
+            told = [f"{name} {spelt(name, value)}" for name, value in alike.items() if value is not None]
+            notes += [f"the same in all: {', '.join(told)}"] if told else []
         if harm is not None:
             notes.append(f"*: no other case has both less {EFFORT} and less {harm}")
         if self.best is not None and self.best_case is not None:
