@@ -455,5 +455,7 @@ def test_the_page_draws_responses_and_the_front(best: str | None, swept: Sweep, 
     assert "kernel: its length against unavailable_ms" in page
     assert "length_ms by update_domain_gap" in page and "unavailable_ms by length" in page
     assert "unavailable_ms by update_domain_gap" not in page  # which changes nothing of it
+    # So that is one line; keys that are swept together, in [[case]], tell nothing of either.
+    assert page.count("update_domain_gap changes nothing of it.") == page.count("nothing of it.") == 1
     assert page.count("<svg") == 2 * page.count('class="wide"') > 0
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")

@@ -50,11 +50,25 @@ def _charts(made: Sweep, campaign: str, place: int) -> list[Chart]:
             continue
         if not 2 <= len(values) <= VALUES_DRAWN:
             continue
-        others = [other for other in made.keys if other != key]
         for figure in figures:
-            if _responds(rows, figure, others):
+            if _responds(rows, figure, _without(made.keys, key)):
                 charts.append(_response(made, campaign, key, figure, rows, f"{place}-{number}"))
     return charts
+
+
+def _without(keys: Sequence[str], key: str) -> list[str]:
+    return [other for other in keys if other != key]
+
+
+def _idle(rows: pl.DataFrame, figure: str, keys: Sequence[str], key: str) -> list[str]:
+    """Those of the other *keys* that *figure* does not respond to, alone or together, in cases that tell."""
+    idle: list[str] = []
+    for other in _without(keys, key):
+        alike = _without(keys, other)
+        is_told = bool((rows.group_by(alike).len()["len"] > 1).any())
+        if is_told and not _responds(rows, figure, [each for each in alike if each not in idle]):
+            idle.append(other)
+    return idle
 
 
 def _responds(rows: pl.DataFrame, figure: str, others: Sequence[str]) -> bool:
@@ -117,19 +131,23 @@ def _front(made: Sweep, campaign: str, harm: str, rows: pl.DataFrame, place: int
 
 
 def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFrame, number: str) -> Chart:
-    """How *figure* responds to *key*, a line for each setting of the other keys."""
-    others = [other for other in made.keys if other != key]
+    """How *figure* responds to *key*, a line for each setting of the other keys that it responds to."""
+    idle = _idle(rows, figure, made.keys, key)  # whose lines would lie on one another
+    others = [other for other in _without(made.keys, key) if other not in idle]
     short = short_keys(made.keys)
     per_unit, unit = _unit_of(rows, figure)
     order = _in_order(rows[key].unique(maintain_order=True).drop_nulls().to_list())
     settings = pl.Series([_asked(made, row, others) for row in rows.iter_rows(named=True)])
-    frame = rows.select(
-        value=pl.col(key),
-        figure=pl.col(figure) / per_unit,
-        low=pl.col(f"{figure}_p05") / per_unit,
-        high=pl.col(f"{figure}_p95") / per_unit,
-        setting=settings,
-    ).drop_nulls("value")
+    frame = (
+        rows.with_columns(settings.alias("setting"))
+        .group_by(pl.col(key).alias("value"), "setting", maintain_order=True)
+        .agg(
+            figure=pl.col(figure).mean() / per_unit,
+            low=pl.col(f"{figure}_p05").min() / per_unit,
+            high=pl.col(f"{figure}_p95").max() / per_unit,
+        )
+        .drop_nulls("value")
+    )
     drawn = frame["setting"].unique(maintain_order=True).to_list()[: len(CAMPAIGNS)]
     frame = frame.filter(pl.col("setting").is_in(drawn))
 
@@ -154,6 +172,8 @@ def _response(made: Sweep, campaign: str, key: str, figure: str, rows: pl.DataFr
         f"Mean {figure} from {spoken[0]} at {short[key]} {order[0]} to {spoken[1]} at {order[-1]}; bars go from p05"
         " to p95 of the draws."
     )
+    if idle:
+        text += f" {' and '.join(short[each] for each in idle)} change{'s' if len(idle) == 1 else ''} nothing of it."
     if rows[key].is_null().any():
         text += " Cases that leave it as it is are not drawn."
     left_out = settings.n_unique() - len(drawn)
